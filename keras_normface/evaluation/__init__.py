@@ -1,0 +1,27 @@
+"""Verification and identification measures on embeddings; NumPy only, no Keras model needed."""
+
+from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy
+from keras_normface.evaluation.identification import rank_accuracy
+from keras_normface.evaluation.plots import plot_embeddings, plot_roc
+from keras_normface.evaluation.verification import (
+    RocCurve,
+    TarAtFar,
+    equal_error_rate,
+    pair_scores,
+    roc_curve,
+    tar_at_far,
+)
+
+__all__ = [
+    "FoldAccuracy",
+    "RocCurve",
+    "TarAtFar",
+    "cross_validated_accuracy",
+    "equal_error_rate",
+    "pair_scores",
+    "plot_embeddings",
+    "plot_roc",
+    "rank_accuracy",
+    "roc_curve",
+    "tar_at_far",
+]

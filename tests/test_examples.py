@@ -1,0 +1,31 @@
+"""The examples run, from the command line, in a few steps."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script, *arguments):
+    command = [sys.executable, "-W", "ignore", str(ROOT / "examples" / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_help_has_an_example():
+    shown = run("orl_faces.py", "--help")
+    assert shown.returncode == 0
+    assert "python examples/orl_faces.py --compare" in shown.stdout
+
+
+@pytest.mark.slow
+def test_orl_faces_compares_draws_and_exports(tmp_path):
+    shown = run("orl_faces.py", "--compare", "--steps", "2", "--batch-size", "8", "--out", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    methods = ("raw pixels", "Fisherfaces", "NormFace", "softmax", "C-contrastive", "C-triplet")
+    assert all(method in shown.stdout for method in methods)
+    assert (tmp_path / "embedding/saved_model.pb").is_file()
+    for picture in ("roc.png", "unseen_people.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,116 @@
+"""The product: a SavedModel that a process without the package loads, and .keras files of whole models."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_normface as knf
+
+LOADER = """
+import json, sys
+sys.modules["keras_normface"] = None  # an import of the package now fails
+import numpy as np, tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+np.save(sys.argv[3], model.serve(np.load(sys.argv[2])).numpy())
+json.dump(sorted(m for m in sys.modules if m.startswith("keras_normface.")), sys.stdout)
+"""
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).normal(size=(5, 8, 6, 1)).astype("float32")
+
+
+def classifier(policy="float32"):
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(policy)
+    try:
+        tensor = keras.Input((8, 6, 1))
+        x = keras.layers.Conv2D(4, 3, activation="relu")(tensor)
+        x = keras.layers.BatchNormalization()(x)
+        embedding = keras.layers.Dense(7, name="embedding")(keras.layers.Flatten()(x))
+        return keras.Model(tensor, knf.LearnableScale()(knf.CosineDense(3)(embedding)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("fuse_mirror", [False, True])
+def test_a_process_without_the_package_gets_the_same_embeddings(tmp_path, images, fuse_mirror):
+    model = classifier()
+    knf.export_embedding_model(model, tmp_path / "product", fuse_mirror=fuse_mirror)
+    np.save(tmp_path / "in.npy", images)
+    arguments = [str(tmp_path / name) for name in ("product", "in.npy", "out.npy")]
+    run = subprocess.run(
+        [sys.executable, "-c", LOADER, *arguments], capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout.splitlines()[-1]) == []
+    raw = keras.Model(model.inputs, model.get_layer("embedding").output)
+    expected = raw.predict(images, verbose=0)
+    if fuse_mirror:
+        expected = expected + raw.predict(images[:, :, ::-1], verbose=0)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), unit(expected), atol=1e-6)
+
+
+def test_embeddings_are_float32_units_under_mixed_precision(images):
+    outputs = knf.embedding_model(classifier("mixed_bfloat16"), fuse_mirror=True).predict(images, verbose=0)
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1.0, atol=1e-6)
+
+
+def test_keras_file_round_trips_without_custom_objects(tmp_path, images):
+    model = classifier()
+    model.compile("sgd", knf.NormFaceLoss(label_smoothing=0.1))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict(images, verbose=0), model.predict(images, verbose=0))
+    assert again.loss.get_config() == model.loss.get_config()
+    again.fit(images, np.zeros(5), verbose=0)
+
+
+def test_an_existing_product_is_kept_unless_told_otherwise(tmp_path):
+    path = tmp_path / "product"
+    knf.export_embedding_model(classifier(), path)
+    before = sorted(p.name for p in path.iterdir())
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        knf.export_embedding_model(classifier(), path)
+    (path / "stale").write_text("x")
+    knf.export_embedding_model(classifier(), path, overwrite=True)
+    assert sorted(p.name for p in path.iterdir()) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["product"]
+
+
+def test_a_failed_export_leaves_the_old_product_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "product"
+    path.mkdir()
+    (path / "old").write_text("x")
+
+    def fails(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(keras.Model, "export", fails)
+    with pytest.raises(OSError, match="disk full"):
+        knf.export_embedding_model(classifier(), path, overwrite=True)
+    assert (path / "old").read_text() == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["product"]
+
+
+def test_where_the_cut_is_made():
+    model = classifier()
+    assert knf.embedding_model(model).output_shape == (None, 7)
+    assert knf.embedding_model(model, layer="embedding").output_shape == (None, 7)
+    whole = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    assert knf.embedding_model(whole).output_shape == (None, 2)
+    tensor = keras.Input((4,))
+    two = keras.Model(tensor, [knf.CosineDense(3)(keras.layers.Dense(5)(tensor)) for _ in range(2)])
+    with pytest.raises(ValueError, match="`layer` must be given"):
+        knf.embedding_model(two)
+    with pytest.raises(ValueError, match="`fuse_mirror` needs images"):
+        knf.embedding_model(whole, fuse_mirror=True)
