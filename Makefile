@@ -1,9 +1,10 @@
 # `make demo` and `make test` need only Python and make; each makes .venv once and reuses it.
 PYTHON ?= python3
+ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-slow test-jax test-lowest lint clean
+.PHONY: help demo test test-slow test-jax test-lowest parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
@@ -11,22 +12,26 @@ help:
 	@echo 'make test-slow    the tests that take minutes'
 	@echo 'make test-jax     the core tests on the JAX backend, in .venv-jax'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
+	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
 	@echo 'make lint         ruff'
 
 demo: .venv/demo.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
 
 test: .venv/test.stamp
-	$(PY) -m pytest -m 'not slow' $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: .venv/test.stamp
 	$(PY) -m pytest -m slow $(ARGS)
 
 test-jax: .venv-jax/stamp
-	KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest tests/core $(ARGS)
+	KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
+
+parity: .venv/test.stamp .venv-addons/reference.npz
+	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
 
 test-lowest: .venv-lowest/stamp
-	.venv-lowest/bin/python -m pytest -m 'not slow' $(ARGS)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
 lint: .venv/test.stamp
 	$(PY) -m ruff check .
@@ -47,7 +52,7 @@ lint: .venv/test.stamp
 # JAX alone, without TensorFlow: the core must not need it.
 .venv-jax/stamp: setup.cfg
 	$(PYTHON) -m venv .venv-jax
-	.venv-jax/bin/python -m pip install --quiet jax 'keras<3.16' 'numpy<2.5' hypothesis pytest
+	.venv-jax/bin/python -m pip install --quiet jax 'keras<3.16' 'numpy<2.5' hypothesis pytest pytest-xdist
 	touch $@
 
 .venv-lowest/stamp: setup.cfg pyproject.toml
@@ -56,5 +61,14 @@ lint: .venv/test.stamp
 		tensorflow==2.18.0 keras==3.8.0 numpy==1.26.4
 	touch $@
 
+# The last releases that work together: addons needs Keras 2 and cannot be imported beside Keras 3.
+.venv-addons/stamp:
+	$(ADDONS_PYTHON) -m venv .venv-addons
+	.venv-addons/bin/python -m pip install --quiet tensorflow==2.15.1 tensorflow-addons==0.23.0
+	touch $@
+
+.venv-addons/reference.npz: .venv-addons/stamp tests/parity/generate_addons_reference.py tests/parity/cases.py
+	.venv-addons/bin/python tests/parity/generate_addons_reference.py $@
+
 clean:
-	rm -rf .venv .venv-jax .venv-lowest build *.egg-info
+	rm -rf .venv .venv-jax .venv-lowest .venv-addons build *.egg-info

@@ -115,9 +115,7 @@ def compiled_model(method, num_people, steps):
         "NormFace + C-contrastive": ([logits, agents], [NormFaceLoss(), AgentContrastiveLoss()], [1.0, 0.01]),
     }[method]
     warmup = steps // 20
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=1e-3, warmup_steps=warmup
-    )
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=1e-3, warmup_steps=warmup)
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
     model = keras.Model(image, output)
     model.compile(optimizer, loss=loss, loss_weights=weights, jit_compile=True)
@@ -221,12 +219,10 @@ def write_pictures(scores, views, out):
         method: roc_curve(*(np.concatenate(part) for part in zip(*folds, strict=True)))
         for method, folds in scores.items()
     }
-    plot_roc(
-        pooled, out / "roc.png", title="ORL, people never seen in training, pairs of four folds together"
-    )
+    plot_roc(pooled, out / "roc.png", title="ORL, people never seen in training, pairs of four folds together")
     embeddings, people = views["NormFace"]
     points = TSNE(2, metric="cosine", init="random", perplexity=10, random_state=0).fit_transform(embeddings)
-    title = "Ten people never seen in training: NormFace embeddings, t-SNE of cosines"
+    title = "Ten unseen people: NormFace, t-SNE of cosines"
     plot_embeddings(points, people + 1, out / "unseen_people.png", title=title)
 
 
@@ -244,9 +240,7 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument(
-        "--compare", action="store_true", help="add plain softmax, C-contrastive, C-triplet, joint"
-    )
+    parser.add_argument("--compare", action="store_true", help="add plain softmax, C-contrastive, C-triplet, joint")
     parser.add_argument("--steps", type=int, default=100, help="training steps of each model (default 100)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default 64)")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")

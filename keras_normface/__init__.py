@@ -1,23 +1,67 @@
-"""Embeddings on the hypersphere with Keras 3: layers, losses, training, evaluation and export."""
+"""Embeddings on the hypersphere with Keras 3: layers, losses, heads, training, evaluation and export."""
 
 from keras_normface.constraints import Minimum
 from keras_normface.export import embedding_model, export_embedding_model
+from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead
 from keras_normface.initializers import UnitBall
-from keras_normface.layers import CosineDense, LearnableScale
-from keras_normface.losses import AgentContrastiveLoss, AgentTripletLoss, NormFaceLoss
-from keras_normface.models import check_losses
+from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
+from keras_normface.losses import (
+    AgentContrastiveLoss,
+    AgentTripletLoss,
+    AMSoftmaxLoss,
+    ArcFaceLoss,
+    ContrastiveLoss,
+    LiftedStructLoss,
+    MarginSoftmaxLoss,
+    NormFaceLoss,
+    NpairsLoss,
+    NpairsMultilabelLoss,
+    SphereFaceLoss,
+    SphereFaceRLoss,
+    TripletHardLoss,
+    TripletSemiHardLoss,
+)
+from keras_normface.margins import (
+    AdditiveAngular,
+    AdditiveCosine,
+    CombinedMargin,
+    MultiplicativeAngular,
+    NoMargin,
+)
+from keras_normface.models import EmbeddingModel, check_losses
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
 from keras_normface.training import ScaleMonitor
 from keras_normface.version import __version__
 
 __all__ = [
+    "AMSoftmaxLoss",
+    "AdditiveAngular",
+    "AdditiveCosine",
+    "AgentContrastiveHead",
     "AgentContrastiveLoss",
+    "AgentTripletHead",
     "AgentTripletLoss",
+    "ArcFaceLoss",
+    "CombinedMargin",
+    "ContrastiveLoss",
     "CosineDense",
+    "EmbeddingModel",
+    "L2Constraint",
     "LearnableScale",
+    "LiftedStructLoss",
+    "MarginSoftmaxHead",
+    "MarginSoftmaxLoss",
     "Minimum",
+    "MultiplicativeAngular",
+    "NoMargin",
     "NormFaceLoss",
+    "NpairsLoss",
+    "NpairsMultilabelLoss",
     "ScaleMonitor",
+    "SphereFaceLoss",
+    "SphereFaceRLoss",
+    "TripletHardLoss",
+    "TripletSemiHardLoss",
     "UnitBall",
     "__version__",
     "check_losses",

@@ -9,13 +9,14 @@ import keras
 from keras import ops
 
 from keras_normface.layers import CosineDense
+from keras_normface.models import EmbeddingModel
 
 
 def embedding_model(model, *, layer=None, fuse_mirror=False):
     """Cut the embedding model out of a trained model and end it on the unit sphere.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: A functional or sequential `keras.Model`, or an `EmbeddingModel` over one.
         layer: Name of the layer whose output is the embedding. `None` takes the input of the model's
             `CosineDense` layers, or the whole model if it has none.
         fuse_mirror: Whether the embeddings of the image and of its mirror image are summed before they are
@@ -36,6 +37,8 @@ def embedding_model(model, *, layer=None, fuse_mirror=False):
     >>> embedding_model(classifier).output_shape
     (None, 4)
     """
+    if isinstance(model, EmbeddingModel):
+        model = model.backbone
     if len(model.inputs) != 1:
         raise ValueError(f"`model` must have one input. Received: {len(model.inputs)} inputs")
     backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
@@ -61,7 +64,7 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, overwr
     half-written.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: See `embedding_model`.
         path: Directory to write.
         layer: See `embedding_model`.
         fuse_mirror: See `embedding_model`.
@@ -118,8 +121,7 @@ def _embedding_tensor(model, layer):
         return model.outputs[0]
     if any(tensor is not tensors[0] for tensor in tensors):
         raise ValueError(
-            "`layer` must be given for a model whose CosineDense layers have different inputs. "
-            "Received: layer=None"
+            "`layer` must be given for a model whose CosineDense layers have different inputs. Received: layer=None"
         )
     return tensors[0]
 

@@ -56,3 +56,38 @@ def agent_triplet_losses(cosines, ids, margin=0.8, hardest=False, pull=False):
         hinge = (max(hinges) if hardest else sum(hinges)) if hinges else 0.0
         losses.append(hinge + (own if pull else 0.0))
     return np.array(losses)
+
+
+def psi(name, theta, m, m2=0.0, m3=0.0):
+    """The target column of SphereFace-R's table, of one angle."""
+    if name == "additive_cosine":
+        return np.cos(theta) - m
+    if name == "additive_angular":
+        return np.cos(min(np.pi, theta + m))
+    if name == "linear_tail":
+        return np.cos(theta + m) if theta + m <= np.pi else np.cos(theta) - m * np.sin(m)
+    if name == "v0":
+        k = np.floor(m * theta / np.pi)
+        return (-1) ** k * np.cos(m * theta) - 2 * k
+    if name == "v1":
+        return np.cos(min(m * theta, np.pi))
+    if name == "combined":
+        return np.cos(min(np.pi, m * theta + m2)) - m3
+    return np.cos(theta)
+
+
+def eta(name, theta, m):
+    """The non-target column of SphereFace-R's table, of one angle."""
+    return np.cos(theta / m) if name == "v2" else np.cos(theta)
+
+
+def margin_matrix(name, cosines, ids, reach=1.0, **numbers):
+    """ψ at the own class, η at the others; `reach` is how near to ±1 a cosine may come."""
+    cosines = np.asarray(cosines, dtype="float64")
+    matrix = np.zeros_like(cosines)
+    for i, row in enumerate(cosines):
+        for j, cosine in enumerate(row):
+            theta = np.arccos(min(reach, max(-reach, cosine)))
+            own = j == ids[i]
+            matrix[i, j] = psi(name, theta, **numbers) if own else eta(name, theta, numbers.get("m"))
+    return matrix

@@ -31,9 +31,7 @@ FLOORS = {
     "__init__": 8,
 }
 MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "cli"}
-MODULES = sorted(
-    name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name
-)
+MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name)
 FILES = sorted(ROOT.rglob("*.py"))
 
 
@@ -93,10 +91,7 @@ def own_privates(tree):
 def test_private_names_on_self_are_our_own(path):
     tree = ast.parse(path.read_text())
     known = {
-        name
-        for other in FILES
-        if room(other) == room(path)
-        for name in own_privates(ast.parse(other.read_text()))
+        name for other in FILES if room(other) == room(path) for name in own_privates(ast.parse(other.read_text()))
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
@@ -129,9 +124,7 @@ def test_the_public_names_have_an_example():
 
 
 def test_all_is_what_the_package_exports():
-    exported = {
-        n for n, v in vars(keras_normface).items() if not n.startswith("_") and not inspect.ismodule(v)
-    }
+    exported = {n for n, v in vars(keras_normface).items() if not n.startswith("_") and not inspect.ismodule(v)}
     assert exported | {"__version__"} == set(keras_normface.__all__)
 
 

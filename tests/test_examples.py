@@ -14,10 +14,19 @@ def run(script, *arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
-def test_help_has_an_example():
-    shown = run("orl_faces.py", "--help")
+@pytest.mark.parametrize("script", ["orl_faces.py", "mnist_sphere.py"])
+def test_help_has_an_example(script):
+    shown = run(script, "--help")
     assert shown.returncode == 0
-    assert "python examples/orl_faces.py --compare" in shown.stdout
+    assert f"python examples/{script} --" in shown.stdout
+
+
+@pytest.mark.slow
+def test_mnist_sphere_draws_three_pictures(tmp_path):
+    shown = run("mnist_sphere.py", "--steps", "1", "--out", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    for picture in ("margins.png", "mnist_2d.png", "mnist_3d.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

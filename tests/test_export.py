@@ -48,9 +48,7 @@ def test_a_process_without_the_package_gets_the_same_embeddings(tmp_path, images
     knf.export_embedding_model(model, tmp_path / "product", fuse_mirror=fuse_mirror)
     np.save(tmp_path / "in.npy", images)
     arguments = [str(tmp_path / name) for name in ("product", "in.npy", "out.npy")]
-    run = subprocess.run(
-        [sys.executable, "-c", LOADER, *arguments], capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", LOADER, *arguments], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout.splitlines()[-1]) == []
     raw = keras.Model(model.inputs, model.get_layer("embedding").output)
     expected = raw.predict(images, verbose=0)

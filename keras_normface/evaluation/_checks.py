@@ -60,8 +60,7 @@ def checked_scores(scores: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.n
     same = np.asarray(same)
     if same.shape != scores.shape:
         raise ValueError(
-            f"same must have one entry for each score, shape {scores.shape}. "
-            f"Received: same.shape={same.shape}"
+            f"same must have one entry for each score, shape {scores.shape}. Received: same.shape={same.shape}"
         )
     if same.dtype != bool:
         same = _zero_one(same)

@@ -36,9 +36,7 @@ class FoldAccuracy:
         return f"accuracy={self.mean:.4f} +- {self.standard_error:.4f} over {self.accuracies.size} folds"
 
 
-def cross_validated_accuracy(
-    scores: ArrayLike, same: ArrayLike, *, folds: int | ArrayLike = 10
-) -> FoldAccuracy:
+def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int | ArrayLike = 10) -> FoldAccuracy:
     """Accuracy on each fold with the threshold that is best on all the other folds.
 
     The candidate thresholds are the midpoints between neighbouring distinct scores of the other
@@ -115,9 +113,7 @@ def _fold_ids(folds: int | ArrayLike, num_pairs: int) -> np.ndarray:
     except TypeError:
         count = 0
     if count < 2 or isinstance(folds, (bool, np.bool_)):
-        raise ValueError(
-            f"folds must be an integer of at least 2 or an array of ids. Received: folds={folds!r}"
-        )
+        raise ValueError(f"folds must be an integer of at least 2 or an array of ids. Received: folds={folds!r}")
     if num_pairs % count:
         raise ValueError(f"folds must divide the number of pairs, {num_pairs}. Received: folds={folds!r}")
     return np.repeat(np.arange(count), num_pairs // count)

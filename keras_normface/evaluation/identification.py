@@ -53,8 +53,7 @@ def rank_accuracy(
     gallery, probes = unit_rows(gallery, "gallery"), unit_rows(probes, "probes")
     if gallery.shape[1] != probes.shape[1]:
         raise ValueError(
-            f"probes must have as many columns as gallery, {gallery.shape[1]}. "
-            f"Received: probes.shape={probes.shape}"
+            f"probes must have as many columns as gallery, {gallery.shape[1]}. Received: probes.shape={probes.shape}"
         )
     gallery_labels = checked_labels(gallery_labels, "gallery_labels", len(gallery))
     probe_labels = checked_labels(probe_labels, "probe_labels", len(probes))
@@ -99,7 +98,6 @@ def _checked_rank(rank: int, gallery_size: int) -> int:
         value = 0
     if isinstance(rank, (bool, np.bool_)) or not 1 <= value <= gallery_size:
         raise ValueError(
-            f"rank must be an integer from 1 to the size of the gallery, {gallery_size}. "
-            f"Received: rank={rank!r}"
+            f"rank must be an integer from 1 to the size of the gallery, {gallery_size}. Received: rank={rank!r}"
         )
     return value

@@ -21,9 +21,7 @@ _MAX_LEGEND_PEOPLE = 12
 _ROC_SAMPLES = 2000
 
 
-def plot_roc(
-    curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None
-) -> None:
+def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
     """Draw ROC curves: TAR against FAR on a logarithmic axis.
 
     Each curve starts at its own smallest resolvable FAR, `1 / num_impostor`, and is a staircase: at

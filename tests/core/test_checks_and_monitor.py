@@ -84,9 +84,7 @@ def separable(classes=6):
 
 def test_monitor_warns_once_when_training_sits_on_the_bound():
     x, y = separable()
-    model = keras.Sequential(
-        [keras.Input((6,)), CosineDense(6, kernel_initializer=keras.initializers.Identity())]
-    )
+    model = keras.Sequential([keras.Input((6,)), CosineDense(6, kernel_initializer=keras.initializers.Identity())])
     centred = x - x.mean(axis=0)
     model.compile(keras.optimizers.SGD(0.0), NormFaceLoss())
     model.set_weights([centred])

@@ -7,7 +7,7 @@ import pytest
 from helpers import central_differences, check_layer, to_numpy, value_and_gradients
 from keras import ops
 
-from keras_normface import CosineDense, LearnableScale, Minimum, UnitBall, scale_for_probability
+from keras_normface import CosineDense, L2Constraint, LearnableScale, Minimum, UnitBall, scale_for_probability
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from keras_normface import CosineDense, LearnableScale, Minimum, UnitBall, scale
         lambda: CosineDense(3),
         lambda: CosineDense(1, normalize_inputs=False),
         lambda: CosineDense(3, normalize_kernel=False, kernel_regularizer="l2"),
-        lambda: CosineDense(
-            3, kernel_constraint=keras.constraints.UnitNorm(axis=1), kernel_initializer="ones"
-        ),
+        lambda: CosineDense(3, kernel_constraint=keras.constraints.UnitNorm(axis=1), kernel_initializer="ones"),
         lambda: LearnableScale(),
         lambda: LearnableScale(4.0, minimum=4.0, regularizer="l2"),
+        lambda: L2Constraint(12.0),
+        lambda: L2Constraint(12.0, learnable=True, num_classes=10),
     ],
 )
 def test_generic(make_layer, tmp_path):
@@ -43,12 +43,8 @@ def test_cosine_dense_against_the_oracle(inputs, kernel):
         return layer_call(layer, x, agents) * weights.astype("float32")
 
     value, gradients = value_and_gradients(ours, x, agents)
-    np.testing.assert_allclose(
-        value, oracle.cosine_matrix(x, agents, inputs, kernel) * weights, rtol=1e-5, atol=1e-6
-    )
-    expected = central_differences(
-        lambda a, b: oracle.cosine_matrix(a, b, inputs, kernel) * weights, x, agents
-    )
+    np.testing.assert_allclose(value, oracle.cosine_matrix(x, agents, inputs, kernel) * weights, rtol=1e-5, atol=1e-6)
+    expected = central_differences(lambda a, b: oracle.cosine_matrix(a, b, inputs, kernel) * weights, x, agents)
     for mine, theirs in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
 
@@ -164,9 +160,7 @@ def test_unit_ball_seed_and_dtype():
     same = [to_numpy(UnitBall(seed=5)((2, 3))) for _ in range(2)]
     np.testing.assert_array_equal(*same)
     assert not np.array_equal(same[0], to_numpy(UnitBall(seed=6)((2, 3))))
-    assert not np.array_equal(
-        CosineDense(2).kernel_initializer((2, 3)), CosineDense(2).kernel_initializer((2, 3))
-    )
+    assert not np.array_equal(CosineDense(2).kernel_initializer((2, 3)), CosineDense(2).kernel_initializer((2, 3)))
     assert keras.backend.standardize_dtype(UnitBall()((2, 3), dtype="bfloat16").dtype) == "bfloat16"
     config = keras.initializers.serialize(UnitBall(seed=5))
     np.testing.assert_array_equal(to_numpy(keras.initializers.deserialize(config)((2, 3))), same[0])

@@ -79,13 +79,9 @@ def test_generic_of_the_caffe_gradient():
 
 def test_contrastive_by_hand():
     # d = 2 − 2·(0.75, 0.75, −1) = (0.5, 0.5, 4): pull 0.5, push max(0, 1 − 0.5) + max(0, 1 − 4) = 0.5
-    assert to_numpy(AgentContrastiveLoss()(np.array([0]), np.array([[0.75, 0.75, -1.0]]))) == pytest.approx(
-        1.0
-    )
+    assert to_numpy(AgentContrastiveLoss()(np.array([0]), np.array([[0.75, 0.75, -1.0]]))) == pytest.approx(1.0)
     # exponential: 0.5 + e^{−0.5}
-    value = to_numpy(
-        AgentContrastiveLoss(exponential_negatives=True)(np.array([0]), np.array([[0.75, 0.75, -1.0]]))
-    )
+    value = to_numpy(AgentContrastiveLoss(exponential_negatives=True)(np.array([0]), np.array([[0.75, 0.75, -1.0]])))
     assert value == pytest.approx(0.5 + np.exp(-0.5), rel=1e-6)
 
 
@@ -127,9 +123,7 @@ def test_exact_gradient_counts_each_violation():
 def test_soft_labels():
     cosines = some_cosines()
     soft = 0.25 * np.eye(5)[IDS] + 0.75 * np.eye(5)[(IDS + 1) % 5]
-    expected = 0.25 * oracle.softmax_losses(cosines, IDS) + 0.75 * oracle.softmax_losses(
-        cosines, (IDS + 1) % 5
-    )
+    expected = 0.25 * oracle.softmax_losses(cosines, IDS) + 0.75 * oracle.softmax_losses(cosines, (IDS + 1) % 5)
     ours = to_numpy(NormFaceLoss(reduction=None)(soft, cosines))
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
     with pytest.raises(ValueError, match="one-hot row"):
@@ -182,9 +176,7 @@ def test_order_of_samples_and_of_classes_does_not_matter(samples, classes, seed)
     for make, _ in CASES[1::4]:
         loss = make(reduction=None)
         permuted = loss(np.argsort(columns)[ids[rows]], cosines[rows][:, columns])
-        np.testing.assert_allclose(
-            to_numpy(permuted), to_numpy(loss(ids, cosines))[rows], rtol=1e-4, atol=1e-5
-        )
+        np.testing.assert_allclose(to_numpy(permuted), to_numpy(loss(ids, cosines))[rows], rtol=1e-4, atol=1e-5)
 
 
 def test_a_million_classes():

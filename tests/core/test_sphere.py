@@ -46,9 +46,7 @@ def test_float16_norm_does_not_overflow():
 def test_normalised_gradient_is_orthogonal_to_its_input(batch, dim, seed):
     rng = np.random.default_rng(seed)
     x, direction = rng.normal(size=(2, batch, dim))
-    _, (gradient,) = value_and_gradients(
-        lambda t: sphere.normalize(t) * np.asarray(direction, dtype="float32"), x
-    )
+    _, (gradient,) = value_and_gradients(lambda t: sphere.normalize(t) * np.asarray(direction, dtype="float32"), x)
     size = np.linalg.norm(gradient, axis=1) * np.linalg.norm(x, axis=1)
     assert (np.abs((gradient * x).sum(axis=1)) <= 1e-5 * (1 + size)).all()
 
@@ -71,12 +69,8 @@ def test_cosines_and_gradients_against_the_oracle(inputs, agents):
     rng = np.random.default_rng(1)
     x, w, weights = rng.normal(size=(3, 5)), rng.normal(size=(4, 5)), rng.normal(size=(3, 4))
     flags = {"normalize_inputs": inputs, "normalize_agents": agents}
-    value, gradients = value_and_gradients(
-        lambda a, b: sphere.cosines(a, b, **flags) * weights.astype("float32"), x, w
-    )
-    np.testing.assert_allclose(
-        value, oracle.cosine_matrix(x, w, inputs, agents) * weights, rtol=1e-5, atol=1e-6
-    )
+    value, gradients = value_and_gradients(lambda a, b: sphere.cosines(a, b, **flags) * weights.astype("float32"), x, w)
+    np.testing.assert_allclose(value, oracle.cosine_matrix(x, w, inputs, agents) * weights, rtol=1e-5, atol=1e-6)
     expected = central_differences(lambda a, b: oracle.cosine_matrix(a, b, inputs, agents) * weights, x, w)
     for ours, theirs in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distribution.replica_parity_script import CASES, STEPS
+from distribution.replica_parity_script import CASES, HEADS, STEPS
 
 SCRIPT = Path(__file__).with_name("replica_parity_script.py")
 
@@ -19,7 +19,7 @@ def results():
     return json.loads(run.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *HEADS])
 def test_two_replicas_equal_one(results, case):
     assert results["replicas"] == 2
     one, two = results["one"][case], results["two"][case]

@@ -1,0 +1,7 @@
+"""Heads: agents, margin, scale and loss in one layer, for methods that need labels and embeddings together."""
+
+from keras_normface.heads.agents import AgentContrastiveHead, AgentTripletHead
+from keras_normface.heads.base import Head, HeadStatistics
+from keras_normface.heads.margin_softmax import MarginSoftmaxHead
+
+__all__ = ["AgentContrastiveHead", "AgentTripletHead", "Head", "HeadStatistics", "MarginSoftmaxHead"]

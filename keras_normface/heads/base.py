@@ -1,0 +1,131 @@
+"""What all heads share: agents, and the losses that need labels and embeddings together."""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_normface import sphere
+from keras_normface.initializers import UnitBall
+from keras_normface.losses import labels as label_checks
+
+
+class HeadStatistics(NamedTuple):
+    """Per-sample tensors of shape `(batch,)`, from one pass over the classes.
+
+    Attributes:
+        loss: The loss, float32.
+        correct: 1 where the nearest agent is the sample's own, else 0; float32.
+        target_cosine: Cosine between the embedding and its own agent, float32.
+    """
+
+    loss: object
+    correct: object
+    target_cosine: object
+
+
+class Head(keras.layers.Layer):
+    """Base of the heads: a layer that owns the agents and gives one loss a sample.
+
+    `head(embeddings)` returns cosines, `head.loss(labels, embeddings)` losses, `head.statistics(labels, embeddings)`
+    losses with what is worth watching. A label out of range is a `ValueError` when called eagerly and NaN in a
+    graph. Integer labels stay integers, so there is no limit of 2^24 classes as for losses.
+
+    Args:
+        units: Number of agents, one a class. Positive integer.
+        kernel_initializer: Initializer of the agents; `None` means `UnitBall()`.
+        kernel_regularizer: Regularizer of the agents.
+        kernel_constraint: Constraint of the agents.
+        dtype: float32 by default, whatever the global policy.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape: `(batch, dim)`. Weight: `kernel`, `(units, dim)`, agents as rows.
+
+    Raises:
+        ValueError: If `units` is no positive integer.
+    """
+
+    def __init__(
+        self,
+        units,
+        kernel_initializer=None,
+        kernel_regularizer=None,
+        kernel_constraint=None,
+        dtype="float32",
+        **kwargs,
+    ):
+        super().__init__(dtype=dtype or "float32", **kwargs)
+        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}")
+        self.units = units
+        initializer = UnitBall() if kernel_initializer is None else kernel_initializer
+        self.kernel_initializer = keras.initializers.get(initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.kernel_constraint = keras.constraints.get(kernel_constraint)
+        self.input_spec = keras.layers.InputSpec(ndim=2)
+
+    def build(self, input_shape):
+        """Create the agents for embeddings of `input_shape`."""
+        if input_shape[-1] is None:
+            raise ValueError(
+                "The embeddings' dimension must be known when a head is built. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.units, input_shape[-1]),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
+
+    def call(self, embeddings):
+        """Return the cosines `(batch, units)`."""
+        return sphere.cosines(embeddings, self.kernel)
+
+    def loss(self, labels, embeddings, training=False):
+        """Return the loss of each sample, `(batch,)`; see `statistics`."""
+        return self.statistics(labels, embeddings, training=training).loss
+
+    def statistics(self, labels, embeddings, training=False):
+        """Losses and what is worth watching, from one pass over the classes.
+
+        Args:
+            labels: Class ids `(batch,)` or `(batch, 1)`, or one-hot rows `(batch, units)`.
+            embeddings: Tensor `(batch, dim)`, not normalised.
+            training: Whether this is a training step: a schedule then moves on.
+
+        Returns:
+            `HeadStatistics`.
+
+        Raises:
+            ValueError: For labels that do not fit, when called eagerly.
+        """
+        if not self.built:
+            self.build(tuple(embeddings.shape))
+        embeddings = ops.cast(embeddings, self.compute_dtype)
+        cosines = self(embeddings)
+        ids, valid = label_checks.class_ids(ops.convert_to_tensor(labels), tuple(cosines.shape))
+        loss = self.loss_of_cosines(ids, cosines, embeddings, training)
+        target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
+        correct = ops.cast(target >= ops.max(cosines, axis=-1), "float32")
+        return HeadStatistics(label_checks.nan_where_invalid(loss, valid), correct, target)
+
+    def loss_of_cosines(self, ids, cosines, embeddings, training):
+        """Return the loss of each sample, given valid class ids; what a head must implement."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `loss_of_cosines`.")
+
+    def compute_output_shape(self, input_shape):
+        """Return `(batch, units)`."""
+        return (input_shape[0], self.units)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "kernel_constraint": keras.constraints.serialize(self.kernel_constraint),
+        }

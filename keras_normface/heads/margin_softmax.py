@@ -1,0 +1,136 @@
+"""The margin softmax head: agents, scale, margin and feature norm in one layer."""
+
+import keras
+from keras import ops
+
+from keras_normface import margins
+from keras_normface.heads.base import Head
+from keras_normface.layers import LearnableScale
+from keras_normface.losses import margin_cosines, softmax_loss
+
+
+@keras.saving.register_keras_serializable(package="keras_normface")
+class MarginSoftmaxHead(Head):
+    """Softmax with a margin, `ρ·ψ(θ_y)` against `ρ·η(θ_j)`, for every feature norm.
+
+    With `feature_norm="hard"` ρ is the scale. With `"none"` ρ = ‖x‖, differentiated. With `"soft"` ρ = ‖x‖ too, and
+    `norm_weight·|‖x‖ − s|` is added to the loss.
+
+    Args:
+        units: Number of agents, one a class.
+        margin: A `Margin`; `None` means `NoMargin()`.
+        scale: s, a positive number or a `LearnableScale`. For `"none"` it is not used.
+        feature_norm: `"hard"`, `"none"` or `"soft"`.
+        loss_weight: Factor on the cross-entropy; SphereFace-R's λ/s. Positive.
+        norm_weight: t, the weight of the soft norm. At least 0.
+        margin_schedule: A `keras.optimizers.schedules.LearningRateSchedule` that gives the margin at each
+            training step, in the place of the margin's own number. The head counts the steps in a saved,
+            non-trainable scalar.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        **kwargs: Arguments of `Head`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Source: SphereFace-R (arXiv 2109.05565), the unified frame with NFN, HFN and SFN.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_normface.margins import AdditiveCosine
+    >>> head = MarginSoftmaxHead(3, AdditiveCosine(0.35), scale=30.0)
+    >>> head.loss(np.array([0, 2]), np.ones((2, 4), dtype="float32")).shape[0]
+    2
+    """
+
+    def __init__(
+        self,
+        units,
+        margin=None,
+        scale=30.0,
+        feature_norm="hard",
+        loss_weight=1.0,
+        norm_weight=0.01,
+        margin_schedule=None,
+        label_smoothing=0.0,
+        **kwargs,
+    ):
+        super().__init__(units, **kwargs)
+        if feature_norm not in ("hard", "none", "soft"):
+            raise ValueError(
+                f'`feature_norm` must be "hard", "none" or "soft". Received: feature_norm={feature_norm!r}'
+            )
+        if not isinstance(scale, LearnableScale | dict) and not scale > 0:
+            raise ValueError(f"`scale` must be positive or a LearnableScale. Received: scale={scale!r}")
+        if not loss_weight > 0 or not norm_weight >= 0:
+            raise ValueError(
+                "`loss_weight` must be positive and `norm_weight` at least 0. "
+                f"Received: loss_weight={loss_weight!r}, norm_weight={norm_weight!r}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing=}")
+        self.margin = margins.get(margin)
+        self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
+        self.feature_norm = feature_norm
+        self.loss_weight, self.norm_weight = float(loss_weight), float(norm_weight)
+        if isinstance(margin_schedule, dict):
+            margin_schedule = keras.optimizers.schedules.deserialize(margin_schedule)
+        self.margin_schedule = margin_schedule
+        self.label_smoothing = float(label_smoothing)
+
+    def build(self, input_shape):
+        """Create agents, scale and the count of steps."""
+        super().build(input_shape)
+        if isinstance(self.scale, LearnableScale) and not self.scale.built:
+            self.scale.build((None, self.units))
+        if self.margin_schedule is not None:
+            self.step = self.add_weight(
+                name="step",
+                shape=(),
+                initializer="zeros",
+                trainable=False,
+                aggregation="only_first_replica",
+            )
+
+    @property
+    def current_margin(self):
+        """The margin of the present step: the margin's own number, or what the schedule gives (a scalar)."""
+        if self.margin_schedule is None:
+            return self.margin.value
+        return ops.cast(self.margin_schedule(ops.convert_to_tensor(self.step)), "float32")
+
+    @property
+    def current_scale(self):
+        """The scale s that acts: a number, or a scalar tensor if it is learnable."""
+        return self.scale.value if isinstance(self.scale, LearnableScale) else self.scale
+
+    def loss_of_cosines(self, ids, cosines, embeddings, training):
+        """Return the loss of each sample, given valid class ids."""
+        value = None if self.margin_schedule is None else self.current_margin
+        logits = margin_cosines(cosines, ids, self.margin, value=value)
+        norm = None
+        if self.feature_norm == "hard":
+            logits = self.current_scale * logits
+        else:
+            norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1) + 1e-12)
+            logits = ops.expand_dims(norm, -1) * logits
+        loss = self.loss_weight * softmax_loss(logits, ids, label_smoothing=self.label_smoothing)
+        if self.feature_norm == "soft":
+            loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
+        if training and self.margin_schedule is not None:
+            self.step.assign(self.step + 1.0)
+        return loss
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        schedule = self.margin_schedule
+        learnable = isinstance(self.scale, LearnableScale)
+        return {
+            **super().get_config(),
+            "margin": keras.saving.serialize_keras_object(self.margin),
+            "scale": keras.saving.serialize_keras_object(self.scale) if learnable else self.scale,
+            "feature_norm": self.feature_norm,
+            "loss_weight": self.loss_weight,
+            "norm_weight": self.norm_weight,
+            "margin_schedule": schedule and keras.optimizers.schedules.serialize(schedule),
+            "label_smoothing": self.label_smoothing,
+        }

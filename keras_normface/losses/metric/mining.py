@@ -1,0 +1,113 @@
+"""Extremes over chosen columns, and the search for a semi-hard negative, in O(B²) memory."""
+
+from keras import ops
+
+
+def masked_max(values, mask):
+    """Largest chosen entry of each row, or the row's smallest entry where none is chosen.
+
+    Args:
+        values: Tensor of shape `(B, N)`.
+        mask: Bool tensor of the same shape.
+
+    Returns:
+        Tensor `(B, 1)`.
+
+    Example:
+    >>> from keras import ops
+    >>> values, mask = ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array([[True, False], [False, False]])
+    >>> ops.convert_to_numpy(masked_max(values, mask)).tolist()
+    [[1.0], [3.0]]
+    """
+    chosen = ops.where(mask, values, ops.full_like(values, float("-inf")))
+    found = ops.any(mask, axis=-1, keepdims=True)
+    return ops.where(found, ops.max(chosen, axis=-1, keepdims=True), ops.min(values, axis=-1, keepdims=True))
+
+
+def masked_min(values, mask):
+    """Smallest chosen entry of each row, or the row's largest entry where none is chosen.
+
+    Args:
+        values: Tensor of shape `(B, N)`.
+        mask: Bool tensor of the same shape.
+
+    Returns:
+        Tensor `(B, 1)`.
+
+    Example:
+    >>> from keras import ops
+    >>> values, mask = ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array([[False, True], [False, False]])
+    >>> ops.convert_to_numpy(masked_min(values, mask)).tolist()
+    [[2.0], [4.0]]
+    """
+    return -masked_max(-values, mask)
+
+
+def count_not_greater(rows, queries):
+    """How many entries of a sorted row are at most each query: a binary search in all rows at once.
+
+    Args:
+        rows: Tensor of shape `(B, N)`, each row in ascending order.
+        queries: Tensor of shape `(B, M)`; those of row i are looked up in row i.
+
+    Returns:
+        Int32 tensor `(B, M)`, from 0 to N. It has no gradient.
+
+    Example:
+    >>> from keras import ops
+    >>> counts = count_not_greater(ops.array([[1.0, 2.0, 2.0, 5.0]]), ops.array([[0.0, 2.0, 9.0]]))
+    >>> ops.convert_to_numpy(counts).tolist()
+    [[0, 3, 4]]
+    """
+    rows, queries = ops.stop_gradient(rows), ops.stop_gradient(queries)
+    size = ops.cast(ops.shape(rows)[1], "int32")
+    low = ops.zeros_like(queries, dtype="int32")
+
+    def halve(width, low, high):
+        middle = (low + high) // 2
+        is_open = low < high
+        entry = _entries(rows, ops.minimum(middle, size - 1))
+        goes_right = ops.logical_and(is_open, entry <= queries)
+        goes_left = ops.logical_and(is_open, entry > queries)
+        return width // 2, ops.where(goes_right, middle + 1, low), ops.where(goes_left, middle, high)
+
+    _, count, _ = ops.while_loop(lambda width, low, high: width > 0, halve, (size, low, low + size))
+    return count
+
+
+def semi_hard_negatives(distances, is_negative):
+    """For each anchor and sample: the nearest negative that is farther than the sample, else the farthest.
+
+    Every row's negatives are sorted once, and each distance is looked up among them: O(B² log B) steps and
+    O(B²) memory, where comparing each pair with each negative would take O(B³) of both.
+
+    Args:
+        distances: Tensor of shape `(B, B)`, row i the distances from anchor i.
+        is_negative: Bool tensor of the same shape.
+
+    Returns:
+        Tensor `(B, B)` of distances: at `[a, p]` the smallest `distances[a, n]` over negatives n that is
+        strictly greater than `distances[a, p]`; without one, the anchor's largest to a negative; without
+        negatives, the row's minimum. Of several equal ones a single one gets the gradient.
+
+    Source: FaceNet (arXiv 1503.03832), §3.2.
+
+    Example:
+    >>> from keras import ops
+    >>> row = ops.array([[0.0, 1.0, 1.0, 3.0]])
+    >>> negatives = ops.array([[False, False, True, True]])
+    >>> ops.convert_to_numpy(semi_hard_negatives(row, negatives)).tolist()
+    [[1.0, 3.0, 3.0, 3.0]]
+    """
+    ascending = ops.sort(ops.where(is_negative, distances, ops.full_like(distances, float("inf"))), axis=-1)
+    position = count_not_greater(ascending, distances)
+    found = position < ops.sum(ops.cast(is_negative, "int32"), axis=-1, keepdims=True)
+    nearest = _entries(ascending, ops.where(found, position, ops.zeros_like(position)))
+    return ops.where(found, nearest, masked_max(distances, is_negative))
+
+
+def _entries(rows, columns):
+    """`take_along_axis` over axis 1, which Keras 3.8 cannot compile with XLA for an unknown batch size."""
+    count, size = ops.shape(rows)[0], ops.shape(rows)[1]
+    starts = ops.expand_dims(ops.arange(count, dtype="int32") * size, 1)
+    return ops.take(ops.reshape(rows, (-1,)), columns + starts)
