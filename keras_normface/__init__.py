@@ -1,6 +1,7 @@
 """Embeddings on the hypersphere with Keras 3: layers, losses, heads, training, evaluation and export."""
 
 from keras_normface.constraints import Minimum
+from keras_normface.data import InMemory
 from keras_normface.export import embedding_model, export_embedding_model
 from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead
 from keras_normface.initializers import UnitBall
@@ -30,7 +31,7 @@ from keras_normface.margins import (
 )
 from keras_normface.models import EmbeddingModel, check_losses
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
-from keras_normface.training import ScaleMonitor
+from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
 from keras_normface.version import __version__
 
 __all__ = [
@@ -42,10 +43,12 @@ __all__ = [
     "AgentTripletHead",
     "AgentTripletLoss",
     "ArcFaceLoss",
+    "Checkpoints",
     "CombinedMargin",
     "ContrastiveLoss",
     "CosineDense",
     "EmbeddingModel",
+    "InMemory",
     "L2Constraint",
     "LearnableScale",
     "LiftedStructLoss",
@@ -53,6 +56,7 @@ __all__ = [
     "MarginSoftmaxLoss",
     "Minimum",
     "MultiplicativeAngular",
+    "NanGuard",
     "NoMargin",
     "NormFaceLoss",
     "NpairsLoss",
@@ -67,6 +71,7 @@ __all__ = [
     "check_losses",
     "embedding_model",
     "export_embedding_model",
+    "fit_resumable",
     "scale_for_probability",
     "softmax_loss_lower_bound",
 ]

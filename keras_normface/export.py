@@ -1,5 +1,7 @@
 """From a trained model to the product: image in, unit embedding out, a SavedModel that needs no package."""
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -90,7 +92,8 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, overwr
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
+            cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
         _replace_directory(beside / "new", path, beside / "old")
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,16 @@
+"""What `fit_resumable` asks of its data."""
+
+from typing import Protocol
+
+
+class ResumableData(Protocol):
+    """Data that can be entered at any step: a callable `data(epoch, step)`.
+
+    It returns a `tf.data.Dataset` of the batches of that epoch from that step on, both counted from 0. Called
+    twice with the same numbers it must return the same batches; `data(epoch, 0)` without its first k batches
+    must be `data(epoch, k)`. The dataset must know its number of batches, or the callable must have an
+    attribute `steps_per_epoch` that tells it.
+    """
+
+    def __call__(self, epoch, step):
+        """Return the batches of `epoch` from `step` on, a `tf.data.Dataset`."""
