@@ -22,7 +22,7 @@ test: .venv/test.stamp
 	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: .venv/test.stamp
-	$(PY) -m pytest -m slow $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 test-jax: .venv-jax/stamp
 	KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
@@ -58,7 +58,7 @@ lint: .venv/test.stamp
 .venv-lowest/stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[test]' \
-		tensorflow==2.18.0 keras==3.8.0 numpy==1.26.4
+		tensorflow==2.18.0 keras==3.10.0 numpy==1.26.4
 	touch $@
 
 # The last releases that work together: addons needs Keras 2 and cannot be imported beside Keras 3.

@@ -29,7 +29,7 @@ from keras_normface.margins import (
     MultiplicativeAngular,
     NoMargin,
 )
-from keras_normface.models import EmbeddingModel, check_losses
+from keras_normface.models import EmbeddingModel, SphereModel, check_losses
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
 from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
 from keras_normface.version import __version__
@@ -64,6 +64,7 @@ __all__ = [
     "ScaleMonitor",
     "SphereFaceLoss",
     "SphereFaceRLoss",
+    "SphereModel",
     "TripletHardLoss",
     "TripletSemiHardLoss",
     "UnitBall",

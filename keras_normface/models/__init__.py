@@ -2,5 +2,7 @@
 
 from keras_normface.models.checks import check_losses
 from keras_normface.models.embedding_model import EmbeddingModel
+from keras_normface.models.replica_xla import ReplicaXLA
+from keras_normface.models.sphere_model import SphereModel
 
-__all__ = ["EmbeddingModel", "check_losses"]
+__all__ = ["EmbeddingModel", "ReplicaXLA", "SphereModel", "check_losses"]

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_normface.models.replica_xla import ReplicaXLA
+
 
 class _Mean(keras.losses.Loss):
     """The mean of ready-made per-sample losses, weighted and scaled for replicas as Keras does it."""
@@ -14,7 +16,7 @@ class _Mean(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
-class EmbeddingModel(keras.Model):
+class EmbeddingModel(ReplicaXLA, keras.Model):
     """Backbone and heads: `model(x)` and `predict` give embeddings, `fit` trains on the heads' losses.
 
     `compile` takes no loss: the heads are the losses. The labels go to every head; each head has agents of
@@ -84,12 +86,6 @@ class EmbeddingModel(keras.Model):
                 f"`loss` must be None: the heads of an EmbeddingModel are its losses. Received: loss={loss!r}"
             )
         super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config):
-        """Compile a loaded model as the saved one was."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the scalar loss of a batch, and update accuracy and angle.

@@ -1,0 +1,173 @@
+"""`fit`, `evaluate` and `predict` under a `tf.distribute` strategy, behind Keras's signatures.
+
+Keras's own cannot be used there: its symbolic build averages a first batch over the replicas, which fails
+when they do not divide it, and always under `MultiWorkerMirroredStrategy`. Callbacks, logs, history and
+progress bar are Keras's.
+"""
+
+import keras
+
+from keras_normface.models import replica_functions, replica_steps
+from keras_normface.models.replica_data import Batches, split_validation
+from keras_normface.models.replica_loop import Epochs, evaluate_epoch, train
+
+
+def fit(
+    model, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_split=0.0,
+    validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
+    steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
+):  # fmt: skip
+    """Train under the model's strategy; arguments and result as `keras.Model.fit`.
+
+    `batch_size` and the batches of a dataset are global, all replicas of all workers together. Under
+    `MultiWorkerMirroredStrategy` every worker calls this with the same data; only the chief shows progress.
+
+    Raises:
+        ValueError: If the model is not compiled, arguments exclude each other, `callbacks` holds a
+            `BackupAndRestore`, whose epoch Keras hands over in a private attribute, or the call stands inside
+            `strategy.scope()`: make and compile the model there, and call `fit` after it.
+    """
+    _require_compiled(model, "fit")
+    _refuse_inside_scope()
+    strategy = model.distribute_strategy
+    _refuse_backup(callbacks)
+    if validation_split and validation_data is None:
+        (x, y, sample_weight), validation_data = split_validation((x, y, sample_weight), validation_split)
+    batches = Batches(
+        x, y, sample_weight, batch_size=batch_size, shuffle=shuffle, class_weight=class_weight,
+        seed=_common_seed(strategy) if shuffle else None, steps=steps_per_epoch,
+    )  # fmt: skip
+    validation = _validation_batches(validation_data, validation_batch_size or batch_size, validation_steps)
+    _prepare(model, batches, training=True)
+    callbacks = _callback_list(model, callbacks, verbose, epochs=epochs, steps=batches.num_batches, history=True)
+    source = Epochs(batches, strategy, model.steps_per_execution, steps_per_epoch)
+
+    def validate(epoch):
+        if validation is None or not _is_due(epoch, validation_freq):
+            return {}
+        _prepare(model, validation, training=False)
+        results = evaluate_epoch(model, validation, callbacks, validation_steps)
+        return {f"val_{name}": value for name, value in results.items()}
+
+    train(model, source, validate, callbacks, range(initial_epoch, epochs))
+    return model.history
+
+
+def evaluate(
+    model, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, steps=None, callbacks=None,
+    return_dict=False,
+):  # fmt: skip
+    """Evaluate under the model's strategy; arguments and result as `keras.Model.evaluate`."""
+    _require_compiled(model, "evaluate")
+    batches = Batches(x, y, sample_weight, batch_size=batch_size, steps=steps)
+    _prepare(model, batches, training=False)
+    callbacks = _callback_list(model, callbacks, verbose, epochs=1, steps=batches.num_batches)
+    logs = evaluate_epoch(model, batches, callbacks, steps)
+    return logs if return_dict else _in_order(model, logs)
+
+
+def predict(model, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    """Predict under the model's strategy; arguments and result as `keras.Model.predict`.
+
+    Every worker gets all rows. Rows keep their order.
+    """
+    import tensorflow as tf
+
+    batches = Batches(x, batch_size=batch_size, steps=steps)
+    if not model.built:
+        first = batches.first_row(model.distribute_strategy)
+        replica_steps.build(model, keras.utils.unpack_x_y_sample_weight(first)[0])
+    model.make_predict_function()
+    callbacks = _callback_list(model, callbacks, verbose, epochs=1, steps=batches.num_batches)
+    callbacks.on_predict_begin()
+    model.stop_predicting = False
+    outputs = []
+    for step, batch in enumerate(batches.distribute(model.distribute_strategy)):
+        if steps is not None and step == steps:
+            break
+        callbacks.on_predict_batch_begin(step)
+        outputs.append(model.predict_function([batch]))
+        callbacks.on_predict_batch_end(step, {"outputs": outputs[-1]})
+        if model.stop_predicting:
+            break
+    callbacks.on_predict_end()
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0).numpy(), *outputs)
+
+
+def _prepare(model, batches, training):
+    """Make the function, after what Keras creates on first use has been created."""
+    if (model.train_function if training else model.test_function) is None:
+        replica_steps.build_state(model, batches.first_row(model.distribute_strategy))
+    model.make_train_function() if training else model.make_test_function()
+
+
+def _validation_batches(data, batch_size, steps):
+    if data is None:
+        return None
+    if isinstance(data, list | tuple):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
+        return Batches(x, y, sample_weight, batch_size=batch_size, steps=steps)
+    return Batches(data, steps=steps)
+
+
+def _callback_list(model, callbacks, verbose, history=False, **parameters):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    verbose = verbose if replica_functions.is_chief(model.distribute_strategy) else 0
+    return keras.callbacks.CallbackList(
+        callbacks,
+        add_history=history,
+        add_progbar=verbose != 0,
+        verbose=1 if verbose == "auto" else verbose,
+        model=model,
+        **parameters,
+    )
+
+
+def _common_seed(strategy):
+    """A random seed that all workers share: the chief's."""
+    import tensorflow as tf
+
+    seed = tf.round(tf.random.uniform([], maxval=2.0**20))  # float32, since GPUs reduce no int32
+    if not replica_functions.is_multi_worker(strategy):
+        return int(seed)
+    own = seed if replica_functions.is_chief(strategy) else tf.zeros_like(seed)
+    total = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", own))
+    return int(strategy.experimental_local_results(total)[0])
+
+
+def _refuse_inside_scope():
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        raise ValueError(
+            "`fit` must be called outside `strategy.scope()`: the optimizer is applied across the replicas, which "
+            "Keras allows only there. Make and compile the model inside the scope, and call `fit` after it. "
+            f"Received: a call inside the scope of {type(tf.distribute.get_strategy()).__name__}"
+        )
+
+
+def _refuse_backup(callbacks):
+    for callback in keras.tree.flatten(callbacks) if callbacks else []:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "`callbacks` must not hold a BackupAndRestore under a strategy: it would restore the weights but "
+                "not the epoch. Use ModelCheckpoint and `initial_epoch`. Received: a BackupAndRestore"
+            )
+
+
+def _require_compiled(model, method):
+    if not model.compiled:
+        raise ValueError(f"`compile` must be called before `{method}`. Received: compiled={model.compiled}")
+
+
+def _is_due(epoch, frequency):
+    return (epoch + 1) % frequency == 0 if isinstance(frequency, int) else (epoch + 1) in frequency
+
+
+def _in_order(model, logs):
+    """The values in the order of Keras's `evaluate`; a single one bare."""
+    names = [part.name for metric in model.metrics for part in (getattr(metric, "metrics", None) or [metric])]
+    known = [name for name in dict.fromkeys(names) if name in logs]
+    values = [logs[name] for name in known + sorted(set(logs) - set(known))]
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,179 @@
+"""One step on the replicas: forward and backward compiled inside each, all-reduce and optimizer outside.
+
+The compiled part is a pure function of tensors (`keras.StatelessScope` hands it the replica's own values of
+all variables and collects their updates), so XLA never sees a variable of another device, and all replicas
+share one trace.
+"""
+
+import keras
+
+from keras_normface.models.replica_layers import synchronized_layers
+from keras_normface.models.replica_loss import forward, loss_and_metrics, with_empty_trackers
+
+
+def gradient_function(model, training):
+    """Make the pure function of a replica's share of a batch: loss, metrics, gradients.
+
+    The loss of a replica weighs as much as it has rows, n / N, so that unequal shares add up to the loss of
+    the whole batch. Losses with the reduction "sum" add up as they are.
+
+    Args:
+        model: A compiled, built `keras.Model`.
+        training: Whether to train; otherwise there are no gradients.
+
+    Returns:
+        A function `(values, data, rows, all_rows, loss_scale) -> {"gradients": {index: tensor},
+            "updates": {index: tensor}}`: `values` are those of `state_variables(model)`, the indices point
+        into the trainable variables and into `state_variables(model)`.
+    """
+    import tensorflow as tf
+
+    variables = state_variables(model)
+    trainable = model.trainable_variables if training else []
+
+    def compute(values, data, rows, all_rows, loss_scale):
+        mapping = with_empty_trackers(model, list(zip(variables, values, strict=True)))
+        watched = values[: len(trainable)]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            with keras.StatelessScope(mapping, collect_losses=True) as scope:
+                loss = loss_and_metrics(model, training, data, rows, all_rows, dict(_by_id(variables, values)))
+            scaled = loss * tf.cast(loss_scale, loss.dtype)
+        gradients = tape.gradient(scaled, watched) if training else []
+        changed = [scope.get_current_value(variable) for variable in variables]
+        return {
+            "gradients": {str(i): tf.convert_to_tensor(g) for i, g in enumerate(gradients) if g is not None},
+            "updates": {
+                str(i): new for i, (new, old) in enumerate(zip(changed, values, strict=True)) if new is not old
+            },
+        }
+
+    return compute
+
+
+def prediction_function(model):
+    """Make the pure function `(values, x) -> outputs` of a replica, in inference."""
+
+    def compute(values, x):
+        with keras.StatelessScope(list(zip(state_variables(model), values, strict=True))):
+            return forward(model, x, training=False)
+
+    return compute
+
+
+def state_variables(model):
+    """All variables that a step reads: trainable ones first, then the others, then those of the metrics."""
+    return [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
+
+
+def build(model, x):
+    """Build a model that has not been called yet, for inputs like `x`."""
+    if not model.built:
+        with model.distribute_strategy.scope():
+            model.build(keras.tree.map_structure(lambda tensor: (None, *tensor.shape[1:]), x))
+
+
+def build_state(model, data):
+    """Create what Keras creates on first use (variables of losses, metrics, optimizer), changing nothing.
+
+    Args:
+        model: A compiled `keras.Model`.
+        data: One row `(x, y, sample_weight)`, with a batch axis.
+    """
+    import tensorflow as tf
+
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    build(model, x)
+    # all of them, since regularizers look weights up in the scope
+    weights = [*model.trainable_variables, *model.non_trainable_variables]
+    mapping = [(variable, tf.convert_to_tensor(variable.value)) for variable in weights]
+    mapping += [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in model.metrics_variables]
+    with model.distribute_strategy.scope():
+        with keras.StatelessScope(mapping, collect_losses=True):
+            y_pred = forward(model, x, training=False)
+            model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+            model.compute_metrics(x, y, y_pred, sample_weight)
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+
+
+def replica_step(model, compute, training):
+    """Make the function that `strategy.run` runs: share of a batch in, all-reduced gradients out."""
+    import tensorflow as tf
+
+    variables = state_variables(model)
+    trainable = len(model.trainable_variables) if training else 0
+    run = _never_empty if training and synchronized_layers(model) else _unless_empty
+
+    def step(data):
+        context = tf.distribute.get_replica_context()
+        rows = rows_of(data)
+        all_rows = context.all_reduce("SUM", tf.cast(rows, "float32"))  # int32 stays on the host of a GPU
+        values = [tf.convert_to_tensor(variable.value) for variable in variables]
+        scale = model.optimizer.scale_loss(tf.ones(())) if training else tf.ones(())
+        results = run(compute, values, trainable, data, rows, all_rows, scale)
+        for index, value in results["updates"].items():
+            _assign(variables[int(index)], values[int(index)], value)
+        gradients = results["gradients"]
+        keys = sorted(gradients, key=int)
+        summed = context.all_reduce("SUM", [gradients[key] for key in keys]) if keys else []
+        return dict(zip(keys, summed, strict=True))
+
+    return step
+
+
+def _assign(variable, old, new):
+    """Give a replica's variable its new value.
+
+    Before Keras 3.9 or so, the variables of metrics were not summed when read but when assigned, so that the old
+    value would be counted once a replica.
+    """
+    import tensorflow as tf
+
+    on_read = variable.value.synchronization == tf.VariableSynchronization.ON_READ
+    if variable.aggregation == "sum" and not on_read:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        new = new - old * ((replicas - 1) / replicas)
+    variable.assign(new)
+
+
+def rows_of(data):
+    """Number of rows of a replica's share, a scalar int32 tensor."""
+    import tensorflow as tf
+
+    return tf.shape(keras.tree.flatten(keras.utils.unpack_x_y_sample_weight(data)[0])[0])[0]
+
+
+def _by_id(variables, values):
+    return ((id(variable), value) for variable, value in zip(variables, values, strict=True))
+
+
+def _unless_empty(compute, values, trainable, *arguments):
+    """Run `compute(values, data, rows, …)`, or, for a replica without rows, change nothing and add zeros."""
+    import tensorflow as tf
+
+    structure = {"gradients": [str(i) for i in range(trainable)], "updates": []}
+
+    def run():
+        results = compute(values, *arguments)
+        structure.update(results)
+        return results
+
+    def skip():
+        return {
+            "gradients": {key: tf.zeros_like(values[int(key)]) for key in structure["gradients"]},
+            "updates": {key: tf.identity(values[int(key)]) for key in structure["updates"]},
+        }
+
+    rows = arguments[1]
+    return tf.cond(rows > 0, run, skip)
+
+
+def _never_empty(compute, values, trainable, *arguments):
+    """Run `compute(values, data, rows, …)`, which synchronises replicas and so cannot stand under a condition."""
+    import tensorflow as tf
+
+    message = "With a synchronised batch normalisation each replica must get a row of each batch."
+    with tf.control_dependencies([tf.debugging.assert_positive(arguments[1], message)]):
+        values = [tf.identity(value) for value in values]
+    return compute(values, *arguments)
