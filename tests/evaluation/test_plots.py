@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import figure
 
 from keras_normface.evaluation import plot_embeddings, plot_roc, plots, roc_curve
 
@@ -16,7 +17,6 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures drawn, kept before they are written."""
-    pytest.importorskip("matplotlib")
     figures, write = [], plots._write
 
     def keep(figure, path, title):
@@ -109,7 +109,6 @@ class TestEmbeddings:
 
 class TestFiles:
     def test_a_failed_write_leaves_the_old_picture(self, tmp_path, monkeypatch):
-        figure = pytest.importorskip("matplotlib.figure")
         path = tmp_path / "roc.png"
         path.write_bytes(b"old")
 
@@ -124,7 +123,6 @@ class TestFiles:
         assert [entry.name for entry in tmp_path.iterdir()] == ["roc.png"]
 
     def test_the_old_picture_is_replaced_not_rewritten(self, tmp_path):
-        pytest.importorskip("matplotlib")
         path, held = tmp_path / "roc.png", tmp_path / "held"
         path.write_bytes(b"old")
         held.hardlink_to(path)
@@ -150,7 +148,6 @@ class TestFiles:
         assert not list(tmp_path.iterdir())
 
     def test_matplotlib_is_lazy_and_pyplot_never_used(self, tmp_path):
-        pytest.importorskip("matplotlib")
         # A bare package stands in for keras_normface, because Keras itself imports pyplot.
         package = str(Path(plots.__file__).parents[1])
         code = (
