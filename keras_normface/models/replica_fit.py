@@ -23,12 +23,10 @@ def fit(
     `MultiWorkerMirroredStrategy` every worker calls this with the same data; only the chief shows progress.
 
     Raises:
-        ValueError: If the model is not compiled, arguments exclude each other, `callbacks` holds a
-            `BackupAndRestore`, whose epoch Keras hands over in a private attribute, or the call stands inside
-            `strategy.scope()`: make and compile the model there, and call `fit` after it.
+        ValueError: If the model is not compiled, arguments exclude each other, or `callbacks` holds a
+            `BackupAndRestore`, whose epoch Keras hands over in a private attribute.
     """
     _require_compiled(model, "fit")
-    _refuse_inside_scope()
     strategy = model.distribute_strategy
     _refuse_backup(callbacks)
     if validation_split and validation_data is None:
@@ -134,17 +132,6 @@ def _common_seed(strategy):
     own = seed if replica_functions.is_chief(strategy) else tf.zeros_like(seed)
     total = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", own))
     return int(strategy.experimental_local_results(total)[0])
-
-
-def _refuse_inside_scope():
-    import tensorflow as tf
-
-    if tf.distribute.has_strategy():
-        raise ValueError(
-            "`fit` must be called outside `strategy.scope()`: the optimizer is applied across the replicas, which "
-            "Keras allows only there. Make and compile the model inside the scope, and call `fit` after it. "
-            f"Received: a call inside the scope of {type(tf.distribute.get_strategy()).__name__}"
-        )
 
 
 def _refuse_backup(callbacks):

@@ -1,5 +1,7 @@
 """The functions that `fit`, `evaluate` and `predict` call once an execution, under `tf.distribute`."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 
 from keras_normface.models import replica_steps
@@ -33,6 +35,23 @@ def is_chief(strategy):
     if "chief" in resolver.cluster_spec().as_dict():
         return resolver.task_type == "chief"
     return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def same_everywhere(strategy, numbers):
+    """Whether all workers of a strategy gave the same list of whole numbers; all must ask."""
+    import tensorflow as tf
+
+    if not is_multi_worker(strategy):
+        return True
+    own = tf.constant(numbers, "float32")  # GPUs reduce no integers
+
+    def spread():
+        context = tf.distribute.get_replica_context()
+        mean = context.all_reduce("MEAN", own)
+        return context.all_reduce("SUM", tf.abs(own - mean))
+
+    total = strategy.experimental_local_results(strategy.run(tf.function(spread)))[0]
+    return not bool(tf.reduce_any(total > 0))
 
 
 def make_function(model, training):
@@ -69,8 +88,8 @@ def make_function(model, training):
 
     def function(iterator):
         if not isinstance(iterator, tf.distribute.DistributedIterator | tf.data.Iterator):
-            return on_batch(next(iterator))  # from `train_on_batch`
-        done, logs = one_execution(iterator)
+            return _out_of_scope(on_batch, next(iterator))  # from `train_on_batch`
+        done, logs = _out_of_scope(one_execution, iterator)
         if int(done) == 0:
             raise StopIteration
         return logs
@@ -105,6 +124,20 @@ def make_predict_function(model):
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
     return function
+
+
+def _out_of_scope(function, argument):
+    """Call a function where no strategy is in scope, wherever the caller stands.
+
+    Keras applies an optimizer in a replica or without a strategy, not across the replicas of one that is in
+    scope. Scopes belong to a thread, so another thread is out of them.
+    """
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy():
+        return function(argument)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, argument).result()
 
 
 def _graph(model, function):

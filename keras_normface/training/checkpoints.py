@@ -87,7 +87,7 @@ class Checkpoints:
         self.directory, self.keep = Path(directory), keep
         self.directory.mkdir(parents=True, exist_ok=True)
 
-    def save(self, model, epoch, step, *, extra=None, metrics=False):
+    def save(self, model, epoch, step, *, extra=None, metrics=False, write=True):
         """Save all state of a model, unless it is broken or the disk is full.
 
         Neither ends the training: there is a warning, and all that was saved before stays.
@@ -97,8 +97,9 @@ class Checkpoints:
             epoch: The epoch to go on with.
             step: The step of that epoch to go on with.
             extra: Dictionary that JSON can hold.
-            metrics: Whether the metrics' state is saved too. Under a strategy of several workers all of them
-                must read it together, and then only one may write; so it is off.
+            metrics: Whether the metrics' state is saved too. Under a strategy of several workers that is a
+                common act: all of them must then call this.
+            write: Whether this process writes. Of several workers, one.
 
         Returns:
             The path of the checkpoint, or `None` if none was written.
@@ -107,6 +108,8 @@ class Checkpoints:
         broken = model_state.first_non_finite(entries, arrays)
         if broken is not None:
             _warn(f"No checkpoint at epoch {epoch}, step {step}: `{broken}` has values that are not finite")
+            return None
+        if not write:
             return None
         path = self.directory / f"epoch-{epoch:06d}-step-{step:09d}.ckpt"
         header = {"epoch": epoch, "step": step, "entries": entries, "extra": extra or {}}

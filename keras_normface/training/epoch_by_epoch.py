@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_normface.models.replica_functions import is_chief, same_everywhere
+
 
 class EpochByEpoch(keras.callbacks.Callback):
     """Stands between `fit` and the user's callbacks: counts steps, saves, makes many `fit`s look like one.
@@ -35,6 +37,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         self._cut = checkpoints.latest()
         if self._cut is not None:
             self._go_on_from(self._cut)
+        self._require_one_position(model.distribute_strategy)
 
     def __enter__(self):
         return self
@@ -60,6 +63,14 @@ class EpochByEpoch(keras.callbacks.Callback):
         self.epoch, self.step, self.stopped = saved.epoch, saved.step, saved.extra["stopped"]
         for epoch, logs in saved.extra["history"]:
             self._record(epoch, logs)
+
+    def _require_one_position(self, strategy):
+        """Workers that went on from different places would wait for each other for ever."""
+        if not same_everywhere(strategy, [self.epoch, self.step]):
+            raise ValueError(
+                "`directory` must be on a disk that all workers share: they found different checkpoints. "
+                f"Received: directory={self.checkpoints.directory}, here at epoch {self.epoch}, step {self.step}"
+            )
 
     def set_params(self, params):
         """Tell the callbacks."""
@@ -143,7 +154,14 @@ class EpochByEpoch(keras.callbacks.Callback):
 
     def _save(self):
         extra = {"stopped": self.stopped, "history": self._logs_of_epochs}
-        self.checkpoints.save(self.model, self.epoch, self.step, extra=extra, metrics=self.step > 0)
+        self.checkpoints.save(
+            self.model,
+            self.epoch,
+            self.step,
+            extra=extra,
+            metrics=self.step > 0,
+            write=is_chief(self.model.distribute_strategy),
+        )
 
 
 def _plain(value):

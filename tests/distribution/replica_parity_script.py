@@ -78,12 +78,7 @@ def main():
     one = {name: train(name, contextlib.nullcontext()) for name in (*CASES, *HEADS)}
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     two = {name: train(name, strategy.scope()) for name in (*CASES, *HEADS)}
-    try:
-        with strategy.scope():
-            compiled("head-soft").fit(np.ones((8, 6)), np.zeros(8), verbose=0)
-    except ValueError as error:
-        refused = str(error)
-    result = {"replicas": strategy.num_replicas_in_sync, "one": one, "two": two, "refused": refused}
+    result = {"replicas": strategy.num_replicas_in_sync, "one": one, "two": two}
     json.dump(result, sys.stdout)
 
 

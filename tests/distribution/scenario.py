@@ -28,6 +28,7 @@ DEFAULTS = {
     "weights": None,
     "data": "arrays",
     "validation": False,
+    "inside": False,
     "evaluate": False,
     "predict": False,
 }
@@ -70,9 +71,7 @@ def compiled_model(options, strategy):
 
 def train(options, strategy):
     """Train as told; return the losses after each execution, the history, the weights and more."""
-    import keras
     import numpy as np
-    import scenario_parts as parts
 
     model, means = compiled_model(options, strategy), []
 
@@ -80,25 +79,53 @@ def train(options, strategy):
         means.append(logs["loss"])
         print("STEP", batch, flush=True)
 
-    x, y, fit = parts.make_data(options)
+    with strategy.scope() if options["inside"] else contextlib.nullcontext():
+        history = fit(options, model, after)
+        result = {
+            "means": means,
+            "history": history.history,
+            "weights": [w for v in model.trainable_variables for w in np.asarray(v.numpy(), "float64").ravel()],
+            "iterations": int(model.optimizer.iterations.numpy()),
+            **scores(options, model),
+        }
+    if hasattr(model.optimizer, "dynamic_scale"):
+        result["scale"] = float(model.optimizer.dynamic_scale.numpy())
+    return result
+
+
+def fit(options, model, after):
+    """Call `fit`, or `train_on_batch` for each batch."""
+    import keras
+    import scenario_parts as parts
+
+    x, y, arguments = parts.make_data(options)
+    if options["data"] == "on_batch":
+        history = keras.callbacks.History()
+        for start in range(0, len(x), options["batch"]):
+            part = slice(start, start + options["batch"])
+            logs = model.train_on_batch(x[part], y[part], return_dict=True)
+            after(start, {name: float(value) for name, value in logs.items()})
+        return history
     if options["validation"]:
-        fit["validation_data"] = (x[:7], keras.tree.map_structure(lambda labels: labels[:7], y))
+        arguments["validation_data"] = (x[:7], keras.tree.map_structure(lambda labels: labels[:7], y))
     callbacks = [keras.callbacks.LambdaCallback(on_train_batch_end=after)]
     source = parts.as_source(options, x, y)
-    history = model.fit(**source, epochs=options["epochs"], verbose=0, callbacks=callbacks, **fit)
-    result = {
-        "means": means,
-        "history": history.history,
-        "weights": [w for v in model.trainable_variables for w in np.asarray(v.numpy(), "float64").ravel()],
-        "iterations": int(model.optimizer.iterations.numpy()),
-    }
+    return model.fit(**source, epochs=options["epochs"], verbose=0, callbacks=callbacks, **arguments)
+
+
+def scores(options, model):
+    """What the trained model says of the data it was trained on."""
+    import keras
+    import numpy as np
+    import scenario_parts as parts
+
+    x, y, _ = parts.make_data(options)
+    result = {}
     if options["evaluate"]:
         result["evaluate"] = model.evaluate(x, y, batch_size=options["batch"], verbose=0)
     if options["predict"]:
         outputs = model.predict(x, batch_size=options["batch"], verbose=0)
         result["predict"] = np.asarray(keras.tree.flatten(outputs)[0]).tolist()
-    if hasattr(model.optimizer, "dynamic_scale"):
-        result["scale"] = float(model.optimizer.dynamic_scale.numpy())
     return result
 
 

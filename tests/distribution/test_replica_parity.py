@@ -32,7 +32,3 @@ def test_two_replicas_equal_one(results, case):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
     moved = [a["loss"] for a in one["logs"]]
     assert len(set(moved)) == STEPS
-
-
-def test_fit_inside_the_scope_is_refused_with_the_way_out(results):
-    assert "outside `strategy.scope()`" in results["refused"]

@@ -13,12 +13,15 @@ MATRIX = {
         ("embedding", "float32"),
     ]
 }
+SCORES = {"validation": True, "evaluate": True, "predict": True}
 WITH_XLA = {
     "last batch": {"rows": 13, "epochs": 2, "regularizer": "l2", "metrics": True},
     "last batch of one": {"rows": 9, "epochs": 2, "model": "embedding", "regularizer": "l2"},
     "accumulate": {"optimizer": "accumulate"},
     "scaled": {"optimizer": "scaled"},
     "steps per execution": {"steps_per_execution": 7, "rows": 80, "epochs": 2},
+    "fit in the scope": {"optimizer": "accumulate", "rows": 24, **SCORES},
+    "on batch": {"data": "on_batch", "rows": 24, **SCORES},
 }
 STRINGS = {"model": "strings", "rows": 16}
 SYNCHRONIZED = {"model": "synchronized", "rows": 16}
@@ -30,7 +33,7 @@ def results(tmp_path_factory):
     every = {f"{name}, {xla}": {**o, "xla": xla} for name, o in MATRIX.items() for xla in (False, True)}
     every |= {f"strings, {xla}": {**STRINGS, "xla": xla} for xla in (False, True)}
     one = {f"{name}, plain": {**o, "plain": True} for name, o in {**MATRIX, **WITH_XLA}.items()}
-    two = {f"{name}, True": {**o, "xla": True} for name, o in WITH_XLA.items()}
+    two = {f"{name}, True": {**o, "xla": True, "inside": "scope" in name} for name, o in WITH_XLA.items()}
     two["synchronized, True"] = {**SYNCHRONIZED, "xla": True}
     one = {name: {**options, "replicas": 1} for name, options in {**every, **one}.items()}
     started = {
