@@ -5,6 +5,7 @@ import warnings
 import keras
 from keras import ops
 
+from keras_normface.heads import MarginSoftmaxHead
 from keras_normface.layers import CosineDense, LearnableScale
 from keras_normface.losses import NormFaceLoss
 from keras_normface.sphere import softmax_loss_lower_bound
@@ -18,7 +19,8 @@ class ScaleMonitor(keras.callbacks.Callback):
     small for the loss to fall, whatever the network learns.
 
     Args:
-        num_classes: Number of classes; `None` takes the units of the model's only `CosineDense`.
+        num_classes: Number of classes; `None` takes the units of the model's only `CosineDense`, or
+            `MarginSoftmaxHead` with a hard feature norm.
         loss_name: Which entry of the logs is the softmax loss. With several outputs, Keras calls it
             `<output>_loss`.
 
@@ -49,27 +51,31 @@ class ScaleMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Find the number of classes and the scale in the model."""
         layers = list(_all_layers(self.model))
+        heads = [layer for layer in layers if isinstance(layer, MarginSoftmaxHead) and layer.feature_norm == "hard"]
+        agents = heads or [layer for layer in layers if isinstance(layer, CosineDense)]
         if self.num_classes is None:
-            units = [layer.units for layer in layers if isinstance(layer, CosineDense)]
-            if len(units) != 1:
+            if len(agents) != 1:
                 raise ValueError(
-                    "`num_classes` must be given unless the model has exactly one CosineDense. "
-                    f"Received: num_classes=None and {len(units)} such layers"
+                    "`num_classes` must be given unless the model has exactly one CosineDense, or one "
+                    f"MarginSoftmaxHead. Received: num_classes=None and {len(agents)} such layers"
                 )
-            self.num_classes = units[0]
-        scales = [layer for layer in layers if isinstance(layer, LearnableScale)]
-        fixed = self.model.loss.scale if isinstance(self.model.loss, NormFaceLoss) else None
-        if len(scales) > 1 or (not scales and fixed is None):
+            self.num_classes = agents[0].units
+        self._weight = heads[0].loss_weight if heads else 1.0
+        scales = [head.scale for head in heads] or [layer for layer in layers if isinstance(layer, LearnableScale)]
+        if not scales and isinstance(self.model.loss, NormFaceLoss) and self.model.loss.scale is not None:
+            scales = [self.model.loss.scale]
+        if len(scales) != 1:
             raise ValueError(
-                "The model must have exactly one LearnableScale, or one NormFaceLoss with a fixed scale. "
-                f"Received: {len(scales)} LearnableScale layers and loss={self.model.loss!r}"
+                "The model must have exactly one LearnableScale, one NormFaceLoss with a fixed scale, or one "
+                f"MarginSoftmaxHead. Received: {len(scales)} scales and loss={self.model.loss!r}"
             )
-        self._layer, self._fixed = (scales[0], None) if scales else (None, fixed)
+        (self._scale,) = scales
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the scale and the bound to `logs`, and warn where training is stuck."""
-        scale = self._fixed if self._layer is None else float(ops.convert_to_numpy(self._layer.value))
-        bound = softmax_loss_lower_bound(self.num_classes, scale)
+        learnable = isinstance(self._scale, LearnableScale)
+        scale = float(ops.convert_to_numpy(self._scale.value)) if learnable else self._scale
+        bound = self._weight * softmax_loss_lower_bound(self.num_classes, scale)
         if logs is None:
             return
         loss = logs.get(self.loss_name)

@@ -5,14 +5,19 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from helpers import to_numpy
 
 from keras_normface import (
+    AgentContrastiveHead,
     AgentContrastiveLoss,
     AgentTripletLoss,
     CosineDense,
+    EmbeddingModel,
     LearnableScale,
+    MarginSoftmaxHead,
     NormFaceLoss,
     ScaleMonitor,
+    SphereModel,
     check_losses,
     softmax_loss_lower_bound,
 )
@@ -125,3 +130,27 @@ def test_monitor_without_a_scale_is_refused():
     model.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="exactly one LearnableScale"):
         model.fit(x, y, verbose=0, callbacks=[ScaleMonitor()])
+
+
+@pytest.mark.parametrize("scale", [3.0, "learnable"])
+def test_monitor_looks_into_the_margin_softmax_head_of_an_embedding_model(scale):
+    x, y = separable()
+    scale = LearnableScale(3.0) if scale == "learnable" else scale
+    soft = MarginSoftmaxHead(6, scale=scale, loss_weight=0.5)
+    backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    model = EmbeddingModel(backbone, [soft, AgentContrastiveHead(6)])
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    history = model.fit(x, y, epochs=2, verbose=0, callbacks=[ScaleMonitor()]).history
+    now = to_numpy(soft.current_scale)
+    assert history["scale"][-1] == pytest.approx(float(now), rel=1e-6)
+    assert history["loss_lower_bound"][-1] == pytest.approx(0.5 * softmax_loss_lower_bound(6, float(now)), rel=1e-5)
+    assert (history["scale"][0] != history["scale"][1]) == isinstance(scale, LearnableScale)
+
+
+def test_sphere_model_fits_functionally_on_any_backend():
+    x, y = separable()
+    inputs = keras.Input((6,))
+    model = SphereModel(inputs, CosineDense(6)(keras.layers.Dense(4)(inputs)))
+    model.compile(keras.optimizers.SGD(0.5), NormFaceLoss(scale=20.0), jit_compile=True)
+    losses = model.fit(x, y, epochs=8, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
