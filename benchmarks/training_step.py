@@ -1,7 +1,9 @@
 """Time and memory of a training step: plain Keras against SphereModel, XLA, replicas, precision.
 
-Every line of the table is a process of its own, so that the peak memory is its own. Two replicas on a CPU
-share its cores: their line shows what the strategy costs, not what a second device gains.
+Every line of the table is a process of its own, so that the peak memory is its own; rounds are taken in turns, so that
+other jobs on the machine disturb all lines alike. The last ratio is that of `SphereModel.fit` to Keras's own `fit` with
+the same replicas and XLA, where that works: on one replica, and on two without XLA. Two replicas on a CPU share its
+cores: their lines show what the strategy costs, not what a second device gains.
 
 Examples:
     python benchmarks/training_step.py
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -20,6 +23,7 @@ from pathlib import Path
 
 CONFIGURATIONS = [  # (model, replicas, XLA)
     ("keras.Model", 1, False),
+    ("SphereModel", 1, False),
     ("keras.Model", 1, True),
     ("SphereModel", 1, True),
     ("keras.Model", 2, False),
@@ -108,6 +112,7 @@ def main():
     parser.add_argument("--classes", type=int, default=None, help="classes (default: 1000; 98304 for head)")
     parser.add_argument("--batch", type=int, default=64, help="images of a step, all replicas together")
     parser.add_argument("--steps", type=int, default=10, help="timed steps; three more warm up")
+    parser.add_argument("--rounds", type=int, default=3, help="processes a line; the median counts")
     parser.add_argument("--policy", choices=("float32", "mixed_bfloat16"), default=None)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -124,30 +129,25 @@ def main():
 
 
 def print_table(network, policies, classes, arguments):
-    """Run the configurations of a network and print a line for each."""
-    print(f"\n{network}, {classes} classes, batch {arguments.batch}, median of {arguments.steps} steps")
-    print("| precision | model | replicas | XLA | ms a step | images/s | time / plain Keras | peak MiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    """Run the configurations of a network in turns, and print a line for each."""
+    print(f"\n{network}, {classes} classes, batch {arguments.batch}, {arguments.rounds} x {arguments.steps} steps")
+    print("| precision | model | replicas | XLA | ms a step | images/s | to plain Keras | to Keras's fit | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    common = {"network": network, "classes": classes, "batch": arguments.batch, "steps": arguments.steps}
     for policy in policies:
-        plain = None
-        for model, replicas, xla in CONFIGURATIONS:
-            result = _child(
-                {
-                    "network": network,
-                    "classes": classes,
-                    "batch": arguments.batch,
-                    "steps": arguments.steps,
-                    "policy": policy,
-                    "model": model,
-                    "replicas": replicas,
-                    "xla": xla,
-                }
-            )
-            seconds = result["seconds"]
-            plain = plain or seconds
+        results = {configuration: [] for configuration in CONFIGURATIONS}
+        for _ in range(arguments.rounds):
+            for model, replicas, xla in CONFIGURATIONS:
+                options = {"policy": policy, "model": model, "replicas": replicas, "xla": xla}
+                results[model, replicas, xla].append(_child({**common, **options}))
+        seconds = {key: statistics.median(r["seconds"] for r in rounds) for key, rounds in results.items()}
+        for (model, replicas, xla), own in seconds.items():
+            keras_own = seconds.get(("keras.Model", replicas, xla)) if model == "SphereModel" else None
+            ratio = f"{own / keras_own:.2f}" if keras_own else ""
+            peak = statistics.median(result["peak_mib"] for result in results[model, replicas, xla])
             print(
-                f"| {policy} | {model} | {replicas} | {'on' if xla else 'off'} | {seconds * 1e3:.1f} | "
-                f"{arguments.batch / seconds:.1f} | {seconds / plain:.2f} | {result['peak_mib']:.0f} |",
+                f"| {policy} | {model} | {replicas} | {'on' if xla else 'off'} | {own * 1e3:.1f} | "
+                f"{arguments.batch / own:.1f} | {own / seconds[CONFIGURATIONS[0]]:.2f} | {ratio} | {peak:.0f} |",
                 flush=True,
             )
 
