@@ -2,7 +2,7 @@
 
 from keras_normface.constraints import Minimum
 from keras_normface.data import InMemory
-from keras_normface.export import embedding_model, export_embedding_model
+from keras_normface.export import embedding_model, export_embedding_model, read_preprocessing
 from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead
 from keras_normface.initializers import UnitBall
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
@@ -30,6 +30,7 @@ from keras_normface.margins import (
     NoMargin,
 )
 from keras_normface.models import EmbeddingModel, SphereModel, check_losses
+from keras_normface.preprocessing import PixelScaling, Preprocessing, check_same_preprocessing
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
 from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
 from keras_normface.version import __version__
@@ -61,6 +62,8 @@ __all__ = [
     "NormFaceLoss",
     "NpairsLoss",
     "NpairsMultilabelLoss",
+    "PixelScaling",
+    "Preprocessing",
     "ScaleMonitor",
     "SphereFaceLoss",
     "SphereFaceRLoss",
@@ -70,9 +73,11 @@ __all__ = [
     "UnitBall",
     "__version__",
     "check_losses",
+    "check_same_preprocessing",
     "embedding_model",
     "export_embedding_model",
     "fit_resumable",
+    "read_preprocessing",
     "scale_for_probability",
     "softmax_loss_lower_bound",
 ]

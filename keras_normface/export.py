@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -12,9 +13,13 @@ from keras import ops
 
 from keras_normface.layers import CosineDense
 from keras_normface.models import EmbeddingModel
+from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
+
+EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
+LARGEST_EXTRA_FILE = 65536
 
 
-def embedding_model(model, *, layer=None, fuse_mirror=False):
+def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None):
     """Cut the embedding model out of a trained model and end it on the unit sphere.
 
     Args:
@@ -23,13 +28,16 @@ def embedding_model(model, *, layer=None, fuse_mirror=False):
             `CosineDense` layers, or the whole model if it has none.
         fuse_mirror: Whether the embeddings of the image and of its mirror image are summed before they are
             normalised; the input must then be images `(height, width, channels)`.
+        preprocessing: `None`, or the `Preprocessing` of the images that `model` was trained on. The embedding
+            model then takes raw images, uint8 RGB `(batch, height, width, 3)`, and scales them itself.
 
     Returns:
         A functional `keras.Model` with float32 outputs `(batch, dim)` of unit length, sharing the weights
         of `model`. A zero embedding stays zero.
 
     Raises:
-        ValueError: If the embedding cannot be told, the layer does not exist, or the input is no image.
+        ValueError: If the embedding cannot be told, the layer does not exist, the input is no image, or it is
+            not what `preprocessing` makes.
 
     Source: NormFace (arXiv 1704.06369), §5.1, for the fusion.
 
@@ -44,21 +52,22 @@ def embedding_model(model, *, layer=None, fuse_mirror=False):
     if len(model.inputs) != 1:
         raise ValueError(f"`model` must have one input. Received: {len(model.inputs)} inputs")
     backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
-    image = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype, name="image")
-    embedding = backbone(image)
+    image, pixels = _image_and_pixels(model, preprocessing)
+    embedding = backbone(pixels)
     if fuse_mirror:
-        if len(image.shape) != 4:
+        if len(pixels.shape) != 4:
             raise ValueError(
                 "`fuse_mirror` needs images (batch, height, width, channels) as input. "
-                f"Received: an input of shape {image.shape}"
+                f"Received: an input of shape {pixels.shape}"
             )
-        width_axis = 2 if keras.config.image_data_format() == "channels_last" else 3
-        embedding = _in_float32(embedding) + _in_float32(backbone(ops.flip(image, axis=width_axis)))
+        channels_last = preprocessing is not None or keras.config.image_data_format() == "channels_last"
+        mirrored = ops.flip(pixels, axis=2 if channels_last else 3)
+        embedding = _in_float32(embedding) + _in_float32(backbone(mirrored))
     unit = keras.layers.UnitNormalization(dtype="float32", name="unit_embedding")(_in_float32(embedding))
     return keras.Model(image, unit, name="embedding")
 
 
-def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, overwrite=False):
+def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, preprocessing=None, overwrite=False):
     """Write the embedding model of a trained model as a SavedModel.
 
     The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
@@ -70,6 +79,8 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, overwr
         path: Directory to write.
         layer: See `embedding_model`.
         fuse_mirror: See `embedding_model`.
+        preprocessing: See `embedding_model`. It is also written into the SavedModel, as
+            `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
         overwrite: Whether an existing `path` may be replaced.
 
     Returns:
@@ -88,16 +99,58 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, overwr
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
-    cut = embedding_model(model, layer=layer, fuse_mirror=fuse_mirror)
+    cut = embedding_model(model, layer=layer, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
             cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
+        if preprocessing is not None:
+            extra = beside / "new" / EXTRA_FILE
+            extra.parent.mkdir(exist_ok=True)
+            extra.write_text(json.dumps(preprocessing.to_dict(), indent=2) + "\n", encoding="utf-8")
         _replace_directory(beside / "new", path, beside / "old")
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return cut
+
+
+def read_preprocessing(path):
+    """Read how a SavedModel of `export_embedding_model` treats pixels.
+
+    Args:
+        path: Directory of the SavedModel.
+
+    Returns:
+        A `Preprocessing`, or `None` if the model was exported without one.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If the file with the preprocessing is damaged.
+
+    Example:
+    >>> import keras, tempfile
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> backbone = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e", preprocessing=Preprocessing(size=(6, 5)))
+    ...     read_preprocessing(directory + "/e").size
+    (6, 5)
+    """
+    path = Path(path)
+    if not (path / "saved_model.pb").is_file():
+        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
+    extra = path / EXTRA_FILE
+    if not extra.exists():
+        return None
+    with open(extra, "rb") as file:
+        text = file.read(LARGEST_EXTRA_FILE + 1)
+    if len(text) > LARGEST_EXTRA_FILE:
+        raise ValueError(f"{extra} is larger than {LARGEST_EXTRA_FILE} bytes, so it is no preprocessing")
+    try:
+        return preprocessing_from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{extra} is damaged: {error}") from error
 
 
 def _replace_directory(new, path, old):
@@ -109,6 +162,27 @@ def _replace_directory(new, path, old):
         if old.exists():
             os.replace(old, path)
         raise
+
+
+def _image_and_pixels(model, preprocessing):
+    """Return the input of the embedding model, and what its backbone is called with."""
+    shape, dtype = model.inputs[0].shape, model.inputs[0].dtype
+    if preprocessing is None:
+        image = keras.Input(batch_shape=shape, dtype=dtype, name="image")
+        return image, image
+    if not keras.backend.is_float_dtype(dtype) or any(isinstance(layer, PixelScaling) for layer in model.layers):
+        raise ValueError(
+            "`preprocessing` must be None for a model that takes raw images already. "
+            f"Received: {preprocessing}, a model with inputs of dtype {dtype}"
+        )
+    made = (shape[0], *preprocessing.output_shape)
+    if len(shape) != 4 or any(theirs not in (None, ours) for theirs, ours in zip(shape, made, strict=True)):
+        raise ValueError(
+            "`preprocessing` must make what the model takes, (batch, height, width, channels). "
+            f"Received: preprocessing makes {made}, the model takes {shape}"
+        )
+    image = keras.Input(batch_shape=(shape[0], *preprocessing.size, 3), dtype="uint8", name="image")
+    return image, PixelScaling(preprocessing, name="pixel_scaling")(image)
 
 
 def _embedding_tensor(model, layer):

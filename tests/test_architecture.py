@@ -17,6 +17,7 @@ FLOORS = {
     "version": 0,
     "sphere": 0,
     "margins": 1,
+    "preprocessing": 1,
     "initializers": 1,
     "constraints": 1,
     "layers": 2,

@@ -112,3 +112,110 @@ def test_where_the_cut_is_made():
         knf.embedding_model(two)
     with pytest.raises(ValueError, match="`fuse_mirror` needs images"):
         knf.embedding_model(whole, fuse_mirror=True)
+
+
+RAW = np.random.default_rng(3).integers(0, 256, (4, 8, 6, 3), "uint8")
+
+
+def of_scaled_images(channels=3):
+    keras.utils.set_random_seed(2)
+    tensor = keras.Input((8, 6, channels))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(tensor)
+    return keras.Model(tensor, knf.CosineDense(3)(keras.layers.Dense(7, name="embedding")(keras.layers.Flatten()(x))))
+
+
+@pytest.mark.parametrize("fuse_mirror", [False, True])
+@pytest.mark.parametrize("channels", ["BGR", "GRAY"])
+def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, fuse_mirror):
+    import tensorflow as tf
+
+    preprocessing = knf.Preprocessing((8, 6), "minus_127.5_over_127.5", channels, "sphereface_112x96")
+    model = of_scaled_images(preprocessing.output_shape[-1])
+    path = tmp_path / "product"
+    knf.export_embedding_model(model, path, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
+    product = tf.saved_model.load(str(path))  # kept: its variables go with it
+    served = product.serve(RAW).numpy()
+    pixels = RAW.astype("float64")[..., ::-1]  # in float64, by the words
+    if channels == "GRAY":
+        pixels = (pixels @ [0.114, 0.587, 0.299])[..., None]
+    scaled = (pixels - 127.5) / 127.5
+    raw = keras.Model(model.inputs, model.get_layer("embedding").output)
+    expected = raw.predict(scaled.astype("float32"), verbose=0)
+    if fuse_mirror:
+        expected = expected + raw.predict(scaled[:, :, ::-1].astype("float32"), verbose=0)
+    np.testing.assert_allclose(served, unit(expected), atol=1e-6)
+    assert knf.read_preprocessing(path) == preprocessing
+
+
+def test_the_model_of_raw_images_is_the_model_of_scaled_images():
+    preprocessing = knf.Preprocessing((8, 6))
+    raw = knf.embedding_model(of_scaled_images(), preprocessing=preprocessing)
+    assert raw.input_shape == (None, 8, 6, 3)
+    assert raw.inputs[0].dtype == "uint8"
+    scaled = knf.embedding_model(of_scaled_images())
+    expected = scaled.predict((RAW - np.float32(127.5)) / np.float32(128), verbose=0)
+    np.testing.assert_allclose(raw.predict(RAW, verbose=0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "made"),
+    [
+        ({"size": (6, 8)}, "(None, 6, 8, 3)"),
+        ({"size": (112, 96)}, "(None, 112, 96, 3)"),
+        ({"channels": "GRAY"}, "(None, 8, 6, 1)"),
+    ],
+)
+def test_a_preprocessing_that_the_model_does_not_take_is_refused(tmp_path, changes, made):
+    preprocessing = knf.Preprocessing((8, 6)).replace(**changes)
+    with pytest.raises(ValueError, match="must make what the model takes") as caught:
+        knf.export_embedding_model(of_scaled_images(), tmp_path / "product", preprocessing=preprocessing)
+    assert made in str(caught.value)
+    assert "(None, 8, 6, 3)" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_data_pipeline_scales_like_the_model():
+    import tensorflow as tf
+
+    preprocessing = knf.Preprocessing((8, 6), "over_255", "GRAY")
+    batches = tf.data.Dataset.from_tensor_slices(RAW).batch(2).map(preprocessing)
+    np.testing.assert_allclose(np.concatenate(list(batches)), (RAW @ [0.299, 0.587, 0.114])[..., None] / 255, atol=1e-6)
+    unknown = tf.data.Dataset.from_generator(lambda: [RAW], output_signature=tf.TensorSpec(None, "uint8"))
+    with pytest.raises(ValueError, match=r"must have the shape \(batch, 8, 6, 3\)"):
+        unknown.map(preprocessing)
+
+
+def test_scaling_twice_is_refused():
+    preprocessing = knf.Preprocessing((8, 6))
+    once = knf.embedding_model(of_scaled_images(), preprocessing=preprocessing)
+    with pytest.raises(ValueError, match="takes raw images already"):
+        knf.embedding_model(once, preprocessing=preprocessing)
+    floats = keras.Sequential([keras.Input((8, 6, 3)), knf.PixelScaling(preprocessing), keras.layers.Flatten()])
+    with pytest.raises(ValueError, match="takes raw images already"):
+        knf.embedding_model(floats, preprocessing=preprocessing)
+    vectors = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"\(None, 8, 6, 3\), the model takes \(None, 8\)"):
+        knf.embedding_model(vectors, preprocessing=preprocessing)
+
+
+def test_sizes_that_the_model_leaves_open_are_taken_from_the_preprocessing():
+    anything = keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
+    model = knf.embedding_model(anything, preprocessing=knf.Preprocessing((8, 6)))
+    assert model.input_shape == (None, 8, 6, 3)
+
+
+def test_reading_the_preprocessing_of_a_product(tmp_path):
+    path = tmp_path / "product"
+    with pytest.raises(FileNotFoundError, match="directory of a SavedModel"):
+        knf.read_preprocessing(path)
+    (path / "assets.extra").mkdir(parents=True)
+    (path / "saved_model.pb").write_bytes(b"")
+    assert knf.read_preprocessing(path) is None
+    extra = path / "assets.extra" / "preprocessing.json"
+    written = {"size": [8, 6], "scaling": "over_255", "channels": "RGB", "template": None}
+    extra.write_text(json.dumps(written))
+    assert knf.read_preprocessing(path) == knf.Preprocessing((8, 6), "over_255")
+    for damaged in ["", "[]", json.dumps({**written, "size": [8, 0]}), "[" * 60000, " " * 70000 + json.dumps(written)]:
+        extra.write_text(damaged)
+        with pytest.raises(ValueError, match=r"preprocessing\.json is"):
+            knf.read_preprocessing(path)
