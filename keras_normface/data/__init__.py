@@ -1,6 +1,31 @@
-"""Training data that can start at any step of any epoch."""
+"""Readers of face images, and training data that can start at any step of any epoch."""
 
+from keras_normface.data.exclusion import CASIA_LFW_OVERLAP
+from keras_normface.data.identity_folder import IdentityFolder
+from keras_normface.data.image_list import ImageList
 from keras_normface.data.in_memory import InMemory
+from keras_normface.data.pair_file import PairFile, PairFileError, read_pair_file
+from keras_normface.data.pickle_scan import UnsafePickleError
 from keras_normface.data.protocol import ResumableData
+from keras_normface.data.reader import Reader
+from keras_normface.data.record_file import RecordError
+from keras_normface.data.record_io import RecordIO
+from keras_normface.data.sidecar import SidecarError
+from keras_normface.data.tfrecord_shards import TFRecordShards
 
-__all__ = ["InMemory", "ResumableData"]
+__all__ = [
+    "CASIA_LFW_OVERLAP",
+    "IdentityFolder",
+    "ImageList",
+    "InMemory",
+    "PairFile",
+    "PairFileError",
+    "Reader",
+    "RecordError",
+    "RecordIO",
+    "ResumableData",
+    "SidecarError",
+    "TFRecordShards",
+    "UnsafePickleError",
+    "read_pair_file",
+]
