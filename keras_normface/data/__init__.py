@@ -1,7 +1,9 @@
 """Readers of face images, and training data that can start at any step of any epoch."""
 
+from keras_normface.data.augmentation import Augmentation
 from keras_normface.data.exclusion import CASIA_LFW_OVERLAP
 from keras_normface.data.identity_folder import IdentityFolder
+from keras_normface.data.image_batches import ImageBatches
 from keras_normface.data.image_list import ImageList
 from keras_normface.data.in_memory import InMemory
 from keras_normface.data.pair_file import PairFile, PairFileError, read_pair_file
@@ -15,7 +17,9 @@ from keras_normface.data.tfrecord_shards import TFRecordShards
 
 __all__ = [
     "CASIA_LFW_OVERLAP",
+    "Augmentation",
     "IdentityFolder",
+    "ImageBatches",
     "ImageList",
     "InMemory",
     "PairFile",

@@ -19,6 +19,7 @@ class Reader(abc.ABC):
         labels: Read-only int32 array `(samples,)`, from 0 to `num_identities - 1`.
         identities: Sequence of `num_identities` names, by label.
         image_size: `(height, width)` if the data say it, else `None`.
+        preprocessing: The `Preprocessing` that the data say they were made for, else `None`.
 
     Example:
     >>> import numpy as np
@@ -39,6 +40,7 @@ class Reader(abc.ABC):
     labels = None
     identities = ()
     image_size = None
+    preprocessing = None
 
     def __len__(self):
         return len(self.labels)

@@ -6,6 +6,7 @@ import re
 import reprlib
 
 from keras_normface.data.written_beside import written_beside
+from keras_normface.preprocessing import Preprocessing
 
 SIDECAR_NAME = "dataset.json"
 FORMAT, VERSION = "keras_normface.shards", 1
@@ -72,6 +73,23 @@ def read_sidecar(directory):
     except SidecarError as error:
         raise SidecarError(f"{path}: {error}") from error
     return sidecar
+
+
+def preprocessing_of(sidecar):
+    """Return the `Preprocessing` in a sidecar, or `None` if there is none.
+
+    Args:
+        sidecar: Dictionary from `read_sidecar`.
+
+    Raises:
+        SidecarError: If it describes none.
+    """
+    if sidecar["preprocessing"] is None:
+        return None
+    try:
+        return Preprocessing.from_dict(sidecar["preprocessing"])
+    except ValueError as error:
+        raise SidecarError(f"`preprocessing` in dataset.json: {error}") from error
 
 
 def check_sidecar(sidecar):

@@ -9,7 +9,7 @@ from keras_normface.data.open_files import OpenFiles
 from keras_normface.data.packed_names import PackedNames
 from keras_normface.data.reader import Reader, read_only
 from keras_normface.data.shard_format import INDEX_DTYPE, INDEX_NAME, file_sha256
-from keras_normface.data.sidecar import SidecarError, read_sidecar
+from keras_normface.data.sidecar import SidecarError, preprocessing_of, read_sidecar
 
 
 class TFRecordShards(Reader):
@@ -26,6 +26,7 @@ class TFRecordShards(Reader):
         sidecar: The dictionary of `dataset.json`; see `write_sidecar`. It describes all that is there, also
             what `exclude` leaves out.
         image_size: `(height, width)` in pixels if all images have it, else `None`.
+        preprocessing: The `Preprocessing` in `dataset.json`, if there is one.
 
     Raises:
         SidecarError: A ValueError. If `dataset.json`, `index.npy` and the shards do not fit one another.
@@ -55,6 +56,7 @@ class TFRecordShards(Reader):
         self.path = os.fspath(path)
         self.sidecar = read_sidecar(self.path)
         self.image_size = None if self.sidecar["image_size"] is None else tuple(self.sidecar["image_size"])
+        self.preprocessing = preprocessing_of(self.sidecar)
         shards = self.sidecar["shards"]
         self._files = OpenFiles([os.path.join(self.path, shard["name"]) for shard in shards])
         self._check_sizes()

@@ -1,0 +1,181 @@
+"""From a reader to training batches: shuffle, decode, mirror, scale; entered at any step."""
+
+import copy
+
+import numpy as np
+
+from keras_normface.data.augmentation import Augmentation
+from keras_normface.data.batch_plans import IdentityBatches, ShuffledBatches
+from keras_normface.preprocessing import check_same_preprocessing
+
+MIRRORED = Augmentation()
+
+
+class ImageBatches:
+    """Training batches from a reader, in an order that differs by epoch, repeats by seed, and starts anywhere.
+
+    `data(epoch, step)` is what `fit_resumable` trains on. Nothing is read or decoded for the steps that are
+    skipped. Images are decoded by what they are, whatever their names say.
+
+    Args:
+        reader: A `Reader`: `IdentityFolder`, `ImageList`, `RecordIO` or `TFRecordShards`.
+        batch_size: Images in a batch; with several replicas or workers, in that of all of them.
+        preprocessing: A `Preprocessing`. If the reader brings one, as prepared shards do, the two must be the same;
+            `None` takes the reader's.
+        seed: Non-negative integer. Order and augmentation follow from it.
+        augmentation: An `Augmentation`, or `None` for none at all. By default half of the images are mirrored.
+        scale: Whether batches are preprocessed, float32 `(batch, height, width, channels)`. Otherwise they are
+            RGB, uint8 `(batch, height, width, 3)`, a quarter of the bytes, for a model that begins with
+            `PixelScaling`.
+        resize: Whether images of another size than `preprocessing.size` are resized, bilinear with antialiasing;
+            otherwise they are an error.
+        images_per_identity: `None`, or K: a batch then holds `batch_size / K` different identities with K images
+            each, drawn anew for each batch, as losses on pairs and triplets need them. An epoch has as many
+            batches as without it; not every image need occur in it.
+        drop_remainder: Whether a last batch that is not full is left out.
+
+    Raises:
+        ValueError: If an argument does not fit, or two preprocessings differ, naming both.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import tensorflow as tf
+    >>> from keras_normface import Preprocessing
+    >>> from keras_normface.data import IdentityFolder
+    >>> root, black = Path(tempfile.mkdtemp()), tf.io.encode_jpeg(tf.zeros((112, 112, 3), "uint8"))
+    >>> for person in ("Ada", "Grace"):
+    ...     (root / person).mkdir()
+    ...     _ = (root / person / "1.jpg").write_bytes(black.numpy())
+    >>> data = ImageBatches(IdentityFolder(root), 2, Preprocessing(), seed=0)
+    >>> images, labels = next(iter(data(epoch=0, step=0)))
+    >>> images.shape, float(images[0, 0, 0, 0]), sorted(labels.numpy().tolist())
+    (TensorShape([2, 112, 112, 3]), -0.99609375, [0, 1])
+    """
+
+    def __init__(
+        self, reader, batch_size, preprocessing=None, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
+        images_per_identity=None, drop_remainder=True,
+    ):  # fmt: skip
+        if seed < 0:
+            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        self.reader, self.batch_size, self.seed = reader, batch_size, seed
+        self.preprocessing = _agreed(reader, preprocessing)
+        self.augmentation, self.scale, self.resize = augmentation, scale, resize
+        if images_per_identity is None:
+            self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
+        else:
+            self._plan = IdentityBatches(reader.labels, batch_size, images_per_identity, seed)
+        self._worker, self._workers = 0, 1
+
+    @property
+    def steps_per_epoch(self):
+        """Number of batches in an epoch."""
+        return self._plan.steps_per_epoch
+
+    def share(self, worker, workers):
+        """Return the data of one of several workers: its rows of each batch, without reading the others'.
+
+        Args:
+            worker: Which worker, from 0.
+            workers: How many. They must divide the batch size, and only full batches count.
+
+        Raises:
+            ValueError: If the numbers do not fit.
+        """
+        if not 0 <= worker < workers or self.batch_size % workers or not self._plan.drop_remainder:
+            raise ValueError(
+                "`worker` must be from 0 to workers - 1, `workers` must divide the batch size, and "
+                f"`drop_remainder` must be set. Received: worker={worker}, workers={workers}, "
+                f"batch_size={self.batch_size}, drop_remainder={self._plan.drop_remainder}"
+            )
+        shared = copy.copy(self)
+        shared._worker, shared._workers = worker, workers
+        return shared
+
+    def __call__(self, epoch, step):
+        """Return the rest of an epoch.
+
+        Args:
+            epoch: Which epoch, from 0.
+            step: How many of its batches are left out at its beginning.
+
+        Returns:
+            A `tf.data.Dataset` of `steps_per_epoch - step` batches of images and int32 labels `(batch,)`.
+
+        Raises:
+            ValueError: If there is no such epoch or step.
+        """
+        import tensorflow as tf
+
+        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
+            raise ValueError(
+                f"`epoch` must not be negative and `step` must be from 0 to {self.steps_per_epoch}. "
+                f"Received: epoch={epoch}, step={step}"
+            )
+        read, rows = self._reading(epoch), self.batch_size // self._workers
+        batches = tf.data.Dataset.range(step, self.steps_per_epoch).map(read, num_parallel_calls=2).unbatch()
+        batches = batches.map(self._image, num_parallel_calls=tf.data.AUTOTUNE)
+        batches = batches.batch(rows, drop_remainder=self._plan.drop_remainder, num_parallel_calls=2)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(self.steps_per_epoch - step))
+        return batches.prefetch(2)
+
+    def _reading(self, epoch):
+        """Return the TensorFlow function from a step to its encoded images, labels, mirrorings and seeds."""
+        import tensorflow as tf
+
+        of_step, kinds = self._plan.of_epoch(epoch), (tf.string, tf.int32, tf.int32, tf.int32)
+
+        def read(step):
+            indices = of_step(step)
+            rng = np.random.default_rng([self.seed, epoch, step, 1])
+            mirrored = rng.integers(0, 2, len(indices), dtype="int32")
+            seeds = rng.integers(0, 2**31, (len(indices), 2), dtype="int32")
+            own = len(indices) // self._workers
+            part = slice(self._worker * own, (self._worker + 1) * own)
+            indices = indices[part]
+            encoded = np.array(self.reader.encoded(indices), dtype=object)
+            return encoded, self.reader.labels[indices], mirrored[part], seeds[part]
+
+        def graph(step):
+            values = tf.numpy_function(read, [step], kinds, stateful=False)
+            shapes = ([None], [None], [None], [None, 2])
+            return tuple(tf.ensure_shape(value, shape) for value, shape in zip(values, shapes, strict=True))
+
+        return graph
+
+    def _image(self, encoded, label, mirrored, seed):
+        """Return one image and its label."""
+        import tensorflow as tf
+
+        height, width = self.preprocessing.size
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        if self.resize:
+            image = _resized(image, height, width)
+        image = tf.ensure_shape(image, (height, width, 3))
+        if self.augmentation is not None:
+            image = self.augmentation(image, mirrored, seed)
+        if self.scale:
+            image = self.preprocessing(image[None])[0]
+        return image, label
+
+
+def _agreed(reader, preprocessing):
+    stored = getattr(reader, "preprocessing", None)
+    if preprocessing is None and stored is None:
+        raise ValueError(f"`preprocessing` must be given, for {reader} brings none. Received: None")
+    if preprocessing is not None and stored is not None:
+        check_same_preprocessing(stored, preprocessing, ("the reader", "the argument"))
+    return preprocessing or stored
+
+
+def _resized(image, height, width):
+    import tensorflow as tf
+
+    image = tf.ensure_shape(image, (None, None, 3))
+
+    def other_size():
+        resized = tf.image.resize(image, (height, width), "bilinear", antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.shape(image)[:2] == (height, width)), lambda: image, other_size)
