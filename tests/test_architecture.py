@@ -26,12 +26,13 @@ FLOORS = {
     "data": 3,
     "evaluation": 3,
     "models": 4,
+    "prepare": 4,
     "training": 5,
     "export": 6,
     "cli": 7,
     "__init__": 8,
 }
-MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "cli"}
+MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "cli", "prepare"}
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name)
 FILES = sorted(ROOT.rglob("*.py"))
 

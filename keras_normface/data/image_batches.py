@@ -66,7 +66,7 @@ class ImageBatches:
             self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
         else:
             self._plan = IdentityBatches(reader.labels, batch_size, images_per_identity, seed)
-        self._worker, self._workers = 0, 1
+        self.worker, self.workers = 0, 1
 
     @property
     def steps_per_epoch(self):
@@ -90,7 +90,7 @@ class ImageBatches:
                 f"batch_size={self.batch_size}, drop_remainder={self._plan.drop_remainder}"
             )
         shared = copy.copy(self)
-        shared._worker, shared._workers = worker, workers
+        shared.worker, shared.workers = worker, workers
         return shared
 
     def __call__(self, epoch, step):
@@ -113,7 +113,7 @@ class ImageBatches:
                 f"`epoch` must not be negative and `step` must be from 0 to {self.steps_per_epoch}. "
                 f"Received: epoch={epoch}, step={step}"
             )
-        read, rows = self._reading(epoch), self.batch_size // self._workers
+        read, rows = self._reading(epoch), self.batch_size // self.workers
         batches = tf.data.Dataset.range(step, self.steps_per_epoch).map(read, num_parallel_calls=2).unbatch()
         batches = batches.map(self._image, num_parallel_calls=tf.data.AUTOTUNE)
         batches = batches.batch(rows, drop_remainder=self._plan.drop_remainder, num_parallel_calls=2)
@@ -131,8 +131,8 @@ class ImageBatches:
             rng = np.random.default_rng([self.seed, epoch, step, 1])
             mirrored = rng.integers(0, 2, len(indices), dtype="int32")
             seeds = rng.integers(0, 2**31, (len(indices), 2), dtype="int32")
-            own = len(indices) // self._workers
-            part = slice(self._worker * own, (self._worker + 1) * own)
+            own = len(indices) // self.workers
+            part = slice(self.worker * own, (self.worker + 1) * own)
             indices = indices[part]
             encoded = np.array(self.reader.encoded(indices), dtype=object)
             return encoded, self.reader.labels[indices], mirrored[part], seeds[part]

@@ -10,6 +10,9 @@ class ResumableData(Protocol):
     twice with the same numbers it must return the same batches; `data(epoch, 0)` without its first k batches
     must be `data(epoch, k)`. The dataset must know its number of batches, or the callable must have an
     attribute `steps_per_epoch` that tells it.
+
+    With several workers, data that have `share(worker, workers)` and `batch_size` are asked for the rows of one worker:
+    `share(w, n)` is such data again, whose batches are the w-th n-th of the rows of each batch.
     """
 
     def __call__(self, epoch, step):

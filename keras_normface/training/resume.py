@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_normface.models.replica_functions import is_multi_worker
 from keras_normface.training.checkpoints import Checkpoints
 from keras_normface.training.epoch_by_epoch import EpochByEpoch
 
@@ -30,7 +31,9 @@ def fit_resumable(
 
     Args:
         model: A compiled `keras.Model`, made in the scope of its strategy if it has one.
-        data: See `keras_normface.data.ResumableData`; `InMemory` is one.
+        data: See `keras_normface.data.ResumableData`; `InMemory` and `ImageBatches` are such. Of several workers,
+            each asks for its share if the data have `share(worker, workers)`; otherwise each reads everything
+            and trains on its part.
         epochs: How many epochs in all.
         directory: Of the checkpoints, of this training alone.
         save_every: Steps between checkpoints within an epoch; the end of each epoch is saved too.
@@ -72,8 +75,10 @@ def fit_resumable(
     with run:
         while run.epoch < epochs and not run.stopped:
             rest, run.steps_left = _rest_of_epoch(data, run.epoch, run.step)
+            shared = _shared(model.distribute_strategy, data, run.epoch, run.step)
             model.fit(
-                rest,
+                rest if shared is None else shared,
+                steps_per_epoch=None if shared is None else run.steps_left,
                 initial_epoch=run.epoch,
                 epochs=epochs,
                 shuffle=False,
@@ -96,6 +101,18 @@ def _build(model, data):
 def _make_metrics(model, rest):
     """Train a step whose effect is to be undone: Keras makes a metric's variables no sooner."""
     model.fit(rest.take(model.steps_per_execution), shuffle=False, verbose=0)
+
+
+def _shared(strategy, data, epoch, step):
+    """The batches of this worker alone, cut for its replicas; `None` if there is one worker, or no way to share."""
+    if not is_multi_worker(strategy) or not hasattr(data, "share"):
+        return None
+
+    def own(context):
+        part = data.share(context.input_pipeline_id, context.num_input_pipelines)
+        return part(epoch, step).rebatch(data.batch_size // context.num_replicas_in_sync, drop_remainder=True)
+
+    return strategy.distribute_datasets_from_function(own)
 
 
 def _rest_of_epoch(data, epoch, step):

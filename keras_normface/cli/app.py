@@ -1,0 +1,22 @@
+"""The commands, put together."""
+
+import typer
+
+from keras_normface.cli.align import align
+from keras_normface.cli.prepare import prepare
+
+app = typer.Typer(
+    name="keras-normface",
+    help="Prepare face images for training.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(prepare)
+app.command()(align)
+
+
+@app.callback()
+def about():
+    """Prepare face images for training."""

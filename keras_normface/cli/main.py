@@ -1,0 +1,18 @@
+"""The entry point, which says what to install if the command's own packages are missing."""
+
+import sys
+
+NEEDED = ("typer", "rich", "click")
+WRONG_USE = 2
+
+
+def run():
+    """Run the command `keras-normface` with the arguments of the process, and exit."""
+    try:
+        from keras_normface.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            raise
+        sys.stderr.write(f'keras-normface needs {error.name}: pip install "keras-normface[cli]"\n')
+        sys.exit(WRONG_USE)
+    app()

@@ -1,0 +1,147 @@
+"""Photos that come from anywhere, as RGB pixels; and pixels warped and encoded."""
+
+import io
+import re
+
+import numpy as np
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+ORIENTATION_TAG = 0x0112
+ENCODINGS = {"jpeg": ".jpg", "png": ".png"}
+SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class NotAnImageError(ValueError):
+    """Bytes that are no image, or one that is damaged or too large."""
+
+
+def pillow():
+    """Return the module `PIL.Image`, or raise ImportError that says what to install."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Aligning needs Pillow: pip install 'keras-normface[align]'") from error
+    return Image
+
+
+def decoded(content):
+    """Decode a photo to RGB.
+
+    The orientation in its EXIF data is applied. Sixteen bits become eight; grey and CMYK become RGB; what is
+    transparent is laid on white; of an animation the first image is taken.
+
+    Args:
+        content: Bytes: JPEG, PNG, BMP, GIF, WebP, TIFF or PPM.
+
+    Returns:
+        uint8 array `(height, width, 3)`.
+
+    Raises:
+        NotAnImageError: A ValueError. If it cannot be decoded to its end, or has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`.
+
+    Example:
+    >>> pixels = np.full((3, 2, 3), 7, "uint8")
+    >>> np.array_equal(decoded(encoded(pixels, "png")), pixels)
+    True
+    >>> decoded(b"something else")
+    Traceback (most recent call last):
+    ...
+    keras_normface.prepare.pictures.NotAnImageError: no format that is read
+    """
+    image_module = pillow()
+    try:
+        with image_module.open(io.BytesIO(content), formats=FORMATS) as image:
+            limit = image_module.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise NotAnImageError(f"{image.width} x {image.height} pixels, more than {limit}")
+            image.load()
+            return _rgb(_upright(image))
+    except (NotAnImageError, MemoryError):
+        raise
+    except image_module.UnidentifiedImageError as error:
+        raise NotAnImageError("no format that is read") from error
+    except Exception as error:  # Decoders have many for damaged files: OSError, SyntaxError, struct.error, ...
+        # Addresses in memory would make the messages differ from run to run.
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))[:200]
+        raise NotAnImageError(f"{type(error).__name__}: {text}") from error
+
+
+def warped(pixels, matrix, size):
+    """Warp an image by a similarity, with bilinear interpolation. What lies outside of the image is black.
+
+    Args:
+        pixels: uint8 array `(height, width, 3)`.
+        matrix: Floats `(2, 3)` that take a place (x, y, 1) in `pixels` to one in the result; the centre of the
+            first pixel is (0, 0) in both.
+        size: `(height, width)` of the result in pixels.
+
+    Returns:
+        uint8 array `(*size, 3)`.
+
+    Example:
+    >>> pixels = np.arange(12, dtype="uint8").reshape(2, 2, 3)
+    >>> warped(pixels, [[1, 0, 1], [0, 1, 0]], (1, 3)).tolist()
+    [[[0, 0, 0], [0, 1, 2], [3, 4, 5]]]
+    """
+    image_module = pillow()
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    # Pillow's places are those of corners: the centre of its first pixel is (0.5, 0.5).
+    inverse[:, 2] += 0.5 - inverse[:, :2] @ (0.5, 0.5)
+    height, width = size
+    image = image_module.fromarray(pixels)
+    affine, bilinear = image_module.Transform.AFFINE, image_module.Resampling.BILINEAR
+    return np.asarray(image.transform((width, height), affine, inverse.ravel().tolist(), bilinear))
+
+
+def encoded(pixels, encoding="jpeg", quality=95):
+    """Encode an image.
+
+    Args:
+        pixels: uint8 array `(height, width, 3)`, RGB.
+        encoding: "jpeg", with colours in full resolution, or "png".
+        quality: 1 to 100, of JPEG.
+
+    Returns:
+        Bytes.
+
+    Example:
+    >>> encoded(np.zeros((2, 2, 3), "uint8"), "png")[1:4]
+    b'PNG'
+    """
+    options = {"quality": quality, "subsampling": 0} if encoding == "jpeg" else {}
+    buffer = io.BytesIO()
+    pillow().fromarray(pixels).save(buffer, encoding.upper(), **options)
+    return buffer.getvalue()
+
+
+def _upright(image):
+    turns = pillow().Transpose
+    methods = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG)
+        method = methods.get(orientation)
+    except Exception:  # damaged EXIF data in a good image: as if there were none
+        return image
+    return image if method is None else image.transpose(method)
+
+
+def _rgb(image):
+    if image.mode in SIXTEEN_BITS:
+        sixteen = np.clip(np.asarray(image).astype("int64"), 0, 65535)
+        return np.repeat(((sixteen + 128) // 257).astype("uint8")[..., None], 3, axis=-1)
+    if image.mode == "F":
+        raise NotAnImageError("pixels are floats, of no known range")
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = pillow().new("RGBA", image.size, "white")
+        image = pillow().alpha_composite(ground, image)
+    return np.array(image.convert("RGB"))

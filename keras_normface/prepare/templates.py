@@ -1,0 +1,128 @@
+"""Where the five points of an aligned face lie, and the transform that takes a face there."""
+
+import numpy as np
+
+from keras_normface.preprocessing import TEMPLATES
+
+SPHEREFACE_POINTS = (
+    (30.2946, 51.6963),
+    (65.5318, 51.5014),
+    (48.0252, 71.7366),
+    (33.5493, 92.3655),
+    (62.7299, 92.2041),
+)
+SHIFTS_AND_SIZES = {"sphereface_112x96": (0.0, (112, 96)), "arcface_112x112": (8.0, (112, 112))}
+
+
+def template_points(template):
+    """Return the five points of a template.
+
+    Args:
+        template: "sphereface_112x96", or "arcface_112x112", the same points 8 pixels further to the right.
+
+    Returns:
+        Float64 array `(5, 2)` of x and y in pixels, the centre of the first pixel being (0, 0). In this order:
+        left eye, right eye, nose, left and right corner of the mouth; left is left in the image.
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Source: SphereFace (arXiv 1704.08063), the authors' code for aligning; ArcFace (arXiv 1801.07698), likewise.
+
+    Example:
+    >>> template_points("arcface_112x112")[0].tolist()
+    [38.2946, 51.6963]
+    """
+    shift, _ = _shift_and_size(template)
+    return np.array(SPHEREFACE_POINTS) + np.array([shift, 0.0])
+
+
+def template_size(template):
+    """Return `(height, width)` in pixels of the images of a template.
+
+    Args:
+        template: "sphereface_112x96" or "arcface_112x112".
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Example:
+    >>> template_size("sphereface_112x96")
+    (112, 96)
+    """
+    return _shift_and_size(template)[1]
+
+
+def similarity(points, target):
+    """Estimate the similarity that takes points nearest to others, by least squares: scikit-image's.
+
+    It turns, scales and shifts; it neither shears nor reflects.
+
+    Args:
+        points: Floats `(n, 2)`, x and y, not all the same.
+        target: Floats `(n, 2)`.
+
+    Returns:
+        Float64 matrix `(2, 3)`, to be applied to columns (x, y, 1).
+
+    Raises:
+        ImportError: If scikit-image is not installed.
+        ValueError: If the points do not determine it.
+
+    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+
+    Example:
+    >>> similarity([[0, 0], [1, 0], [0, 1]], [[5, 5], [5, 7], [3, 5]]).round(9).tolist()
+    [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
+    """
+    points, target = np.asarray(points, "float64"), np.asarray(target, "float64")
+    if points.ndim != 2 or points.shape[1] != 2 or points.shape != target.shape:
+        raise ValueError(f"`points` and `target` must be (n, 2). Received: shapes {points.shape} and {target.shape}")
+    found = None
+    if np.isfinite(points).all() and np.ptp(points, axis=0).any():
+        found = _estimated(points, target)
+    if found is None or not np.isfinite(found).all():
+        raise ValueError(f"`points` do not determine a similarity. Received: {points.tolist()}")
+    return found[:2] + 0.0  # no -0.0
+
+
+def _estimated(points, target):
+    """The matrix `(3, 3)`, or `None`."""
+    try:
+        from skimage.transform import SimilarityTransform
+    except ImportError as error:
+        raise ImportError("Aligning needs scikit-image: pip install 'keras-normface[align]'") from error
+    if hasattr(SimilarityTransform, "from_estimate"):  # since scikit-image 0.26
+        found = SimilarityTransform.from_estimate(points, target)
+        return found.params if found else None
+    found = SimilarityTransform()
+    return found.params if found.estimate(points, target) else None
+
+
+def centred(size, template):
+    """Return the matrix that scales the largest centred part of an image to the size of a template.
+
+    Args:
+        size: `(height, width)` of the image in pixels.
+        template: "sphereface_112x96" or "arcface_112x112".
+
+    Returns:
+        Float64 matrix `(2, 3)`, as from `similarity`.
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Example:
+    >>> centred((224, 300), "arcface_112x112").tolist()
+    [[0.5, 0.0, -19.25], [0.0, 0.5, -0.25]]
+    """
+    height, width = template_size(template)
+    scale = max(height / size[0], width / size[1])
+    left, top = ((new - 1 - scale * (old - 1)) / 2 for new, old in ((width, size[1]), (height, size[0])))
+    return np.array([[scale, 0.0, left], [0.0, scale, top]])
+
+
+def _shift_and_size(template):
+    if template not in TEMPLATES:
+        raise ValueError(f"`template` must be one of {list(TEMPLATES)}. Received: {template!r}")
+    return SHIFTS_AND_SIZES[template]
