@@ -1,7 +1,7 @@
 """Embeddings on the hypersphere with Keras 3: layers, losses, heads, training, evaluation and export."""
 
 from keras_normface.constraints import Minimum
-from keras_normface.data import InMemory
+from keras_normface.data import Augmentation, ImageBatches, InMemory, open_reader
 from keras_normface.export import embedding_model, export_embedding_model, read_preprocessing
 from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead
 from keras_normface.initializers import UnitBall
@@ -29,7 +29,7 @@ from keras_normface.margins import (
     MultiplicativeAngular,
     NoMargin,
 )
-from keras_normface.models import EmbeddingModel, SphereModel, check_losses
+from keras_normface.models import EmbeddingModel, SphereModel, check_losses, check_preprocessing
 from keras_normface.preprocessing import PixelScaling, Preprocessing, check_same_preprocessing
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
 from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
@@ -44,11 +44,13 @@ __all__ = [
     "AgentTripletHead",
     "AgentTripletLoss",
     "ArcFaceLoss",
+    "Augmentation",
     "Checkpoints",
     "CombinedMargin",
     "ContrastiveLoss",
     "CosineDense",
     "EmbeddingModel",
+    "ImageBatches",
     "InMemory",
     "L2Constraint",
     "LearnableScale",
@@ -73,10 +75,12 @@ __all__ = [
     "UnitBall",
     "__version__",
     "check_losses",
+    "check_preprocessing",
     "check_same_preprocessing",
     "embedding_model",
     "export_embedding_model",
     "fit_resumable",
+    "open_reader",
     "read_preprocessing",
     "scale_for_probability",
     "softmax_loss_lower_bound",

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from keras_normface.layers import CosineDense
-from keras_normface.models import EmbeddingModel
+from keras_normface.models import EmbeddingModel, preprocessing_in
 from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
 
 EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
@@ -79,8 +79,8 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, prepro
         path: Directory to write.
         layer: See `embedding_model`.
         fuse_mirror: See `embedding_model`.
-        preprocessing: See `embedding_model`. It is also written into the SavedModel, as
-            `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
+        preprocessing: See `embedding_model`. It, or that of the model's own `PixelScaling`, is also written into the
+            SavedModel, as `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
         overwrite: Whether an existing `path` may be replaced.
 
     Returns:
@@ -105,6 +105,7 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, prepro
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
             cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
+        preprocessing = preprocessing_in(cut)
         if preprocessing is not None:
             extra = beside / "new" / EXTRA_FILE
             extra.parent.mkdir(exist_ok=True)

@@ -219,3 +219,12 @@ def test_reading_the_preprocessing_of_a_product(tmp_path):
         extra.write_text(damaged)
         with pytest.raises(ValueError, match=r"preprocessing\.json is"):
             knf.read_preprocessing(path)
+
+
+def test_a_model_that_scales_by_itself_says_so_in_its_product(tmp_path):
+    preprocessing = knf.Preprocessing((8, 6), channels="BGR")
+    image = keras.Input((8, 6, 3), dtype="uint8")
+    features = keras.layers.Dense(4)(keras.layers.Flatten()(knf.PixelScaling(preprocessing)(image)))
+    model = keras.Model(image, knf.CosineDense(3)(features))
+    knf.export_embedding_model(model, tmp_path / "product")
+    assert knf.read_preprocessing(tmp_path / "product") == preprocessing

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from keras_normface.cli.open_source import guess_format, open_source
+from keras_normface.cli.open_source import open_source
 from keras_normface.cli.show import FAILED, failures_in_one_line, progress_bar, show_summary
+from keras_normface.data.open_reader import guess_format
 from keras_normface.prepare import align_images
 from keras_normface.prepare.align import NO_FACE_CHOICES
 from keras_normface.prepare.pictures import ENCODINGS
@@ -52,7 +53,7 @@ def align(
     try:
         kind = format.value if format is not None else guess_format(source)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(f"--format: {error}") from error
     if kind not in PHOTO_FORMATS:
         raise typer.BadParameter(f"SOURCE must be a folder of identities or a list, and is: {kind}")
     if root is not None and kind != "list":

@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
-from keras_normface.cli.open_source import FORMATS, guess_format, open_source
+from keras_normface.cli.open_source import open_source
 from keras_normface.cli.show import failures_in_one_line, progress_bar, show_summary
+from keras_normface.data.open_reader import READERS, guess_format
 from keras_normface.data.sidecar import SIDECAR_NAME
 from keras_normface.prepare import prepare_shards
 from keras_normface.prepare.shards import IMAGES_PER_SHARD
 from keras_normface.preprocessing import CHANNELS, SCALINGS, TEMPLATES, Preprocessing
 
 IMAGES_WORTH_A_PROCESS = 20_000
-Format = Enum("Format", {name: name for name in FORMATS})
+Format = Enum("Format", {name: name for name in READERS})
 Template = Enum("Template", {name: name for name in TEMPLATES})
 Scaling = Enum("Scaling", {name: name for name in SCALINGS})
 Channels = Enum("Channels", {name: name for name in CHANNELS})
@@ -66,7 +67,7 @@ def prepare(
     try:
         kind = format.value if format is not None else guess_format(source)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(f"--format: {error}") from error
     for name, value, belongs in (("--root", root, "list"), ("--identities", identities, "recordio")):
         if value is not None and kind != belongs:
             raise typer.BadParameter(f"{name} is for --format {belongs} only, and SOURCE is: {kind}")

@@ -6,6 +6,7 @@ from keras_normface.data.identity_folder import IdentityFolder
 from keras_normface.data.image_batches import ImageBatches
 from keras_normface.data.image_list import ImageList
 from keras_normface.data.in_memory import InMemory
+from keras_normface.data.open_reader import open_reader
 from keras_normface.data.pair_file import PairFile, PairFileError, read_pair_file
 from keras_normface.data.pickle_scan import UnsafePickleError
 from keras_normface.data.protocol import ResumableData
@@ -31,5 +32,6 @@ __all__ = [
     "SidecarError",
     "TFRecordShards",
     "UnsafePickleError",
+    "open_reader",
     "read_pair_file",
 ]

@@ -1,8 +1,8 @@
 """Keras models and the checks on them."""
 
-from keras_normface.models.checks import check_losses
+from keras_normface.models.checks import check_losses, check_preprocessing, preprocessing_in
 from keras_normface.models.embedding_model import EmbeddingModel
 from keras_normface.models.replica_xla import ReplicaXLA
 from keras_normface.models.sphere_model import SphereModel
 
-__all__ = ["EmbeddingModel", "ReplicaXLA", "SphereModel", "check_losses"]
+__all__ = ["EmbeddingModel", "ReplicaXLA", "SphereModel", "check_losses", "check_preprocessing", "preprocessing_in"]

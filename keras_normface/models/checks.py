@@ -1,4 +1,4 @@
-"""Does each loss stand on the layer that it is made for?"""
+"""Does each loss stand on the layer that it is made for, and the model on the data?"""
 
 import warnings
 
@@ -6,6 +6,8 @@ import keras
 
 from keras_normface.layers import CosineDense, LearnableScale
 from keras_normface.losses import NormFaceLoss, SphereLoss
+from keras_normface.models.replica_layers import all_layers
+from keras_normface.preprocessing import PixelScaling, check_same_preprocessing
 from keras_normface.sphere import softmax_loss_lower_bound
 
 
@@ -94,3 +96,62 @@ def _attribute(layer, name):
         return getattr(layer, name)
     except (AttributeError, ValueError):
         return None
+
+
+def preprocessing_in(model):
+    """Return the `Preprocessing` of the model's `PixelScaling`, or `None` if it has none.
+
+    Args:
+        model: A `keras.Model`.
+
+    Raises:
+        ValueError: If it has several that differ.
+
+    Example:
+    >>> import keras
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> scaling = PixelScaling(Preprocessing(size=(4, 3)))
+    >>> preprocessing_in(keras.Sequential([keras.Input((4, 3, 3), dtype="uint8"), scaling])).size
+    (4, 3)
+    """
+    found = list(dict.fromkeys(layer.preprocessing for layer in all_layers(model) if isinstance(layer, PixelScaling)))
+    if len(found) > 1:
+        raise ValueError(f"`model` must preprocess in one way. Received: a model with {found}")
+    return found[0] if found else None
+
+
+def check_preprocessing(model, data):
+    """Refuse a model and training data that treat pixels differently. `fit_resumable` calls it.
+
+    Args:
+        model: A functional or sequential `keras.Model`, or an `EmbeddingModel`.
+        data: `ImageBatches`, or anything with `preprocessing` and `scale`.
+
+    Raises:
+        ValueError: If pixels would be scaled twice or not at all, a field differs (with both values), or the images
+            are not of the model's size.
+
+    Example:
+    >>> import keras
+    >>> from types import SimpleNamespace
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> model = keras.Sequential([keras.Input((112, 96, 3)), keras.layers.Flatten()])
+    >>> check_preprocessing(model, SimpleNamespace(preprocessing=Preprocessing((112, 96)), scale=True))
+    """
+    own = preprocessing_in(model)
+    if (own is None) != data.scale:
+        scales = "nowhere: give the data scale=True, or the model a PixelScaling" if own is None else "twice"
+        raise ValueError(
+            "Pixels must be scaled by the data or by the model. "
+            f"Received: data with scale={data.scale}, a model with {own}, so that they are scaled {scales}"
+        )
+    if own is not None:
+        check_same_preprocessing(data.preprocessing, own)
+    made = data.preprocessing.output_shape if data.scale else (*data.preprocessing.size, 3)
+    inputs = getattr(getattr(model, "backbone", model), "inputs", None) or []
+    taken = [tuple(tensor.shape)[1:] for tensor in inputs]
+    if len(taken) == 1 and len(taken[0]) == 3 and any(t not in (None, m) for t, m in zip(taken[0], made, strict=True)):
+        raise ValueError(
+            "The data must make the images that the model takes. "
+            f"Received: data of (height, width, channels) {made}, a model that takes {taken[0]}"
+        )

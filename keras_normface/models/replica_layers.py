@@ -25,11 +25,15 @@ def refuse_synchronized_batch_norm(model):
 
 def synchronized_layers(model):
     """Return the layers of the model that synchronise replicas in their forward pass."""
-    return [layer for layer in _all_layers(model, set()) if getattr(layer, "synchronized", False)]
+    return [layer for layer in all_layers(model) if getattr(layer, "synchronized", False)]
+
+
+def all_layers(model):
+    """Yield the layers of a model, wherever its attributes hold them, each once."""
+    return _all_layers(model, set())
 
 
 def _all_layers(holder, seen):
-    """All layers below an object, wherever its attributes hold them."""
     if id(holder) in seen:
         return
     seen.add(id(holder))

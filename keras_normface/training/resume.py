@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_normface.models.checks import check_preprocessing
 from keras_normface.models.replica_functions import is_multi_worker
 from keras_normface.training.checkpoints import Checkpoints
 from keras_normface.training.epoch_by_epoch import EpochByEpoch
@@ -48,7 +49,8 @@ def fit_resumable(
 
     Raises:
         ValueError: If the latest checkpoint is of another model (with the first difference), all checkpoints
-            are damaged, or an argument does not fit.
+            are damaged, an argument does not fit, or model and data treat pixels differently (see
+            `check_preprocessing`).
 
     Example:
     >>> import keras, numpy as np, tempfile
@@ -67,6 +69,8 @@ def fit_resumable(
             "`model` must be compiled and `save_every` at least 1. "
             f"Received: model.compiled={model.compiled}, save_every={save_every}"
         )
+    if hasattr(data, "preprocessing") and hasattr(data, "scale"):
+        check_preprocessing(model, data)
     _build(model, data)
     run = EpochByEpoch(model, Checkpoints(directory, keep), save_every, callbacks)
     if run.step:

@@ -1,6 +1,8 @@
 """check_losses and ScaleMonitor: the two nets under people who swap losses or forget the scale."""
 
+import contextlib
 import warnings
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -16,9 +18,12 @@ from keras_normface import (
     LearnableScale,
     MarginSoftmaxHead,
     NormFaceLoss,
+    PixelScaling,
+    Preprocessing,
     ScaleMonitor,
     SphereModel,
     check_losses,
+    check_preprocessing,
     softmax_loss_lower_bound,
 )
 
@@ -154,3 +159,30 @@ def test_sphere_model_fits_functionally_on_any_backend():
     model.compile(keras.optimizers.SGD(0.5), NormFaceLoss(scale=20.0), jit_compile=True)
     losses = model.fit(x, y, epochs=8, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
+
+
+SMALL = Preprocessing(size=(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "own", "data", "scale", "message"),
+    [
+        ((4, 3, 3), None, SMALL, True, None),
+        ((4, 3, 3), SMALL, SMALL, False, None),
+        ((None, None, 3), None, SMALL, True, None),
+        ((4, 3, 3), None, SMALL, False, "scaled nowhere"),
+        ((4, 3, 3), SMALL, SMALL, True, "scaled twice"),
+        ((4, 3, 3), SMALL, SMALL.replace(channels="BGR"), False, "channels: data 'BGR', model 'RGB'"),
+        ((4, 3, 1), None, SMALL, True, r"data of .* \(4, 3, 3\), a model that takes \(4, 3, 1\)"),
+        ((4, 4, 3), None, SMALL, True, r"takes \(4, 4, 3\)"),
+        ((4, 3, 1), None, SMALL.replace(channels="GRAY"), True, None),
+    ],
+)
+def test_model_and_data_must_treat_pixels_alike(size, own, data, scale, message):
+    inputs = keras.Input(size)
+    scaled = inputs if own is None else PixelScaling(own)(inputs)
+    # nested, as in an EmbeddingModel over a backbone
+    backbone = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(scaled))
+    model = EmbeddingModel(backbone, [AgentContrastiveHead(2)])
+    with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
+        check_preprocessing(model, SimpleNamespace(preprocessing=data, scale=scale))
