@@ -31,7 +31,9 @@ def test_mnist_sphere_draws_three_pictures(tmp_path):
 
 @pytest.mark.slow
 def test_orl_faces_compares_draws_and_exports(tmp_path):
-    shown = run("orl_faces.py", "--compare", "--steps", "2", "--batch-size", "8", "--out", str(tmp_path))
+    shown = run(
+        "orl_faces.py", "--compare", "--folds", "2", "--steps", "2", "--batch-size", "8", "--out", str(tmp_path)
+    )
     assert shown.returncode == 0, shown.stderr[-3000:]
     methods = ("raw pixels", "Fisherfaces", "NormFace", "softmax", "C-contrastive", "C-triplet")
     assert all(method in shown.stdout for method in methods)

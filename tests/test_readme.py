@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from data import faces
 
 README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_code_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    faces.write_folder(tmp_path / "photos", 5, 8)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert len(blocks) >= 3
     namespace = {}
