@@ -197,16 +197,17 @@ def closed_set(methods, images, people, args, progress):
 def summary(scores, closed):
     """The table of results, mean ± standard deviation over the folds."""
     pairs = np.concatenate([same for _, same in scores["NormFace"]])
+    folds = len(scores["NormFace"])
     table = Table(
-        title=f"ORL. Open set: {len(scores['NormFace'])} folds of 10 unseen people, {pairs.sum()} genuine and {(~pairs).sum()} "
+        title=f"ORL. Open set: {folds} folds of 10 unseen people, {pairs.sum()} genuine and {(~pairs).sum()} "
         "impostor pairs in all. Closed set: 40 people, 5 images to train, 5 to test."
     )
     columns = ("method", "EER, unseen", f"TAR@FAR {FAR:.0%}, unseen", "rank-1, closed", "EER, closed")
     for column in columns:
         table.add_column(column)
-    for method, folds in scores.items():
-        eers = [equal_error_rate(*fold) for fold in folds]
-        tars = [tar_at_far(*fold, far=FAR).tar for fold in folds]
+    for method, of_folds in scores.items():
+        eers = [equal_error_rate(*fold) for fold in of_folds]
+        tars = [tar_at_far(*fold, far=FAR).tar for fold in of_folds]
         last = [f"{value:.3f}" for value in closed.get(method, ())] or ["", ""]
         means = [f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" for values in (eers, tars)]
         table.add_row(method, *means, *last)

@@ -37,8 +37,8 @@ class ShuffledBatches:
 
     def of_epoch(self, epoch):
         """Return the function from a step of that epoch to the numbers of its samples."""
-        order = np.arange(self.samples, dtype="int32" if self.samples < 2**31 else "int64")
-        np.random.default_rng([self.seed, epoch]).shuffle(order)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        order = order.astype("int32") if self.samples < 2**31 else order
         return lambda step: order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
