@@ -266,6 +266,10 @@ def _type_of(value):
 
 
 PREPROCESSING = {
+    # Liu et al. 2017 (arXiv 1704.08063): the authors' evaluation code, MATLAB, which gives Caffe BGR.
+    "sphereface": Preprocessing((112, 96), "minus_127.5_over_128", "BGR", "sphereface_112x96"),
     # Wang et al. 2018 (arXiv 1801.05599) and the authors' Caffe code, whose images OpenCV reads as BGR.
     "am_softmax": Preprocessing((112, 96), "minus_128_over_128", "BGR", "sphereface_112x96"),
+    # Liu et al. 2022 (arXiv 2109.05565): the authors' code, OpenSphere.
+    "sphereface_r": Preprocessing((112, 112), "minus_127.5_over_127.5", "RGB", "arcface_112x112"),
 }
