@@ -21,6 +21,7 @@ FLOORS = {
     "initializers": 1,
     "constraints": 1,
     "layers": 2,
+    "backbones": 2,
     "losses": 2,
     "heads": 3,
     "data": 3,

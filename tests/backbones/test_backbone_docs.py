@@ -1,0 +1,34 @@
+"""docs/backbones.md: its code runs, and its table counts what the functions build."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from keras_normface import backbones
+
+TEXT = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+ROWS = re.findall(r"^\| `(.*?)` \| (.*?) \| (\d+) \| ([\d ]+) \|$", TEXT, flags=re.MULTILINE)
+QUICK = {"SphereFaceNet(4)", "LightCNN(9)", "ResNet27()"}
+
+
+def test_the_code_runs(capsys):
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)):
+        exec(compile(block, f"docs/backbones.md, block {number}", "exec"), globals())
+    assert capsys.readouterr().out.strip().isdigit()
+
+
+def test_every_function_is_in_the_table():
+    assert {call.split("(")[0] for call, *_ in ROWS} == {"SphereFaceNet", "ResNet27", "LightCNN", "IResNet"}
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, id=row[0], marks=[] if row[0] in QUICK else pytest.mark.slow) for row in ROWS]
+)
+def test_the_table_is_right(row):
+    call, input_size, embedding, parameters = row
+    model = eval(call, vars(backbones))
+    count = sum(weight.numpy().size for weight in model.weights if "moving" not in weight.name)
+    assert count == int(parameters.replace(" ", ""))
+    assert "×".join(map(str, model.input_shape[1:])) == input_size
+    assert model.output_shape[-1] == int(embedding)

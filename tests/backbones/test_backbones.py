@@ -1,0 +1,327 @@
+"""Backbones: the published counts, shapes and forward passes; training under XLA and in half precision."""
+
+import math
+
+import backbone_oracle as published
+import keras
+import numpy as np
+import pytest
+from helpers import BACKEND, to_numpy, value_and_gradients
+from keras import ops
+
+from keras_normface.backbones import FixedScaleBatchNorm, IResNet, LightCNN, MaxFeatureMap, ResNet27, SphereFaceNet
+
+SMALL = {
+    "spherefacenet": lambda **kw: SphereFaceNet(10, input_shape=(32, 32, 3), embedding_dim=8, **kw),
+    "spherefacenet_bn": lambda **kw: SphereFaceNet(10, True, input_shape=(32, 32, 3), embedding_dim=8, **kw),
+    "opensphere": lambda **kw: SphereFaceNet(
+        10, True, input_shape=(32, 32, 3), embedding_dim=8, variant="opensphere", **kw
+    ),
+    "resnet27": lambda **kw: ResNet27((37, 33, 3), embedding_dim=8, **kw),
+    "lightcnn": lambda **kw: LightCNN(9, input_shape=(20, 12, 1), embedding_dim=8, **kw),
+    "iresnet": lambda **kw: IResNet(18, input_shape=(32, 32, 3), embedding_dim=8, **kw),
+}
+# JAX compiles every operation of every shape by itself, which takes seconds a family.
+QUICK = ["spherefacenet", "iresnet", *(["resnet27", "lightcnn"] if BACKEND == "tensorflow" else [])]
+FAMILIES = [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in SMALL]
+
+
+def count(weights):
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def without_statistics(model):
+    return [weight for weight in model.weights if "moving" not in weight.name]
+
+
+def torch_tensors(layer, name):
+    """The tensors of a layer in PyTorch's and Caffe's order of axes, but for a dense layer on a map."""
+    if isinstance(layer, keras.layers.Conv2D):
+        arrays = {"weight": to_numpy(layer.kernel).transpose(3, 2, 0, 1)}
+        return arrays | ({} if layer.bias is None else {"bias": to_numpy(layer.bias)})
+    if isinstance(layer, keras.layers.Dense):
+        return {"weight": to_numpy(layer.kernel).T, "bias": to_numpy(layer.bias)}
+    return {"weight": to_numpy(layer.alpha).reshape(-1)}
+
+
+def tensors_of(model, names):
+    """Random weights for `model`, and the same under the published names, in `names` by layer."""
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        for weight in layer.weights:
+            shape, last = tuple(weight.shape), weight.name == "bias"
+            fan_in = math.prod(shape[:-1])
+            scale = 0.2 if last else (2 / fan_in) ** 0.5 if len(shape) in (2, 4) else 0.4
+            weight.assign(rng.normal(size=shape) * scale)
+    weighted = [layer for layer in model.layers if layer.weights]
+    assert {layer.name for layer in weighted} == set(names)
+    tensors = {}
+    for layer in weighted:
+        name = names[layer.name]
+        tensors |= {f"{name}.{key}": value for key, value in torch_tensors(layer, name).items()}
+    return tensors
+
+
+def agrees(model, images, expected, dense_name, tensors):
+    """The flattened map is height, width, channel here and channel, height, width in the oracle."""
+    height, width, channels = model.get_layer("flatten").input.shape[1:]
+    weight = tensors[f"{dense_name}.weight"]
+    reordered = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(weight.shape)
+    tensors[f"{dense_name}.weight"] = reordered
+    wanted = expected(tensors, images.transpose(0, 3, 1, 2).astype("float64"))
+    assert wanted.std() > 1e-3
+    np.testing.assert_allclose(to_numpy(model(images)), wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def images_for(model, batch=2):
+    return np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
+
+
+def test_spherefacenet_forward():
+    model = SphereFaceNet(20, input_shape=(24, 15, 3), embedding_dim=32)
+    units = published.SPHEREFACE_UNITS[20]
+    names = {"embedding": "fc5"}
+    for stage, number in enumerate(units, start=1):
+        names |= {f"stage{stage}_conv": f"conv{stage}_1", f"stage{stage}_prelu": f"relu{stage}_1"}
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"conv{stage}_{2 * unit - 1 + i}"
+                names[f"stage{stage}_unit{unit}_prelu{i}"] = f"relu{stage}_{2 * unit - 1 + i}"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.sphereface_caffe(p, x, units), "fc5", tensors)
+
+
+def test_resnet27_forward():
+    model = ResNet27((61, 37, 3), embedding_dim=32)
+    names = {"embedding": "fc5", "stem_conv": "conv1a", "stem_prelu": "relu1a"}
+    for stage, (entry, number) in enumerate([("1b", 1), ("2", 2), ("3", 5), ("4", 3)], start=1):
+        names |= {f"stage{stage}_conv": f"conv{entry}", f"stage{stage}_prelu": f"relu{entry}"}
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"conv{stage + 1}_{2 * unit - 2 + i}"
+                names[f"stage{stage}_unit{unit}_prelu{i}"] = f"relu{stage + 1}_{2 * unit - 2 + i}"
+    agrees(model, images_for(model), published.resnet27, "fc5", tensors_of(model, names))
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(9, [0, 0, 0, 0]), (29, [1, 2, 3, 4])])
+def test_lightcnn_forward(depth, blocks):
+    model = LightCNN(depth, input_shape=(36, 20, 1), embedding_dim=16)
+    names = {"stem_conv": "conv1.filter", "fc": "fc.filter"}
+    for stage, number in enumerate(blocks, start=1):
+        names[f"stage{stage}_reduce"] = f"group{stage}.conv_a.filter"
+        names[f"stage{stage}_conv"] = f"group{stage}.conv.filter"
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"block{stage}.{unit - 1}.conv{i}.filter"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.light_cnn(p, x, blocks), "fc.filter", tensors)
+
+
+@pytest.mark.parametrize(
+    ("depth", "parameters"),
+    [
+        (18, 24_025_600),
+        pytest.param(34, 34_139_328, marks=pytest.mark.slow),
+        pytest.param(50, 43_590_848, marks=pytest.mark.slow),
+        (100, 65_156_160),
+    ],
+)
+def test_iresnet_has_the_published_parameters(depth, parameters):
+    model = IResNet(depth)
+    assert count(without_statistics(model)) == parameters
+    # All are trained but the 512 of the last scale, which is fixed at 1 in the published code too.
+    assert count(model.trainable_weights) == parameters - 512
+    maps = [model.get_layer(f"stage{s}_unit1_add").output.shape[1:] for s in (1, 2, 3, 4)]
+    assert maps == [(56, 56, 64), (28, 28, 128), (14, 14, 256), (7, 7, 512)]
+    assert model.output_shape == (None, 512)
+
+
+def test_spherefacenet_20_has_the_parameters_of_the_published_file():
+    model = SphereFaceNet(20, input_shape=(112, 96, 3))
+    # First of a stage, with bias: 1 792 + 73 856 + 295 168 + 1 180 160. Units, without: 73 728 + 2 · 294 912 +
+    # 4 · 1 179 648 + 4 718 592. Slopes: 3 · 64 + 5 · 128 + 9 · 256 + 3 · 512. Dense: 7 · 6 · 512 · 512 + 512.
+    assert model.count_params() == 1_550_976 + 10_100_736 + 4_672 + 11_010_560 == 22_666_944
+    maps = [model.get_layer(f"stage{s}_prelu").output.shape[1:] for s in (1, 2, 3, 4)]
+    assert maps == [(56, 48, 64), (28, 24, 128), (14, 12, 256), (7, 6, 512)]
+
+
+@pytest.mark.parametrize("depth", [4, 10, 20, 36, 64])
+def test_spherefacenet_is_named_by_its_convolutions(depth):
+    model = SphereFaceNet(depth, input_shape=(16, 16, 3))
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(convolutions) == depth
+    assert model.name == f"spherefacenet{depth}"
+
+
+def test_resnet27_has_the_parameters_of_the_published_file():
+    model = ResNet27()
+    # With bias: 896 + 18 496 + 73 856 + 295 168 + 1 180 160. Units, without: 73 728 + 2 · 294 912 + 5 · 1 179 648 +
+    # 3 · 4 718 592. Slopes: 32 + 3 · 64 + 5 · 128 + 11 · 256 + 7 · 512. Dense: 5 · 4 · 512 · 512 + 512.
+    assert model.count_params() == 1_568_576 + 20_717_568 + 7_264 + 5_243_392 == 27_536_800
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers) == 27
+    maps = [model.get_layer(f"stage{s}_pool").output.shape[1:] for s in (1, 2, 3, 4)]
+    assert maps == [(54, 46, 64), (26, 22, 128), (12, 10, 256), (5, 4, 512)]
+
+
+@pytest.mark.parametrize(("depth", "units"), [(9, 0), (29, 1)])
+def test_lightcnn_has_the_parameters_of_the_published_code(depth, units):
+    # Kernel size, channels in, channels out before the max: one line a stage, units and groups.
+    sizes = [(5, 1, 96), (1, 48, 96), (3, 48, 192), (1, 96, 192), (3, 96, 384), (1, 192, 384), (3, 192, 256)]
+    sizes += [(1, 128, 256), (3, 128, 256)]
+    sizes += units * [(3, 48, 96)] * 2 + units * [(3, 96, 192)] * 4
+    sizes += units * [(3, 192, 384)] * 6 + units * [(3, 128, 256)] * 8
+    wanted = sum(k * k * before * after + after for k, before, after in sizes) + 8 * 8 * 128 * 512 + 512
+    model = LightCNN(depth)
+    assert model.count_params() == wanted
+    assert sum(isinstance(layer, keras.layers.Conv2D) for layer in model.layers) == depth
+    assert model.get_layer("stage4_pool").output.shape == (None, 8, 8, 128)
+    assert model.output_shape == (None, 256)
+
+
+def take_a_step(family, jit_compile):
+    keras.utils.set_random_seed(0)
+    model = SMALL[family](dropout=0.25)
+    before = [to_numpy(weight) for weight in model.weights]
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=jit_compile)
+    images, wanted = images_for(model, 4), np.random.default_rng(2).normal(size=(4, 8)).astype("float32")
+    assert np.isfinite(model.train_on_batch(images, wanted))
+    # A batch norm takes away the mean that the dense layer's bias adds before it, so that bias has no gradient.
+    still = {"spherefacenet_bn": {"fc/bias"}, "opensphere": {"fc/bias"}, "iresnet": {"fc/bias", "embedding/gamma"}}
+    for weight, old in zip(model.weights, before, strict=True):
+        name = "/".join(weight.path.split("/")[-2:])
+        if name not in still.get(family, ()):
+            assert np.any(to_numpy(weight) != old), name
+    if family == "iresnet":
+        np.testing.assert_array_equal(to_numpy(model.get_layer("embedding").gamma), np.ones(8))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_moves_every_weight(family):
+    take_a_step(family, jit_compile=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_under_xla_moves_every_weight(family):
+    take_a_step(family, jit_compile=True)
+
+
+def test_xla_trains():
+    keras.utils.set_random_seed(0)
+    model = SphereFaceNet(4, True, (16, 16, 3), 8, dropout=0.1)
+    model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=True)
+    first, *_, last = (model.train_on_batch(images_for(model, 4), np.ones((4, 8))) for _ in range(4))
+    assert last < first
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_agrees_and_ends_in_full(family):
+    # On maps that are one pixel wide, TensorFlow 2.21 on CPUs with bfloat16 units computes garbage (oneDNN).
+    model = SMALL[family]()
+    images = images_for(model)
+    wanted = to_numpy(model(images))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = SMALL[family]()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.set_weights(model.get_weights())
+    output = half(images)
+    assert half.get_layer("stage1_unit1_conv1" if family == "iresnet" else "stage2_conv").compute_dtype == "bfloat16"
+    assert keras.backend.standardize_dtype(output.dtype) == "float32"
+    assert np.linalg.norm(to_numpy(output) - wanted) < 0.05 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("family", ["spherefacenet", "lightcnn", "iresnet"])
+def test_save_and_load(family, tmp_path):
+    model = SMALL[family](dropout=0.5, name="mine")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.name == "mine"
+    assert loaded.get_layer("dropout").rate == 0.5
+    images = images_for(model)
+    np.testing.assert_array_equal(to_numpy(loaded(images)), to_numpy(model(images)))
+    assert [w.path for w in loaded.trainable_weights] == [w.path for w in model.trainable_weights]
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_dropout_is_between_the_map_and_the_dense_layer_or_at_the_end(family):
+    model = SMALL[family](dropout=0.5)
+    names = [layer.name for layer in model.layers]
+    before = {"lightcnn": "embedding"}.get(family, "flatten")
+    assert names[names.index("dropout") - 1] == before
+    assert "dropout" not in {layer.name for layer in SMALL[family]().layers}
+
+
+def test_first_weights_are_the_published_ones():
+    keras.utils.set_random_seed(0)
+    caffe = SphereFaceNet(10, input_shape=(32, 32, 3))
+    kernel = to_numpy(caffe.get_layer("stage4_conv").kernel)
+    assert abs(kernel).max() == pytest.approx((3 / (9 * 256)) ** 0.5, rel=1e-3)
+    first, second = (to_numpy(caffe.get_layer(f"stage3_unit{u}_conv1").kernel) for u in (1, 2))
+    assert first.std() == pytest.approx(0.01, rel=0.01)
+    assert np.any(first != second)
+    assert np.unique(to_numpy(caffe.get_layer("stage1_prelu").alpha)) == 0.25
+    torch = SphereFaceNet(10, input_shape=(32, 32, 3), variant="opensphere")
+    kernel = to_numpy(torch.get_layer("stage4_conv").kernel)
+    assert kernel.std() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
+    assert abs(kernel).max() > 4 * kernel.std()
+    iresnet = IResNet(18, (16, 16, 3), 256)
+    assert to_numpy(iresnet.get_layer("stage4_unit2_conv1").kernel).std() == pytest.approx(0.1, rel=0.01)
+    for model, name, fan_in in [(iresnet, "fc", 512), (LightCNN(9), "stage2_conv", 9 * 96)]:
+        for array in (model.get_layer(name).kernel, model.get_layer(name).bias):
+            assert fan_in**-0.5 * 0.6 < abs(to_numpy(array)).max() < fan_in**-0.5 * 1.0001
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SphereFaceNet(18), r"`depth` must be one of 4, 10, 20, 36, 64\. Received: depth=18"),
+        (lambda: IResNet(101), r"`depth` must be one of 18, 34, 50, 100\. Received: depth=101"),
+        (lambda: LightCNN("9"), r"`depth` must be one of 9, 29\. Received: depth='9'"),
+        (lambda: SphereFaceNet(4, variant="torch"), r"`variant` must be one of 'caffe', 'opensphere'.*'torch'"),
+        (lambda: ResNet27((32, 96, 3)), r"`input_shape` must be .* at least 33\. Received: input_shape=\(32, 96, 3\)"),
+        (lambda: IResNet(18, (112, 112)), r"`input_shape` must be .*\(112, 112\)"),
+        (lambda: IResNet(18, (None, None, 3)), r"`input_shape` must be .*None"),
+        (lambda: IResNet(18, embedding_dim=0), r"`embedding_dim` must be a positive integer\. Received: .*=0"),
+        (lambda: LightCNN(9, dropout=1.0), r"`dropout` must be from 0 to below 1\. Received: dropout=1.0"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_channels_first_is_refused():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match=r"`channels_last` only.*'channels_first'"):
+            SphereFaceNet(4)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+def test_max_feature_map():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 3, 4, 6)).astype("float32")
+    layer = MaxFeatureMap()
+    value, (gradient,) = value_and_gradients(layer, x)
+    np.testing.assert_array_equal(value, np.maximum(x[..., :3], x[..., 3:]))
+    np.testing.assert_array_equal(gradient, np.concatenate([x[..., :3] > x[..., 3:], x[..., :3] <= x[..., 3:]], -1))
+    assert layer.compute_output_shape((None, 4, 4, 6)) == (None, 4, 4, 3)
+    assert MaxFeatureMap(dtype="float16")(ops.cast(x, "float16")).dtype == ops.cast(x, "float16").dtype
+    with pytest.raises(ValueError, match=r"known and even. Received: input_shape=\(2, 5\)"):
+        MaxFeatureMap()(x[0, 0, :2, :5])
+
+
+def test_a_fixed_scale_stays_fixed_and_is_used():
+    layer = FixedScaleBatchNorm(epsilon=1e-5)
+    layer.build((None, 2))
+    layer.trainable = False
+    layer.trainable = True
+    assert [weight.name for weight in layer.trainable_weights] == ["beta"]
+    layer.gamma.assign([2.0, 3.0])
+    np.testing.assert_allclose(to_numpy(layer(np.ones((1, 2), "float32"))), [[2.0, 3.0]], rtol=1e-4)
+    again = FixedScaleBatchNorm.from_config(layer.get_config())
+    again.build((None, 2))
+    assert [weight.name for weight in again.trainable_weights] == ["beta"]
