@@ -10,8 +10,9 @@ from data import faces
 from PIL import Image
 from training import tiny
 
-from keras_normface import PixelScaling, Preprocessing, fit_resumable
+from keras_normface import CosineDense, NormFaceLoss, PixelScaling, Preprocessing, embedding_model, fit_resumable
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
+from keras_normface.evaluation import equal_error_rate, pair_scores
 
 ORL = Preprocessing(size=(112, 92))
 PEOPLE, IMAGES = 5, 4
@@ -252,3 +253,24 @@ def test_training_on_images_goes_on_bit_for_bit_after_a_crash(tmp_path, folder):
         trained(tmp_path / "cut", [tiny.CutAt(8)])
     for weight, same in zip(trained(tmp_path / "cut"), whole, strict=True):
         np.testing.assert_array_equal(weight, same)
+
+
+def test_training_and_verification_from_every_shape_end_alike(tmp_path, readers):
+    results = {}
+    for name, reader in readers.items():
+        keras.utils.set_random_seed(0)
+        image = keras.Input((112, 92, 3))
+        embedding = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image)))
+        model = keras.Model(image, CosineDense(reader.num_identities)(embedding))
+        model.compile(keras.optimizers.SGD(0.05), NormFaceLoss(scale=10.0), jit_compile=False)
+        fit_resumable(model, ImageBatches(reader, 5, ORL, seed=1), 1, tmp_path / name, verbose=0)
+        inference = ImageBatches(reader, len(reader), ORL, seed=2, augmentation=None)
+        images, labels = next(iter(inference(0, 0)))
+        embeddings = embedding_model(model).predict(images, verbose=0)
+        results[name] = model.get_weights(), equal_error_rate(*pair_scores(embeddings, labels.numpy()))
+    weights, error_rate = results.pop("folder")
+    assert 0 < error_rate < 0.5
+    for others, rate in results.values():
+        assert rate == error_rate
+        for ours, theirs in zip(weights, others, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
