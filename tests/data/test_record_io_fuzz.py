@@ -86,7 +86,7 @@ def test_the_files_before_they_are_mutated():
     assert [read_all(rec, None) for rec, _ in VALID] == [3, 3, 2]
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=100)
 @given(st.data(), st.sampled_from(VALID), st.booleans())
 def test_mutated_records(data, valid, with_index):
     rec = data.draw(mutated(valid[0], WORDS))

@@ -30,7 +30,7 @@ with strategy.scope():
     features = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image)))
     model = SphereModel(image, CosineDense(5)(features))
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), NormFaceLoss(scale=10.0), jit_compile=False)
-history = fit_resumable(model, data, 2, "run", save_every=2, verbose=0)
+history = fit_resumable(model, data, 2, RUNS, save_every=2, verbose=0)
 print({"loss": history.history["loss"], "weights": float(abs(model.get_weights()[0]).sum()), "read": reader.read})
 """
 
@@ -39,9 +39,9 @@ print({"loss": history.history["loss"], "weights": float(abs(model.get_weights()
 def test_workers_read_their_share_and_train_as_one_process(tmp_path):
     root = faces.write_folder(tmp_path / "faces", 5, 8)
     script = SCRIPT.replace("FOLDER", repr(str(root)))
-    (tmp_path / "together").mkdir()
-    workers = [ast.literal_eval(output.splitlines()[-1]) for output in run_workers(script, tmp_path / "together")]
-    alone = ast.literal_eval(run_script(tmp_path, script).splitlines()[-1])
+    together, one = (script.replace("RUNS", repr(str(tmp_path / name))) for name in ("together", "one"))
+    workers = [ast.literal_eval(output.splitlines()[-1]) for output in run_workers(together, tmp_path)]
+    alone = ast.literal_eval(run_script(tmp_path, one).splitlines()[-1])
     for worker in workers:
         np.testing.assert_allclose(worker["loss"], alone["loss"], rtol=1e-5)
         np.testing.assert_allclose(worker["weights"], alone["weights"], rtol=1e-5)
