@@ -171,7 +171,7 @@ def _image_and_pixels(model, preprocessing):
     if preprocessing is None:
         image = keras.Input(batch_shape=shape, dtype=dtype, name="image")
         return image, image
-    if not keras.backend.is_float_dtype(dtype) or any(isinstance(layer, PixelScaling) for layer in model.layers):
+    if not keras.backend.is_float_dtype(dtype) or preprocessing_in(model) is not None:
         raise ValueError(
             "`preprocessing` must be None for a model that takes raw images already. "
             f"Received: {preprocessing}, a model with inputs of dtype {dtype}"

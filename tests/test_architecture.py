@@ -15,6 +15,7 @@ ROOT = Path(keras_normface.__file__).parent
 # A module may import from rooms of a LOWER number, and from its own room. Rooms of one number do not meet.
 FLOORS = {
     "version": 0,
+    "written_beside": 0,
     "sphere": 0,
     "margins": 1,
     "preprocessing": 1,

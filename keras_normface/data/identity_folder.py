@@ -64,11 +64,6 @@ class IdentityFolder(Reader):
         sizes = [count for _, count in counts if count]
         self.labels = read_only(np.repeat(np.arange(len(sizes), dtype="int32"), sizes))
 
-    @property
-    def nbytes(self):
-        """Bytes of memory that the index takes."""
-        return self._names.nbytes + self.identities.nbytes + self.labels.nbytes
-
     def name(self, index):
         """Return a sample's path below that of the reader.
 

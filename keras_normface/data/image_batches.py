@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_normface.data.augmentation import Augmentation
 from keras_normface.data.batch_plans import IdentityBatches, ShuffledBatches
+from keras_normface.data.protocol import check_position
 from keras_normface.preprocessing import check_same_preprocessing
 
 MIRRORED = Augmentation()
@@ -110,11 +111,7 @@ class ImageBatches:
         """
         import tensorflow as tf
 
-        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
-            raise ValueError(
-                f"`epoch` must not be negative and `step` must be from 0 to {self.steps_per_epoch}. "
-                f"Received: epoch={epoch}, step={step}"
-            )
+        check_position(epoch, step, self.steps_per_epoch)
         # Whole batches at once: tf.data's own work for each single image costs a tenth of decoding it.
         at_once = min(_cores(), BATCHES_AT_ONCE)
         batches = tf.data.Dataset.range(step, self.steps_per_epoch).map(self._reading(epoch), num_parallel_calls=2)

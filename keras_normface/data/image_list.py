@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_normface.data.contained import ContainedFiles
 from keras_normface.data.exclusion import excluded_names, is_overlap, kept_identities, without_excluded
-from keras_normface.data.packed_names import PackedNames
+from keras_normface.data.packed_names import PackedNames, PackedPaths
 from keras_normface.data.reader import Reader, read_only
 
 LONGEST_LABEL = 18
@@ -56,7 +56,7 @@ class ImageList(Reader):
         self._files = ContainedFiles(root)
         original = array("q")
         with open(self.path, "rb") as file:
-            self._names = PackedNames(self._paths(file, original))
+            self._names = PackedPaths(self._paths(file, original))
         if not original:
             raise ValueError(f"`path` must name images, `path label` in each line. Received: {self.path}, with none")
         values, labels = np.unique(np.frombuffer(original, "int64"), return_inverse=True)
@@ -64,11 +64,6 @@ class ImageList(Reader):
         exclude = excluded_names(exclude)
         if exclude:
             self._leave_out(exclude)
-
-    @property
-    def nbytes(self):
-        """Bytes of memory that the index takes."""
-        return self._names.nbytes + self.identities.nbytes + self.labels.nbytes
 
     def name(self, index):
         """Return a sample's path below `root`.
@@ -111,7 +106,7 @@ class ImageList(Reader):
     def _leave_out(self, exclude):
         kept = self._outside_directories(exclude) if is_overlap(exclude) else kept_identities(self.identities, exclude)
         stays, self.labels = without_excluded(self.labels, kept)
-        self._names = PackedNames(self._names[index] for index in np.flatnonzero(stays).tolist())
+        self._names = PackedPaths(self._names[index] for index in np.flatnonzero(stays).tolist())
         self.identities = PackedNames(self.identities[index] for index in np.flatnonzero(kept).tolist())
 
     def _outside_directories(self, exclude):

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_normface.data.protocol import check_position
+
 
 class InMemory:
     """Batches of arrays, in an order that differs by epoch, repeats by seed, and can be entered at any step.
@@ -72,11 +74,7 @@ class InMemory:
         """
         import tensorflow as tf
 
-        if epoch < 0 or not 0 <= step <= self.steps_per_epoch:
-            raise ValueError(
-                f"`epoch` must not be negative and `step` must be from 0 to {self.steps_per_epoch}. "
-                f"Received: epoch={epoch}, step={step}"
-            )
+        check_position(epoch, step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
         rest = tf.data.Dataset.from_tensor_slices(order[step * self.batch_size :])
         rest = rest.batch(self.batch_size, drop_remainder=self.drop_remainder)

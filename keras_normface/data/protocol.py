@@ -17,3 +17,24 @@ class ResumableData(Protocol):
 
     def __call__(self, epoch, step):
         """Return the batches of `epoch` from `step` on, a `tf.data.Dataset`."""
+
+
+def check_position(epoch, step, steps_per_epoch):
+    """Refuse a place in the data that there is not.
+
+    Args:
+        epoch: Which epoch, from 0.
+        step: Which of its batches is the first.
+        steps_per_epoch: How many it has. `step` may be equal: then nothing is left.
+
+    Raises:
+        ValueError: If `epoch` is negative or `step` is not from 0 to `steps_per_epoch`.
+
+    Example:
+    >>> check_position(epoch=3, step=2, steps_per_epoch=10)
+    """
+    if epoch < 0 or not 0 <= step <= steps_per_epoch:
+        raise ValueError(
+            f"`epoch` must not be negative and `step` must be from 0 to {steps_per_epoch}. "
+            f"Received: epoch={epoch}, step={step}"
+        )

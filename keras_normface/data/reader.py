@@ -58,6 +58,12 @@ class Reader(abc.ABC):
         """Number of identities."""
         return len(self.identities)
 
+    @property
+    def nbytes(self):
+        """Bytes of memory that the index takes; arrays that stay in their files do not count."""
+        own = (value for value in vars(self).values() if not isinstance(value, np.memmap))
+        return sum(getattr(value, "nbytes", 0) for value in own)
+
     @abc.abstractmethod
     def name(self, index):
         """Return what a sample is called in messages, such as its path below that of the reader.

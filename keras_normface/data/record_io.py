@@ -81,12 +81,6 @@ class RecordIO(Reader):
         # Copies: a view would keep the whole arrays alive.
         self._offsets, self._spans = offsets[images][stays].copy(), reach[images][stays].copy()
 
-    @property
-    def nbytes(self):
-        """Bytes of memory that the index takes."""
-        arrays = (self._offsets, self._spans, self.labels, self._stored, self.identities)
-        return sum(array.nbytes for array in arrays) + getattr(self._keys, "nbytes", 0)
-
     def name(self, index):
         """Return what a sample is called: the file and the key.
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_normface.data.open_files import OpenFiles
-from keras_normface.data.written_beside import written_beside
+from keras_normface.written_beside import written_beside
 
 INDEX_NAME = "index.npy"
 INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<u4"), ("label", "<i4"), ("shard", "<u2")])

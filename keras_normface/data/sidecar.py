@@ -5,8 +5,8 @@ import os
 import re
 import reprlib
 
-from keras_normface.data.written_beside import written_beside
 from keras_normface.preprocessing import Preprocessing
+from keras_normface.written_beside import written_beside
 
 SIDECAR_NAME = "dataset.json"
 FORMAT, VERSION = "keras_normface.shards", 1

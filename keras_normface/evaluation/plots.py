@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from keras_normface.evaluation._checks import as_float64, checked_labels
 from keras_normface.evaluation.verification import RocCurve
+from keras_normface.written_beside import written_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,9 +174,5 @@ def _new_figure(*, width: float, height: float) -> Figure:
 def _write(figure: Figure, path: Path, title: str | None) -> None:
     if title is not None:
         figure.axes[0].set_title(title)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        figure.savefig(beside, format="png")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_beside(path) as beside:
+        figure.savefig(Path(beside), format="png")

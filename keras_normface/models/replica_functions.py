@@ -43,14 +43,14 @@ def same_everywhere(strategy, numbers):
 
     if not is_multi_worker(strategy):
         return True
-    own = tf.constant(numbers, "float32")  # GPUs reduce no integers
+    own = tf.constant(numbers, "float32")  # GPUs reduce no integers; sums of whole numbers are exact
 
-    def spread():
+    def differences():
         context = tf.distribute.get_replica_context()
-        mean = context.all_reduce("MEAN", own)
-        return context.all_reduce("SUM", tf.abs(own - mean))
+        difference = context.all_reduce("SUM", own) - strategy.num_replicas_in_sync * own
+        return context.all_reduce("SUM", tf.abs(difference))
 
-    total = strategy.experimental_local_results(strategy.run(tf.function(spread)))[0]
+    total = strategy.experimental_local_results(strategy.run(tf.function(differences)))[0]
     return not bool(tf.reduce_any(total > 0))
 
 

@@ -3,8 +3,7 @@
 from keras_normface.prepare.align import align_images
 from keras_normface.prepare.align_report import AlignReport
 from keras_normface.prepare.face_detection import Face, Mtcnn, chosen_face
-from keras_normface.prepare.image_header import HeaderError, ImageHeader, image_header
-from keras_normface.prepare.plan import OutputError
+from keras_normface.prepare.output import OutputError
 from keras_normface.prepare.shards import prepare_shards
 from keras_normface.prepare.templates import similarity, template_points, template_size
 from keras_normface.prepare.validate import InvalidImageError, validated_size
@@ -12,14 +11,11 @@ from keras_normface.prepare.validate import InvalidImageError, validated_size
 __all__ = [
     "AlignReport",
     "Face",
-    "HeaderError",
-    "ImageHeader",
     "InvalidImageError",
     "Mtcnn",
     "OutputError",
     "align_images",
     "chosen_face",
-    "image_header",
     "prepare_shards",
     "similarity",
     "template_points",

@@ -9,8 +9,9 @@ from keras_normface.prepare.align_names import AlignedNames
 from keras_normface.prepare.align_report import report_of
 from keras_normface.prepare.align_run import AlignRun
 from keras_normface.prepare.align_settings import begin, settings_of
+from keras_normface.prepare.output import only_one_at_work
 from keras_normface.prepare.pictures import ENCODINGS, pillow
-from keras_normface.prepare.templates import template_size
+from keras_normface.prepare.templates import similarity_class, template_size
 
 NO_FACE_CHOICES = ("skip", "center")
 
@@ -60,10 +61,10 @@ def align_images(
         An `AlignReport`.
 
     Raises:
-        ValueError: If an argument does not fit, `out` was begun with other settings or holds something else, or
-            a name leads out of `out`.
-        ImportError: If Pillow, or the default detector, is not installed.
-        BlockingIOError: If another process is at work on `out`.
+        ValueError: If an argument does not fit, or a name leads out of `out`.
+        OutputError: A ValueError. If `out` holds something else, was begun with other settings, or another run
+            is at work there.
+        ImportError: If Pillow, scikit-image, or the default detector is not installed.
         OSError: If something cannot be read or written, except that a file is not there: this is logged.
 
     Example:
@@ -87,13 +88,18 @@ def align_images(
     """
     _check(template, no_face, encoding, quality, batch, jobs)
     image_module = pillow()
+    similarity_class()
     names = AlignedNames(reader, ENCODINGS[encoding])
     out = os.fspath(out)
     quality = quality if encoding == "jpeg" else None
     settings = settings_of(reader, template=template, no_face=no_face, encoding=encoding, quality=quality)
-    begin(out, settings)
     log_path = os.path.join(out, LOG_NAME)
-    if not os.path.exists(log_path):
+    with only_one_at_work(out):
+        begin(out, settings)
+        if os.path.exists(log_path):
+            if progress is not None:
+                progress(len(reader), len(reader))
+            return report_of(log_path, resumed=len(reader))
         with PartLog(out, batch, _Names(reader)) as log, warnings.catch_warnings():
             # Odd files that Pillow reads all the same are no news; images somewhat too large are for the log.
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -101,9 +107,6 @@ def align_images(
             resumed = log.done
             AlignRun(reader, names, out, settings, detect, batch, jobs, progress or _no_progress).finish(log)
         return report_of(log_path, resumed)
-    if progress is not None:
-        progress(len(reader), len(reader))
-    return report_of(log_path, resumed=len(reader))
 
 
 class _Names:

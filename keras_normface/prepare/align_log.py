@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 
-from keras_normface.data.written_beside import UNFINISHED_PREFIX
+from keras_normface.written_beside import UNFINISHED_PREFIX
 
 LOG_NAME = "align.jsonl"
 PART_NAME = f"{LOG_NAME}.part"
@@ -13,16 +13,12 @@ PART_NAME = f"{LOG_NAME}.part"
 class PartLog:
     """The log while it grows: one line of JSON for each image, in the order of the reader.
 
-    Only one process at a time may hold it (where the system has `fcntl`). What a killed run left is kept as far
-    as it is whole and its images are there.
+    What a killed run left is kept as far as it is whole and its images are there.
 
     Args:
         out: The directory.
         chunk: The number of lines that are kept is a multiple of this, or that of all images.
         names: Names of the images, a sequence.
-
-    Raises:
-        BlockingIOError: If another process writes to the directory.
 
     Example:
     >>> import tempfile
@@ -36,7 +32,6 @@ class PartLog:
         self.out, self.path, self.done = out, os.path.join(out, PART_NAME), 0
         self._file = open(self.path, "a+b")  # noqa: SIM115  closed by __exit__
         try:
-            self._lock()
             self._keep_whole_lines(chunk, names)
         except BaseException:
             self._file.close()
@@ -62,16 +57,6 @@ class PartLog:
     def finish(self):
         """Give the log its final name."""
         os.replace(self.path, os.path.join(self.out, LOG_NAME))
-
-    def _lock(self):
-        try:
-            import fcntl
-        except ImportError:  # not a POSIX system
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(error.errno, "Another process is aligning into this directory", self.out) from error
 
     def _keep_whole_lines(self, chunk, names):
         self._file.seek(0)

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from keras_normface.data import ImageList
 from keras_normface.data.contained import ContainedFiles
-from keras_normface.data.written_beside import written_beside
 from keras_normface.prepare.align_log import remove_unfinished
 from keras_normface.prepare.align_report import NO_FACE, NOT_AN_IMAGE
 from keras_normface.prepare.face_detection import Mtcnn, chosen_face
 from keras_normface.prepare.pictures import NotAnImageError, decoded, encoded, warped
 from keras_normface.prepare.templates import centred, similarity, template_points, template_size
+from keras_normface.written_beside import written_beside
 
 LIST_NAME = "aligned.txt"
 

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 
-from keras_normface.data.written_beside import UNFINISHED_PREFIX, written_beside
+from keras_normface.prepare.output import OutputError
+from keras_normface.written_beside import UNFINISHED_PREFIX, written_beside
 
 SETTINGS_NAME = "align.json"
 FORMAT, VERSION = "keras_normface.align", 1
@@ -38,17 +39,17 @@ def begin(out, settings):
         settings: From `settings_of`.
 
     Raises:
-        ValueError: If the directory was begun with other settings, or holds something else.
+        OutputError: A ValueError. If the directory was begun with other settings, or holds something else.
         OSError: If it cannot be written.
 
     Example:
     >>> import os, tempfile
     >>> out = os.path.join(tempfile.mkdtemp(), "out")
     >>> begin(out, {"template": "arcface_112x112"})
-    >>> begin(out, {"template": "sphereface_112x96"})
+    >>> begin(out, {"template": "sphereface_112x96"})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: `out` was begun with other settings. template: then 'arcface_112x112', now 'sphereface_112x96'
+    keras_normface.prepare.output.OutputError: `out` was begun with other settings. template: then 'arcface_...
     """
     os.makedirs(out, exist_ok=True)
     path = os.path.join(out, SETTINGS_NAME)
@@ -57,7 +58,7 @@ def begin(out, settings):
         return
     found = [name for name in os.listdir(out) if not name.startswith(f"{UNFINISHED_PREFIX}{SETTINGS_NAME}")]
     if found:
-        raise ValueError(
+        raise OutputError(
             f"`out` must be a new or empty directory, or one begun earlier. Received: {out} with {found[0]}"
         )
     with written_beside(path) as beside, open(beside, "w", encoding="utf-8") as file:
@@ -69,11 +70,11 @@ def _compare(path, settings):
         with open(path, "rb") as file:
             found = json.loads(file.read(2**16))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise OutputError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it must hold a dictionary. Received: {type(found).__name__}")
+        raise OutputError(f"{path} is damaged: it must hold a dictionary. Received: {type(found).__name__}")
     now = json.loads(json.dumps(settings))
     differing = [key for key in {**found, **now} if found.get(key) != now.get(key)]
     if differing:
         sentences = "; ".join(f"{key}: then {found.get(key)!r}, now {now.get(key)!r}" for key in differing)
-        raise ValueError(f"`out` was begun with other settings. {sentences[:1000]}")
+        raise OutputError(f"`out` was begun with other settings. {sentences[:1000]}")

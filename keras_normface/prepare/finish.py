@@ -7,10 +7,10 @@ import numpy as np
 
 from keras_normface.data.shard_format import write_index
 from keras_normface.data.sidecar import FORMAT, VERSION, write_sidecar
-from keras_normface.data.written_beside import written_beside
 from keras_normface.prepare.one_shard import shard_name
 from keras_normface.prepare.plan import IN_SIDECAR, INVALID_NAME
 from keras_normface.version import __version__
+from keras_normface.written_beside import written_beside
 
 
 def finish(reader, out, plan, entries, kept):

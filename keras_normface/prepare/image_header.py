@@ -1,4 +1,8 @@
-"""What the first bytes of a JPEG, PNG, BMP or GIF say, without decoding it. Safe on any bytes."""
+"""What the first bytes of a JPEG, PNG, BMP or GIF say, without decoding it. Safe on any bytes.
+
+Pillow's look at a header does not serve: it calls PNGs of 16 bits a colour RGB, hides the palettes of BMPs, and
+raises at huge images before it says their size.
+"""
 
 import struct
 from typing import NamedTuple

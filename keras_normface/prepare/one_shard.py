@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from keras_normface.data.shard_format import INDEX_DTYPE, write_shard
-from keras_normface.data.written_beside import written_beside
 from keras_normface.prepare.validate import InvalidImageError, validated_size
+from keras_normface.written_beside import written_beside
 
 CHUNK = 64
 FAULTS_OF_ONE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENOTDIR}

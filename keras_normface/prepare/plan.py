@@ -1,24 +1,20 @@
 """What a run is to make, written down before it begins, so that a later run can go on with it or refuse."""
 
-import contextlib
 import json
 import os
 import re
 
 from keras_normface.data.shard_format import INDEX_NAME
 from keras_normface.data.sidecar import MOST_SHARDS, SIDECAR_NAME, read_sidecar
-from keras_normface.data.written_beside import UNFINISHED_PREFIX, written_beside
+from keras_normface.prepare.output import OutputError
 from keras_normface.prepare.source_description import describe_source
+from keras_normface.written_beside import UNFINISHED_PREFIX, written_beside
 
 PLAN_NAME, INVALID_NAME = "plan.json", "invalid.jsonl"
 OWN_NAMES = re.compile(r"shard-\d{5}-of-\d{5}\.tfrecord|\.shard-\d{5}\.entry\.json")
 IN_SIDECAR = ("source", "preprocessing", "excluded")
 UNFINISHED = re.compile(re.escape(UNFINISHED_PREFIX))
 HELPERS = re.compile(rf"{UNFINISHED.pattern}|\.shard-\d{{5}}\.entry\.json|plan\.json$")
-
-
-class OutputError(ValueError):
-    """The output directory holds something else, or what another run began."""
 
 
 def number_of_shards(samples, images_per_shard, shards=None):
@@ -65,39 +61,6 @@ def make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded):
         "validate": bool(validate),
         "excluded": sorted(excluded),
     }
-
-
-@contextlib.contextmanager
-def only_one_at_work(directory):
-    """Make the directory if need be, and keep other runs from it meanwhile.
-
-    Args:
-        directory: Path of the directory.
-
-    Raises:
-        OutputError: A ValueError. If another run is at work there.
-
-    Example:
-    >>> import tempfile
-    >>> with only_one_at_work(tempfile.mkdtemp()) as directory:
-    ...     with only_one_at_work(directory):
-    ...         pass  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    keras_normface.prepare.plan.OutputError: Another run is at work in ...
-    """
-    import fcntl
-
-    os.makedirs(directory, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"Another run is at work in {directory}") from error
-        yield directory
-    finally:
-        os.close(descriptor)
 
 
 def begin(directory, plan):

@@ -7,7 +7,8 @@ import numpy as np
 
 from keras_normface.prepare.finish import finish
 from keras_normface.prepare.one_shard import ShardWriter, Task, read_entry
-from keras_normface.prepare.plan import begin, clear, make_plan, number_of_shards, only_one_at_work
+from keras_normface.prepare.output import only_one_at_work
+from keras_normface.prepare.plan import begin, clear, make_plan, number_of_shards
 from keras_normface.prepare.validate import InvalidImageError
 from keras_normface.prepare.workers import write_shards
 

@@ -86,16 +86,22 @@ def similarity(points, target):
     return found[:2] + 0.0  # no -0.0
 
 
-def _estimated(points, target):
-    """The matrix `(3, 3)`, or `None`."""
+def similarity_class():
+    """Return `skimage.transform.SimilarityTransform`, or raise ImportError that says what to install."""
     try:
         from skimage.transform import SimilarityTransform
     except ImportError as error:
         raise ImportError("Aligning needs scikit-image: pip install 'keras-normface[align]'") from error
-    if hasattr(SimilarityTransform, "from_estimate"):  # since scikit-image 0.26
-        found = SimilarityTransform.from_estimate(points, target)
+    return SimilarityTransform
+
+
+def _estimated(points, target):
+    """The matrix `(3, 3)`, or `None`."""
+    transform = similarity_class()
+    if hasattr(transform, "from_estimate"):  # since scikit-image 0.26
+        found = transform.from_estimate(points, target)
         return found.params if found else None
-    found = SimilarityTransform()
+    found = transform()
     return found.params if found.estimate(points, target) else None
 
 

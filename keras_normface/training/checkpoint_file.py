@@ -4,18 +4,17 @@ Layout: 8 bytes of magic, 8 bytes with the header's length (little-endian), the 
 the other in C order, 32 bytes of SHA-256 over all that precedes.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  gives NumPy the names bfloat16 and float8_*
 import numpy as np
 
+from keras_normface.written_beside import written_beside
+
 MAGIC = b"KNFCKPT1"
 DIGEST_BYTES = 32
-UNFINISHED_PREFIX = ".saving-"
 
 
 class CorruptCheckpointError(ValueError):
@@ -35,25 +34,14 @@ def write_checkpoint(path, header, arrays):
     Raises:
         OSError: If the disk is full or cannot be written.
     """
-    path = Path(path)
     specs = [{"dtype": array.dtype.name, "shape": list(array.shape)} for array in arrays]
     text = json.dumps({**header, "arrays": specs}).encode()
-    beside = path.with_name(f"{UNFINISHED_PREFIX}{path.name}-{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            digest = hashlib.sha256()
-            for chunk in (MAGIC, len(text).to_bytes(8, "little"), text, *map(_bytes_of, arrays)):
-                digest.update(chunk)
-                file.write(chunk)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    with written_beside(path) as beside, open(beside, "wb") as file:
+        digest = hashlib.sha256()
+        for chunk in (MAGIC, len(text).to_bytes(8, "little"), text, *map(_bytes_of, arrays)):
+            digest.update(chunk)
+            file.write(chunk)
+        file.write(digest.digest())
 
 
 def read_checkpoint(path):
@@ -89,14 +77,3 @@ def read_checkpoint(path):
 
 def _bytes_of(array):
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _sync_directory(directory):
-    """Make the rename itself durable, where a directory can be synced."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

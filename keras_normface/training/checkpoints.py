@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from keras_normface.training import checkpoint_file, model_state
+from keras_normface.written_beside import UNFINISHED_PREFIX
 
 _TRAINED = ("model", "optimizer")
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
@@ -157,7 +158,7 @@ class Checkpoints:
         A later position than the one just saved can only be a damaged one; it does not count.
         """
         paths = [path for position, path in self._found() if position <= saved]
-        unfinished = self.directory.glob(f"{checkpoint_file.UNFINISHED_PREFIX}*")
+        unfinished = self.directory.glob(f"{UNFINISHED_PREFIX}*")
         for path in (*paths[: -self.keep], *unfinished):
             path.unlink(missing_ok=True)
 

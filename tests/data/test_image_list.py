@@ -4,6 +4,7 @@ import pytest
 from data import faces
 
 from keras_normface.data import CASIA_LFW_OVERLAP, ImageList
+from keras_normface.data.batch_plans import IdentityBatches
 
 
 def write(tmp_path, text):
@@ -117,3 +118,18 @@ def test_leaving_out_labels_and_the_overlap(tmp_path):
         ImageList(write(tmp_path, "a/1.jpg 513\n"), exclude=CASIA_LFW_OVERLAP)
     with pytest.raises(ValueError, match="must leave an identity"):
         ImageList(write(tmp_path, "0000513/1.jpg 1\n"), exclude=CASIA_LFW_OVERLAP)
+
+
+def test_an_image_takes_few_bytes(tmp_path):
+    lines = (f"{k // 47:07d}/{k % 47:03d}.jpg {k // 47}\n" for k in range(235_000))  # as many each as CASIA-WebFace
+    reader = ImageList(write(tmp_path, "".join(lines)))
+    assert reader.nbytes / len(reader) <= 20
+    assert (reader.name(123_456), reader.labels[123_456]) == ("0002626/034.jpg", 2626)
+
+
+def test_a_million_identities_with_one_image(tmp_path):
+    reader = ImageList(write(tmp_path, "".join(f"{k}.jpg {2 * k}\n" for k in range(10**6))))
+    assert reader.num_identities == len(reader) == 10**6
+    assert (reader.identities[-1], reader.labels[-1], reader.name(10**6 - 1)) == ("1999998", 999_999, "999999.jpg")
+    batch = IdentityBatches(reader.labels, 64, 2, seed=0).of_epoch(0)(0)
+    assert len(set(batch.tolist())) == 32

@@ -21,7 +21,7 @@ from skimage import data, transform
 from typer.testing import CliRunner
 
 from keras_normface.data import IdentityFolder, ImageList
-from keras_normface.prepare import Face, Mtcnn, align_images, chosen_face, similarity, template_points
+from keras_normface.prepare import Face, Mtcnn, OutputError, align_images, chosen_face, similarity, template_points
 from keras_normface.prepare.align_names import AlignedNames
 from keras_normface.prepare.pictures import NotAnImageError, decoded, warped
 from keras_normface.prepare.templates import centred
@@ -404,7 +404,7 @@ def test_two_processes_do_not_write_into_one_directory(tmp_path):
     photos = faces.write_folder(tmp_path / "photos", 1, 2)
 
     def nested(images):
-        with pytest.raises(BlockingIOError, match="Another process"):
+        with pytest.raises(OutputError, match="Another run is at work"):
             align_images(IdentityFolder(photos), tmp_path / "out", detect=fake_detect)
         return fake_detect(images)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from keras_normface.data import IdentityFolder, ImageList, RecordIO, TFRecordShards
 from keras_normface.prepare import InvalidImageError, OutputError, prepare_shards
 from keras_normface.prepare.one_shard import ShardWriter
-from keras_normface.prepare.plan import only_one_at_work
+from keras_normface.prepare.output import only_one_at_work
 from keras_normface.preprocessing import Preprocessing
 
 

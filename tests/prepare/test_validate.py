@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_normface.prepare import HeaderError, InvalidImageError, image_header, validated_size
-from keras_normface.prepare.image_header import gif_frame_sizes
+from keras_normface.prepare import InvalidImageError, validated_size
+from keras_normface.prepare.image_header import HeaderError, gif_frame_sizes, image_header
 
 FACE = Image.open(io.BytesIO(faces.face(1, 1))).convert("RGB").resize((40, 30))
 

@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, fails):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
-    beside = tmp_path / f".saving-a.ckpt-{os.getpid()}"
+    beside = tmp_path / f".writing-a.ckpt-{os.getpid()}"
     beside.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(tmp_path / "a.ckpt", {}, [np.zeros(10**6)])
@@ -87,7 +87,7 @@ def names(directory):
 def test_the_last_few_are_kept_in_the_order_of_training(tmp_path, net):
     checkpoints = Checkpoints(tmp_path, keep=2)
     (tmp_path / "notes.txt").touch()
-    (tmp_path / ".saving-of-a-killed-process").touch()
+    (tmp_path / ".writing-of-a-killed-process").touch()
     for epoch, step in [(0, 9), (0, 10), (1, 0), (10, 0)]:
         checkpoints.save(net, epoch, step)
     kept = ["epoch-000001-step-000000000.ckpt", "epoch-000010-step-000000000.ckpt"]

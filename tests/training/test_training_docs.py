@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from training.workers import run_workers, start_workers
+from training.workers import results_of, run_workers, start_workers
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(), flags=re.DOTALL)
@@ -44,6 +44,6 @@ def test_workers_that_do_not_share_the_directory_are_told(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "1").mkdir()
     run_workers(BLOCKS[1], tmp_path / "0")
-    for process, (_, error) in start_workers(BLOCKS[1], [tmp_path / "0", tmp_path / "1"]):
+    for process, (_, error) in results_of(start_workers(BLOCKS[1], [tmp_path / "0", tmp_path / "1"])):
         assert process.returncode != 0
         assert "on a disk that all workers share" in error

@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 240
 
 
 def start_workers(source, directories):
-    """Run Python source as the workers of a cluster, each in its directory; return (process, (stdout, stderr))."""
+    """Start Python source as the workers of a cluster, each in its directory; return the processes."""
     addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(directories))]
     processes = []
     for index, directory in enumerate(directories):
@@ -29,12 +29,17 @@ def start_workers(source, directories):
                 text=True,
             )
         )
+    return processes
+
+
+def results_of(processes):
+    """Wait for processes; return (process, (stdout, stderr)) of each."""
     return [(process, process.communicate(timeout=TIMEOUT_SECONDS)) for process in processes]
 
 
 def run_workers(source, directory):
     """Run Python source as two workers in one directory; return what each wrote to its standard output."""
-    started = start_workers(source, [directory, directory])
+    started = results_of(start_workers(source, [directory, directory]))
     errors = "".join(error[-3000:] for _, (_, error) in started)
     assert all(process.returncode == 0 for process, _ in started), errors
     return [output for _, (output, _) in started]

@@ -8,9 +8,10 @@ UNFINISHED_PREFIX = ".writing-"
 
 @contextlib.contextmanager
 def written_beside(path):
-    """Give a path to write to; when all went well, what is there is synced and renamed to `path`.
+    """Give a path to write to; when all went well, what is there is synced to the disk and renamed to `path`.
 
-    If anything fails, it is removed, and what was at `path` stays.
+    If anything fails, it is removed, and what was at `path` stays. What a killed process leaves begins with
+    `UNFINISHED_PREFIX`.
 
     Args:
         path: Where the file will be.
@@ -34,7 +35,19 @@ def written_beside(path):
         finally:
             os.close(descriptor)
         os.replace(beside, path)
+        _sync_directory(directory or os.curdir)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(beside)
         raise
+
+
+def _sync_directory(directory):
+    """Make the rename itself durable, where a directory can be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
