@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_normface.models.replica_functions import is_chief, same_everywhere
+from keras_normface.training import model_state
 
 
 class EpochByEpoch(keras.callbacks.Callback):
@@ -21,7 +22,7 @@ class EpochByEpoch(keras.callbacks.Callback):
     Attributes:
         epoch: The epoch that is next or under way, from 0.
         step: Its next step.
-        steps_left: How many steps of it are left; whoever calls `fit` sets it.
+        steps_left: How many steps of it are left to train; `prepare` sets it.
         stopped: Whether a callback has stopped the training.
         history: A `keras.callbacks.History` of all epochs.
     """
@@ -30,6 +31,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         super().__init__()
         self.checkpoints, self.save_every, self.callbacks = checkpoints, save_every, list(callbacks or ())
         self.epoch, self.step, self.steps_left, self.stopped = 0, 0, 0, False
+        self._steps_not_wanted, self._metrics = 0, None
         self.set_model(model)
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         self._use_ema, self._begun, self._first_step = self._optimizer.use_ema, False, 0
@@ -72,10 +74,22 @@ class EpochByEpoch(keras.callbacks.Callback):
                 f"Received: directory={self.checkpoints.directory}, here at epoch {self.epoch}, step {self.step}"
             )
 
+    def prepare(self, left, wanted=None):
+        """Say what the next `fit` trains.
+
+        Args:
+            left: How many steps of the epoch there are still.
+            wanted: How many at most are to be trained, or `None`. If that is fewer, the position stays in the
+                middle of the epoch, from where another call may go on.
+        """
+        self.steps_left = left if wanted is None else min(left, wanted)
+        self._steps_not_wanted = left - self.steps_left
+
     def set_params(self, params):
-        """Tell the callbacks."""
+        """Tell the callbacks; those hear of the steps of the whole epoch."""
         super().set_params(params)
-        self._tell("set_params", params)
+        steps = self.step + self.steps_left + self._steps_not_wanted
+        self._tell("set_params", {**params, "steps": steps})
 
     def set_model(self, model):
         """Tell the callbacks."""
@@ -93,6 +107,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         """Give an epoch that was cut its metrics back; Keras has just reset them."""
         if self._cut is not None and self.step:
             self._cut.restore_metrics(self.model)
+            self._forget(epoch)
         self._first_step, self._cut = self.step, None
         self._tell("on_epoch_begin", epoch, logs)
 
@@ -110,6 +125,8 @@ class EpochByEpoch(keras.callbacks.Callback):
         steps = min(self.model.steps_per_execution, self.steps_left)
         self.step, self.steps_left = self.step + steps, self.steps_left - steps
         self._tell("on_train_batch_end", self.step - 1, logs)
+        if self._steps_not_wanted and not self.steps_left:
+            self._metrics = model_state.read_state(self.model, ("metrics",))  # before a validation resets them
 
     def on_epoch_end(self, epoch, logs=None):
         """Save, after the callbacks have had their say, and end this `fit`."""
@@ -117,7 +134,10 @@ class EpochByEpoch(keras.callbacks.Callback):
         self._tell("on_epoch_end", epoch, logs)
         self._record(epoch, logs)
         self.stopped = self.model.stop_training
-        self.epoch, self.step = epoch + 1, 0
+        if self._metrics is None:
+            self.epoch, self.step = epoch + 1, 0
+        else:
+            model_state.restore_state(self.model, ("metrics",), *self._metrics)
         # A callback may have stopped it in the middle; that is no state to go on from.
         if not self.steps_left:
             self._save()
@@ -147,6 +167,13 @@ class EpochByEpoch(keras.callbacks.Callback):
     def _record(self, epoch, logs):
         self._logs_of_epochs.append((epoch, {name: _plain(value) for name, value in logs.items()}))
         self.history.on_epoch_end(epoch, self._logs_of_epochs[-1][1])
+
+    def _forget(self, epoch):
+        """Drop the logs of an epoch that ended in its middle and now goes on."""
+        logs = [entry for entry in self._logs_of_epochs if entry[0] != epoch]
+        self._begin_history()
+        for entry in logs:
+            self._record(*entry)
 
     def _is_time_to_save(self):
         # With several steps in one execution, the first position at or past the multiple.

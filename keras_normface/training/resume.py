@@ -14,6 +14,7 @@ def fit_resumable(
     epochs,
     directory,
     *,
+    steps=None,
     save_every=1000,
     keep=3,
     callbacks=(),
@@ -35,12 +36,15 @@ def fit_resumable(
         data: See `keras_normface.data.ResumableData`; `InMemory` and `ImageBatches` are such. Of several workers,
             each asks for its share if the data have `share(worker, workers)`; otherwise each reads everything
             and trains on its part.
-        epochs: How many epochs in all.
+        epochs: How many epochs in all; `None` for as many as `steps` need.
         directory: Of the checkpoints, of this training alone.
+        steps: How many training steps in all, or `None`. The last epoch then ends in its middle, as far as callbacks
+            and history are concerned; another call with more steps goes on there. All epochs must have as many
+            steps as the first.
         save_every: Steps between checkpoints within an epoch; the end of each epoch is saved too.
         keep: How many checkpoints stay.
-        callbacks: Keras callbacks. They see true epoch and step numbers, `on_train_begin` and
-            `on_train_end` once a call.
+        callbacks: Keras callbacks. They see true epoch and step numbers, the steps of a whole epoch in
+            `params["steps"]`, `on_train_begin` and `on_train_end` once a call.
         validation_data: As in `fit`.
         verbose: As in `fit`.
 
@@ -64,33 +68,63 @@ def fit_resumable(
     >>> history.epoch
     [0, 1, 2]
     """
-    if not model.compiled or save_every < 1:
-        raise ValueError(
-            "`model` must be compiled and `save_every` at least 1. "
-            f"Received: model.compiled={model.compiled}, save_every={save_every}"
-        )
-    if hasattr(data, "preprocessing") and hasattr(data, "scale"):
-        check_preprocessing(model, data)
+    _check(model, data, epochs, steps, save_every)
     _build(model, data)
     run = EpochByEpoch(model, Checkpoints(directory, keep), save_every, callbacks)
-    if run.step:
+    wanted = _Wanted(data, epochs, steps)
+    if run.step and not run.stopped and wanted.has_more(run):
         _make_metrics(model, _rest_of_epoch(data, run.epoch, run.step)[0])
         run.restore()
     with run:
-        while run.epoch < epochs and not run.stopped:
-            rest, run.steps_left = _rest_of_epoch(data, run.epoch, run.step)
-            shared = _shared(model.distribute_strategy, data, run.epoch, run.step)
+        while not run.stopped and wanted.has_more(run):
+            rest, left = _rest_of_epoch(data, run.epoch, run.step)
+            run.prepare(left, wanted.steps_after(run))
+            rest = rest.take(run.steps_left) if run.steps_left < left else rest
+            shared = _shared(model.distribute_strategy, data, run)
             model.fit(
                 rest if shared is None else shared,
                 steps_per_epoch=None if shared is None else run.steps_left,
                 initial_epoch=run.epoch,
-                epochs=epochs,
+                epochs=wanted.epochs,
                 shuffle=False,
                 callbacks=[run],
                 validation_data=validation_data,
                 verbose=verbose,
             )
     return run.history
+
+
+class _Wanted:
+    """Where the training ends."""
+
+    def __init__(self, data, epochs, steps):
+        self.epochs, self.steps = epochs, steps
+        if steps is not None:
+            self.steps_per_epoch = _rest_of_epoch(data, 0, 0)[1]
+            needed = -(-steps // self.steps_per_epoch)
+            self.epochs = needed if epochs is None else min(epochs, needed)
+
+    def steps_after(self, run):
+        """How many steps are wanted after the position of `run`; `None` if their number is not limited."""
+        if self.steps is None:
+            return None
+        return self.steps - run.epoch * self.steps_per_epoch - run.step
+
+    def has_more(self, run):
+        """Whether anything is to be trained after the position of `run`."""
+        return run.epoch < self.epochs and (self.steps is None or self.steps_after(run) > 0)
+
+
+def _check(model, data, epochs, steps, save_every):
+    if not model.compiled or save_every < 1:
+        raise ValueError(
+            "`model` must be compiled and `save_every` at least 1. "
+            f"Received: model.compiled={model.compiled}, save_every={save_every}"
+        )
+    if (epochs is None and steps is None) or (steps is not None and steps < 1):
+        raise ValueError(f"`epochs` or `steps`, from 1, must be given. Received: epochs={epochs}, steps={steps}")
+    if hasattr(data, "preprocessing") and hasattr(data, "scale"):
+        check_preprocessing(model, data)
 
 
 def _build(model, data):
@@ -107,14 +141,15 @@ def _make_metrics(model, rest):
     model.fit(rest.take(model.steps_per_execution), shuffle=False, verbose=0)
 
 
-def _shared(strategy, data, epoch, step):
+def _shared(strategy, data, run):
     """The batches of this worker alone, cut for its replicas; `None` if there is one worker, or no way to share."""
     if not is_multi_worker(strategy) or not hasattr(data, "share"):
         return None
 
     def own(context):
         part = data.share(context.input_pipeline_id, context.num_input_pipelines)
-        return part(epoch, step).rebatch(data.batch_size // context.num_replicas_in_sync, drop_remainder=True)
+        rows = data.batch_size // context.num_replicas_in_sync
+        return part(run.epoch, run.step).take(run.steps_left).rebatch(rows, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(own)
 
