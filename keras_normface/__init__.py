@@ -3,7 +3,7 @@
 from keras_normface.constraints import Minimum
 from keras_normface.data import Augmentation, ImageBatches, InMemory, open_reader
 from keras_normface.export import embedding_model, export_embedding_model, read_preprocessing
-from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead
+from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
 from keras_normface.initializers import UnitBall
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
 from keras_normface.losses import (
@@ -30,6 +30,7 @@ from keras_normface.margins import (
     NoMargin,
 )
 from keras_normface.models import EmbeddingModel, SphereModel, check_losses, check_preprocessing
+from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import PixelScaling, Preprocessing, check_same_preprocessing
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
 from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
@@ -49,6 +50,7 @@ __all__ = [
     "CombinedMargin",
     "ContrastiveLoss",
     "CosineDense",
+    "CoupledSGD",
     "EmbeddingModel",
     "ImageBatches",
     "InMemory",
@@ -67,6 +69,7 @@ __all__ = [
     "PixelScaling",
     "Preprocessing",
     "ScaleMonitor",
+    "SoftmaxHead",
     "SphereFaceLoss",
     "SphereFaceRLoss",
     "SphereModel",

@@ -24,6 +24,7 @@ FLOORS = {
     "layers": 2,
     "backbones": 2,
     "losses": 2,
+    "optimizers": 2,
     "heads": 3,
     "data": 3,
     "evaluation": 3,
@@ -31,6 +32,7 @@ FLOORS = {
     "prepare": 4,
     "training": 5,
     "export": 6,
+    "recipes": 6,
     "cli": 7,
     "__init__": 8,
 }

@@ -1,0 +1,241 @@
+"""A recipe's fields as JSON can hold them, and back."""
+
+import copy
+import dataclasses
+from typing import NamedTuple
+
+from keras_normface.data import Augmentation
+from keras_normface.preprocessing import Preprocessing
+from keras_normface.recipes.head_description import HeadDescription
+from keras_normface.recipes.registry import Source
+
+PLAIN_AUGMENTATION = ("mirror", "crop", "brightness", "contrast")
+
+
+class Row(NamedTuple):
+    """One number of a recipe.
+
+    Attributes:
+        field: Its name, with dots into a field.
+        value: The value as text.
+        source: Where it comes from.
+        certainty: See `Source`; "changed" if it is not what the recipe says.
+    """
+
+    field: str
+    value: str
+    source: str
+    certainty: str
+
+
+def preprocessing(value):
+    """Return a `Preprocessing`, which may come as its dictionary.
+
+    Args:
+        value: Either.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+    >>> preprocessing(Preprocessing().to_dict()) == Preprocessing()
+    True
+    """
+    return value if isinstance(value, Preprocessing) else Preprocessing.from_dict(value)
+
+
+def augmentation(value):
+    """Return an `Augmentation` or `None`; the former may come as a dictionary.
+
+    Args:
+        value: One of them.
+
+    Raises:
+        ValueError: If it is none of them, or holds a function, which JSON cannot.
+
+    Example:
+    >>> augmentation({"mirror": False}).mirror
+    False
+    """
+    if isinstance(value, dict):
+        unknown = sorted(set(value) - set(PLAIN_AUGMENTATION))
+        if unknown:
+            raise ValueError(f"`augmentation` must have keys of {PLAIN_AUGMENTATION}. Received: {unknown}")
+        try:
+            value = Augmentation(**value)
+        except TypeError as error:
+            raise ValueError(f"`augmentation` must hold numbers. Received: {value}") from error
+    if value is not None and (not isinstance(value, Augmentation) or value.image is not None):
+        raise ValueError(
+            "`augmentation` must be an Augmentation without a function, or None; give a function to `data`. "
+            f"Received: augmentation={value!r}"
+        )
+    return value
+
+
+def heads(value):
+    """Return a tuple of `HeadDescription`, which may come as dictionaries.
+
+    Args:
+        value: Sequence of them, at least one.
+
+    Raises:
+        ValueError: If one is neither.
+
+    Example:
+    >>> heads([{"kind": "agent_contrastive"}])[0].weight
+    1.0
+    """
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"`heads` must hold at least one HeadDescription. Received: heads={value!r}")
+    return tuple(_head(one) for one in value)
+
+
+def _head(value):
+    if isinstance(value, HeadDescription):
+        return value
+    known = [field.name for field in dataclasses.fields(HeadDescription)]
+    if not isinstance(value, dict) or not set(value) <= set(known) or "kind" not in value:
+        raise ValueError(f"`heads` must hold HeadDescriptions or dictionaries of {known}. Received: {value!r}")
+    return HeadDescription(**value)
+
+
+def jsonable(value):
+    """Return dictionaries, lists and scalars in the place of this package's objects and of tuples.
+
+    Args:
+        value: A value of a field, or a nest of them.
+
+    Example:
+    >>> jsonable({"milestones": (1, 2), "heads": (HeadDescription("agent_contrastive"),)})["heads"]
+    [{'kind': 'agent_contrastive', 'options': {}, 'weight': 1.0}]
+    """
+    if isinstance(value, Preprocessing):
+        return value.to_dict()
+    if isinstance(value, Augmentation):
+        value = augmentation(value)
+        return {name: getattr(value, name) for name in PLAIN_AUGMENTATION}
+    if isinstance(value, HeadDescription):
+        return jsonable(dataclasses.asdict(value))
+    if isinstance(value, dict):
+        return {key: jsonable(item) for key, item in value.items()}
+    return [jsonable(item) for item in value] if isinstance(value, tuple | list | set | frozenset) else value
+
+
+def changed(fields, changes):
+    """Return a copy of `fields` with some values changed.
+
+    Args:
+        fields: From `Recipe.to_fields`.
+        changes: New values by dotted names.
+
+    Raises:
+        ValueError: If a name is not known, with those that are.
+
+    Example:
+    >>> changed({"options": {"depth": 20}, "steps": 3}, {"options.depth": 4})
+    {'options': {'depth': 4}, 'steps': 3}
+    """
+    fields = copy.deepcopy(fields)
+    for name, value in changes.items():
+        place = fields
+        *outer, last = name.split(".")
+        if name.split(".")[0] not in fields:
+            raise ValueError(f"a recipe has the fields {', '.join(fields)}. Received: {name!r}")
+        for part in outer:
+            place = place[_key(name, place, part)]
+        place[last if isinstance(place, dict) else _key(name, place, last)] = jsonable(value)
+    return fields
+
+
+def _key(name, place, part):
+    if isinstance(place, dict) and part in place:
+        return part
+    if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
+        return int(part)
+    known = list(place) if isinstance(place, dict) else f"{len(place)} parts" if isinstance(place, list) else "no parts"
+    raise ValueError(f"{name!r} must name a part of a recipe: {part!r} is none, there are {known}")
+
+
+def leaves(fields, prefix=""):
+    """Return the values of a nest by dotted names; lists that hold no dictionary are values.
+
+    Args:
+        fields: From `Recipe.to_fields`.
+        prefix: What the names begin with.
+
+    Example:
+    >>> leaves({"heads": [{"weight": 1.0}], "milestones": [1, 2]})
+    {'heads.0.weight': 1.0, 'milestones': [1, 2]}
+    """
+    found = {}
+    for key, value in fields.items() if isinstance(fields, dict) else enumerate(fields):
+        nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+        name = f"{prefix}{key}"
+        found.update(leaves(value, f"{name}.") if nested else {name: value})
+    return found
+
+
+def source_of(name, sources):
+    """Return the `Source` of a field: that of its dotted name, or of its longest beginning.
+
+    Args:
+        name: A name of `leaves`.
+        sources: Dictionary of `Source`.
+
+    Returns:
+        A `Source`, or `None`.
+
+    Example:
+    >>> source_of("heads.0.weight", {"heads": Source("Eq. 6", "paper")}).text
+    'Eq. 6'
+    """
+    parts = name.split(".")
+    beginnings = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((sources[beginning] for beginning in beginnings if beginning in sources), None)
+
+
+def rows(fields, unchanged, sources):
+    """Return a `Row` for each value.
+
+    Args:
+        fields: From `Recipe.to_fields`.
+        unchanged: Those of the recipe as it is registered.
+        sources: Dictionary of `Source`.
+
+    Example:
+    >>> rows({"steps": 3}, {"steps": 4}, {"steps": Source("§5", "paper")})
+    [Row(field='steps', value='3', source='was 4: §5, paper', certainty='changed')]
+    """
+    before, made = leaves(unchanged), []
+    for name, value in leaves(fields).items():
+        source = source_of(name, sources) or Source("no source", "ours")
+        if name not in before or before[name] != value:
+            was = f"was {_text(before[name])}: {source.text}, {source.certainty}" if name in before else "was not there"
+            source = Source(was, "changed")
+        made.append(Row(name, _text(value), *source))
+    return made
+
+
+def table(rows):
+    """Return rows as aligned text, for people.
+
+    Args:
+        rows: From `Recipe.describe`.
+
+    Example:
+    >>> print(table([Row("steps", "30000", "the solver's file", "authors' code")]))
+    field  value  certainty      source
+    steps  30000  authors' code  the solver's file
+    """
+    lines = [("field", "value", "certainty", "source"), *((r.field, r.value, r.certainty, r.source) for r in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    pad = [tuple(text.ljust(width) for text, width in zip(line, widths, strict=False)) for line in lines]
+    return "\n".join("  ".join((*start, line[3])) for start, line in zip(pad, lines, strict=True))
+
+
+def _text(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    names = isinstance(value, list) and len(value) > 6 and all(isinstance(item, str) for item in value)
+    return f"{len(value)} names" if names else str(value)
