@@ -33,7 +33,16 @@ from keras_normface.models import EmbeddingModel, SphereModel, check_losses, che
 from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import PixelScaling, Preprocessing, check_same_preprocessing
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
-from keras_normface.training import Checkpoints, NanGuard, ScaleMonitor, fit_resumable
+from keras_normface.training import (
+    Checkpoints,
+    EventLog,
+    NanGuard,
+    PairEvaluation,
+    ScaleMonitor,
+    Snapshots,
+    average_snapshots,
+    fit_resumable,
+)
 from keras_normface.version import __version__
 
 __all__ = [
@@ -52,6 +61,7 @@ __all__ = [
     "CosineDense",
     "CoupledSGD",
     "EmbeddingModel",
+    "EventLog",
     "ImageBatches",
     "InMemory",
     "L2Constraint",
@@ -66,9 +76,11 @@ __all__ = [
     "NormFaceLoss",
     "NpairsLoss",
     "NpairsMultilabelLoss",
+    "PairEvaluation",
     "PixelScaling",
     "Preprocessing",
     "ScaleMonitor",
+    "Snapshots",
     "SoftmaxHead",
     "SphereFaceLoss",
     "SphereFaceRLoss",
@@ -77,6 +89,7 @@ __all__ = [
     "TripletSemiHardLoss",
     "UnitBall",
     "__version__",
+    "average_snapshots",
     "check_losses",
     "check_preprocessing",
     "check_same_preprocessing",

@@ -1,6 +1,7 @@
 """Readers of face images, and training data that can start at any step of any epoch."""
 
 from keras_normface.data.augmentation import Augmentation
+from keras_normface.data.center_crop import cut_in_the_middle
 from keras_normface.data.exclusion import CASIA_LFW_OVERLAP
 from keras_normface.data.identity_folder import IdentityFolder
 from keras_normface.data.image_batches import ImageBatches
@@ -32,6 +33,7 @@ __all__ = [
     "SidecarError",
     "TFRecordShards",
     "UnsafePickleError",
+    "cut_in_the_middle",
     "open_reader",
     "read_pair_file",
 ]

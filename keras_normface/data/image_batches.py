@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_normface.data.augmentation import Augmentation
 from keras_normface.data.batch_plans import IdentityBatches, ShuffledBatches
+from keras_normface.data.center_crop import cut_in_the_middle, preprocessing_of_the_middle
 from keras_normface.data.protocol import check_position
 from keras_normface.preprocessing import check_same_preprocessing
 
@@ -32,6 +33,8 @@ class ImageBatches:
             `PixelScaling`.
         resize: Whether images of another size than `preprocessing.size` are resized, bilinear with antialiasing;
             otherwise they are an error.
+        center_crop: Whether larger images are cut to `preprocessing.size` in their middle. So faces aligned by the
+            template "arcface_112x112" become those of "sphereface_112x96", exactly.
         images_per_identity: `None`, or K: a batch then holds `batch_size / K` different identities with K images
             each, drawn anew for each batch, as losses on pairs and triplets need them. An epoch has as many
             batches as without it; not every image need occur in it.
@@ -58,13 +61,15 @@ class ImageBatches:
 
     def __init__(
         self, reader, batch_size, preprocessing=None, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
-        images_per_identity=None, drop_remainder=True,
+        center_crop=False, images_per_identity=None, drop_remainder=True,
     ):  # fmt: skip
         if seed < 0:
             raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        if resize and center_crop:
+            raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
         self.reader, self.batch_size, self.seed = reader, batch_size, seed
-        self.preprocessing = _agreed(reader, preprocessing)
-        self.augmentation, self.scale, self.resize = augmentation, scale, resize
+        self.preprocessing = _agreed(reader, preprocessing, center_crop)
+        self.augmentation, self.scale, self.resize, self.center_crop = augmentation, scale, resize, center_crop
         if images_per_identity is None:
             self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
         else:
@@ -164,6 +169,8 @@ class ImageBatches:
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         if self.resize:
             image = _resized(image, height, width)
+        if self.center_crop:
+            image = cut_in_the_middle(image, (height, width))
         image = tf.ensure_shape(image, (height, width, 3))
         if self.augmentation is not None:
             image = self.augmentation(image, mirrored, seed)
@@ -184,8 +191,10 @@ def _one_thread_an_operation():
     return options
 
 
-def _agreed(reader, preprocessing):
+def _agreed(reader, preprocessing, center_crop):
     stored = getattr(reader, "preprocessing", None)
+    if center_crop and stored is not None and preprocessing is not None:
+        stored = preprocessing_of_the_middle(stored, preprocessing.size)
     if preprocessing is None and stored is None:
         raise ValueError(f"`preprocessing` must be given, for {reader} brings none. Received: None")
     if preprocessing is not None and stored is not None:

@@ -64,6 +64,22 @@ def restore_state(model, groups, entries, arrays):
         ValueError: If a variable of the model and its entry have different paths, shapes or dtypes, or one
             is missing. The numbers that Keras adds to names (`dense_1`) are not compared.
     """
+    for variable, array in pairs_of(model, groups, entries, arrays):
+        variable.assign(array)
+
+
+def pairs_of(model, groups, entries, arrays):
+    """Return the variables of a model, each with its value among those that `read_state` took.
+
+    Args:
+        model: See `state_variables`.
+        groups: Which of the groups.
+        entries: From `read_state`.
+        arrays: From `read_state`.
+
+    Raises:
+        ValueError: See `restore_state`.
+    """
     state, pairs = state_variables(model), []
     for group in groups:
         saved = [(e, a) for e, a in zip(entries, arrays, strict=True) if e["group"] == group]
@@ -77,8 +93,7 @@ def restore_state(model, groups, entries, arrays):
                     f"the checkpoint has {_text(theirs)}, the model has {_text(ours)}"
                 )
             pairs.append((wanted[index], saved[index][1]))
-    for variable, array in pairs:
-        variable.assign(array)
+    return pairs
 
 
 def _signature(path, value):

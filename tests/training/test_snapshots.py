@@ -1,0 +1,71 @@
+"""Weights kept at some steps, and their mean."""
+
+import keras
+import numpy as np
+import pytest
+from training import tiny
+
+from keras_normface import fit_resumable
+from keras_normface.training import Snapshots, average_snapshots
+
+STEPS = [3, tiny.STEPS, tiny.STEPS + 2]
+
+
+def train(directory, callbacks=(), seed=0, **model_arguments):
+    keras.utils.set_random_seed(seed)
+    net = tiny.model(**model_arguments)
+    snapshots = Snapshots(directory / "snapshots", STEPS)
+    options = {"steps": STEPS[-1], "save_every": 4, "verbose": 0}
+    fit_resumable(net, tiny.data(), None, directory, callbacks=[snapshots, *callbacks], **options)
+    return net, snapshots
+
+
+def weights_after(steps):
+    """Weights by Keras's own loop, stopped there."""
+    keras.utils.set_random_seed(0)
+    net, epoch = tiny.model(), 0
+    while steps:
+        part = min(steps, tiny.STEPS)
+        net.fit(tiny.data()(epoch, 0).take(part), shuffle=False, verbose=0)
+        epoch, steps = epoch + 1, steps - part
+    return net.get_weights()
+
+
+def test_the_mean_of_the_weights_at_the_steps_after_a_crash_too(tmp_path):
+    with pytest.raises(tiny.Cut):
+        train(tmp_path, [tiny.CutAt(5)])
+    net, snapshots = train(tmp_path, seed=9)
+    assert [path.name for path in snapshots.written()] == [f"step-{step:09d}.snapshot" for step in STEPS]
+    at_steps = [weights_after(step) for step in STEPS]
+    kept = [keras.ops.convert_to_numpy(v).copy() for v in net.optimizer.variables]
+    for count in (1, 3):
+        average_snapshots(net, snapshots.written()[:count])
+        for ours, *theirs in zip(net.get_weights(), *at_steps[:count], strict=True):
+            np.testing.assert_array_equal(ours, np.mean(np.float64(theirs), axis=0).astype("float32"))
+    for before, variable in zip(kept, net.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), before)
+
+
+def test_several_steps_in_one_execution_keep_the_first_position_past_a_step(tmp_path):
+    _, snapshots = train(tmp_path, steps_per_execution=4)
+    assert len(snapshots.written()) == 3
+    assert not list((tmp_path / "snapshots").glob(".writing-*"))
+
+
+def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
+    net, snapshots = train(tmp_path)
+    other = tiny.model(units=9)
+    before = other.get_weights()
+    with pytest.raises(ValueError, match="of another model"):
+        average_snapshots(other, snapshots.written())
+    for ours, theirs in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    first, *_, last = snapshots.written()
+    last.write_bytes(last.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        average_snapshots(net, [first, last])
+    with pytest.raises(ValueError, match="at least one snapshot"):
+        average_snapshots(net, [])
+    for steps in ([], [0, 3]):
+        with pytest.raises(ValueError, match="at least 1"):
+            Snapshots(tmp_path, steps)
