@@ -14,7 +14,7 @@ from keras_normface.recipes.normface import (
 )
 from keras_normface.recipes.plain import Row, table
 from keras_normface.recipes.recipe import Recipe, experiment
-from keras_normface.recipes.registry import CERTAINTIES, Source, all_names, get
+from keras_normface.recipes.registry import CERTAINTIES, Source, all_names, forget, get
 from keras_normface.recipes.sphereface_r import SphereFaceRV1, SphereFaceRV2
 
 NAMES = all_names()
@@ -39,6 +39,7 @@ __all__ = [
     "SphereFaceRV2",
     "all_names",
     "experiment",
+    "forget",
     "get",
     "read",
     "table",

@@ -1,5 +1,6 @@
 """Recipes as files beside the checkpoints."""
 
+import dataclasses
 import json
 import os
 
@@ -89,7 +90,7 @@ def made(recipe_class, name, fields):
     Raises:
         ValueError: If one is missing, not known or does not fit.
     """
-    known = set(recipe_class(name=name).to_fields())
+    known = {field.name for field in dataclasses.fields(recipe_class)} - {"name"}
     given = set(fields) if isinstance(fields, dict) else set()
     if given != known:
         raise ValueError(

@@ -23,6 +23,7 @@ KINDS = {
     "agent_contrastive": ("contrastive", AgentContrastiveHead),
     "agent_triplet": ("triplet", AgentTripletHead),
 }
+DEFAULT_SCALE = 30.0
 FEATURE_NORMS = ("hard", "soft", "none")
 
 
@@ -78,9 +79,9 @@ class HeadDescription:
             arguments["kernel_constraint"] = keras.constraints.UnitNorm(axis=1)
         if "scale" in arguments:
             arguments["scale"] = _scale(arguments["scale"])
-        if self.kind == "margin_softmax":
-            arguments = _margin_softmax(arguments, feature_norm)
         try:
+            if self.kind == "margin_softmax":
+                arguments = _margin_softmax(arguments, feature_norm)
             return head_class(num_classes, name=name or own_name, **arguments)
         except TypeError as error:
             raise ValueError(f"`options` must fit {head_class.__name__}. Received: {self.options}: {error}") from error
@@ -88,7 +89,7 @@ class HeadDescription:
 
 def _scale(scale):
     if not isinstance(scale, dict):
-        return scale
+        return checks.number("scale", scale, above=True)
     unknown = set(scale) - {"initial", "minimum"}
     if unknown or "initial" not in scale:
         raise ValueError(f'`scale` must be a number or have the keys "initial", "minimum". Received: scale={scale}')
@@ -96,7 +97,7 @@ def _scale(scale):
 
 
 def _margin_softmax(arguments, feature_norm):
-    margin = dict(arguments.pop("margin", {"kind": "none"}))
+    margin = checks.options("margin", arguments.pop("margin", {"kind": "none"}))
     margin_class = MARGINS[checks.choice("margin kind", margin.pop("kind", None), MARGINS)]
     schedule, factor = arguments.pop("margin_schedule", None), arguments.pop("loss_factor", None)
     made = {**arguments, "margin": margin_class(**margin), "feature_norm": feature_norm}
@@ -105,5 +106,5 @@ def _margin_softmax(arguments, feature_norm):
     if factor is not None and feature_norm != "none":
         if isinstance(made.get("scale"), LearnableScale):
             raise ValueError("`loss_factor` needs a fixed `scale`. Received: a learnable one")
-        made["loss_weight"] = checks.number("loss_factor", factor, above=True) / made["scale"]
+        made["loss_weight"] = checks.number("loss_factor", factor, above=True) / made.get("scale", DEFAULT_SCALE)
     return made

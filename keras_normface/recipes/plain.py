@@ -211,9 +211,11 @@ def rows(fields, unchanged, sources):
     for name, value in leaves(fields).items():
         source = source_of(name, sources) or Source("no source", "ours")
         if name not in before or before[name] != value:
-            was = f"was {_text(before[name])}: {source.text}, {source.certainty}" if name in before else "was not there"
+            was = (
+                f"was {as_text(before[name])}: {source.text}, {source.certainty}" if name in before else "was not there"
+            )
             source = Source(was, "changed")
-        made.append(Row(name, _text(value), *source))
+        made.append(Row(name, as_text(value), *source))
     return made
 
 
@@ -234,7 +236,16 @@ def table(rows):
     return "\n".join("  ".join((*start, line[3])) for start, line in zip(pad, lines, strict=True))
 
 
-def _text(value):
+def as_text(value):
+    """Return a value as it stands in tables: numbers short, many names as their count.
+
+    Args:
+        value: One of `leaves`.
+
+    Example:
+    >>> as_text(0.0005), as_text(["a"] * 17)
+    ('0.0005', '17 names')
+    """
     if isinstance(value, float):
         return f"{value:g}"
     names = isinstance(value, list) and len(value) > 6 and all(isinstance(item, str) for item in value)

@@ -84,5 +84,7 @@ def margin_schedule(description, feature_norm):
         )
         return keras.optimizers.schedules.PolynomialDecay(0.0, round(last / slope), last)
     milestones = checks.milestones("milestones", description["milestones"])
+    if not milestones:
+        raise ValueError("`milestones` must hold at least one step. Received: milestones=[]")
     first, step = checks.number("first", description["first"]), checks.number("step", description["step"])
     return steps_at(milestones, [round(first + rises * step, 9) for rises in range(len(milestones) + 1)])

@@ -1,0 +1,232 @@
+"""Changing, describing, writing and reading recipes, and what is refused."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_normface import Augmentation, Preprocessing
+from keras_normface import recipes as package
+from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe, files, plain
+
+AM = package.get("am_softmax_casia")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"am_softmax_casia, .*normface_joint.*_v2_sfn.*Received: 'arcface'"):
+        package.get("arcface")
+
+
+def test_an_unknown_field_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"has the fields backbone, backbone_options, .*steps.*Received: 'step'"):
+        AM.replace(step=3)
+    with pytest.raises(ValueError, match="has the fields"):
+        AM.replace(name="other")
+
+
+def test_replace_changes_a_field_or_a_part_of_it():
+    changed = AM.replace(
+        steps=5, preprocessing=Preprocessing((64, 64)), **{"heads.0.options.margin.margin": 0.2, "heads.0.weight": 2}
+    )
+    assert (AM.steps, AM.heads[0].options["margin"]["margin"]) == (30000, 0.35)
+    assert (changed.steps, changed.preprocessing.size, changed.heads[0].weight) == (5, (64, 64), 2.0)
+    assert changed.heads[0].options == {"margin": {"kind": "additive_cosine", "margin": 0.2}, "scale": 30.0}
+    assert type(changed) is type(AM)
+    assert changed.replace(steps=30000) != AM
+    assert AM.replace() == AM
+
+
+def test_options_are_replaced_as_a_whole_and_their_parts_alone():
+    assert AM.backbone_options == {"depth": 20, "batch_norm": False}
+    assert AM.replace(backbone_options={"depth": 4}).backbone_options == {"depth": 4}
+    assert AM.replace(**{"backbone_options.depth": 4}).backbone_options == {"depth": 4, "batch_norm": False}
+    assert AM.replace(**{"backbone_options.variant": "opensphere"}).backbone_options["variant"] == "opensphere"
+
+
+@pytest.mark.parametrize(
+    "name", ["heads.1.weight", "heads.x", "steps.3", "preprocessing.size.7", "backbone_options.a.b", "heads.-1"]
+)
+def test_a_part_that_is_not_there_is_refused(name):
+    with pytest.raises(ValueError, match="must name a part of a recipe"):
+        AM.replace(**{name: 1})
+
+
+def test_nobody_else_can_change_a_recipe():
+    options = {"depth": 4}
+    recipe = AM.replace(backbone_options=options)
+    options["depth"] = 20
+    assert recipe.backbone_options == {"depth": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "VGGFace"}, "`backbone` must be one of SphereFaceNet, .*MobileNet"),
+        ({"backbone_options": [1]}, "`backbone_options` must be a dictionary"),
+        ({"backbone_options": {"depth": math.nan}}, "`backbone_options` must be a dictionary that JSON can hold"),
+        ({"embedding_dim": 0}, "`embedding_dim` must be an integer of at least 1"),
+        ({"embedding_dim": 2.0}, "`embedding_dim` must be an integer"),
+        ({"dropout": 1}, "`dropout` must be a number from 0"),
+        ({"preprocessing": {"size": [1, 2]}}, "`fields` must have the keys"),
+        ({"preprocessing.size": [0, 2]}, "`size` must be two integers"),
+        ({"augmentation": 3}, "`augmentation` must be an Augmentation"),
+        ({"augmentation.crop": -1}, "`crop` must not be negative"),
+        ({"augmentation.crop": "a"}, "`augmentation` must hold numbers"),
+        ({"augmentation.jitter": 1}, "`augmentation` must have keys of"),
+        ({"heads": []}, "`heads` must hold at least one"),
+        ({"heads": [{"options": {}}]}, "`heads` must hold HeadDescriptions"),
+        ({"heads.0.kind": "softmin"}, "`kind` must be one of margin_softmax, softmax"),
+        ({"heads.0.weight": 0}, "`weight` must be a number above 0"),
+        ({"heads.0.options": {"scales": 3}}, "keyword arguments passed to MarginSoftmaxHead"),
+        ({"heads.0.options": {"scale": {"start": 3}}}, "`scale` must be a number or have the keys"),
+        ({"heads.0.options": {"margin": {"kind": "cos"}}}, "`margin kind` must be one of none, additive_cosine"),
+        ({"heads.0.options": {"margin": 0.3}}, "`margin` must be a dictionary"),
+        ({"heads.0.options": {"margin": {"kind": "none", "margin": 1}}}, "`options` must fit"),
+        ({"heads.0.options.margin.margin": 5}, "`margin` must be in"),
+        ({"heads.0.options.scale": "a"}, "`scale` must be"),
+        ({"heads.0.options.loss_factor": -1}, "`loss_factor` must be a number above 0"),
+        ({"heads.0.options.margin_schedule": 1}, "`margin_schedule` must be a dictionary"),
+        ({"heads.0.options.margin_schedule": {"kind": "ramp"}}, "of kind 'ramp' must have"),
+        (
+            {"heads.0.options.margin_schedule": {"kind": "steps", "first": 1, "step": 1, "milestones": []}},
+            "`milestones` must hold at least one",
+        ),
+        ({"feature_norm": "l2"}, "`feature_norm` must be one of hard, soft, none"),
+        ({"batch_size": True}, "`batch_size` must be an integer"),
+        ({"steps": 0}, "`steps` must be an integer of at least 1"),
+        ({"learning_rate": 0}, "`learning_rate` must be a number above 0"),
+        ({"learning_rate": math.inf}, "`learning_rate` must be a number"),
+        ({"learning_rate": "0.1"}, "`learning_rate` must be a number"),
+        ({"milestones": [3, 3]}, "`milestones` must be increasing integers"),
+        ({"milestones": [0]}, "`milestones` must be increasing integers of at least 1"),
+        ({"milestones": 5}, "`milestones` must be increasing"),
+        ({"momentum": 1.1}, "`momentum` must be a number from 0 to 1"),
+        ({"weight_decay": -1}, "`weight_decay` must be a number from 0"),
+        ({"multipliers": [["(", 1, 1]]}, "`multipliers` must hold triples"),
+        ({"multipliers": 3}, "`multipliers` must be a list"),
+        ({"snapshots": -1}, "`snapshots` must be an integer"),
+        ({"snapshots": 3, "snapshot_share": 0}, "`snapshot_share` must be a number above 0"),
+        ({"excluded_identities": "0000513"}, "`excluded_identities` must be several names"),
+        ({"initial_weights_needed": 1}, "`initial_weights_needed` must be true or false"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused_at_once(changes, message):
+    with pytest.raises(ValueError, match=message):
+        AM.replace(**changes)
+
+
+def test_augmentation_with_a_function_is_refused():
+    with pytest.raises(ValueError, match="without a function"):
+        AM.replace(augmentation=Augmentation(image=lambda image, seed: image))
+    assert AM.replace(augmentation=None).augmentation is None
+
+
+@pytest.mark.parametrize(("classes", "options"), [(1, {}), (3, {"deep": 3}), (3, {"depth": 5})])
+def test_what_cannot_be_built_is_refused(classes, options):
+    with pytest.raises(ValueError, match=r"`num_classes`|`backbone_options` must be arguments of|`depth`"):
+        AM.replace(backbone_options=options, **{"preprocessing.size": [16, 16]}).build(classes)
+
+
+def test_a_learnable_scale_has_no_loss_factor():
+    with pytest.raises(ValueError, match="`loss_factor` needs a fixed `scale`"):
+        HeadDescription("margin_softmax", {"scale": {"initial": 10.0}, "loss_factor": 50.0})
+
+
+def test_describe_says_what_is_changed():
+    rows = {row.field: row for row in AM.replace(steps=5, **{"backbone_options.variant": "caffe"}).describe()}
+    assert rows["steps"] == package.Row(
+        "steps", "5", "was 30000: prototxt/face_solver.prototxt, authors' code", "changed"
+    )
+    assert rows["backbone_options.variant"].source == "was not there"
+    assert rows["learning_rate"].certainty == "authors' code"
+    text = package.table(rows.values())
+    assert len(text.splitlines()) == len(rows) + 1
+    assert "steps" in text
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    changes=st.fixed_dictionaries(
+        {
+            "learning_rate": st.floats(1e-9, 10.0),
+            "weight_decay": st.floats(0.0, 1.0),
+            "milestones": st.lists(st.integers(1, 10**6), unique=True).map(sorted),
+            "embedding_dim": st.integers(1, 4096),
+            "excluded_identities": st.lists(st.text(max_size=5), max_size=3),
+            "multipliers": st.lists(
+                st.tuples(st.sampled_from(["bias$", "a|b", "é"]), st.floats(0, 9), st.floats(0, 9))
+            ),
+            "heads.0.options.scale": st.floats(0.1, 99.0),
+        }
+    )
+)
+def test_any_recipe_comes_back_equal(tmp_path_factory, changes):
+    recipe = AM.replace(**changes)
+    directory = tmp_path_factory.mktemp("recipe")
+    assert recipe.save(directory) == str(directory / "recipe.json")
+    assert Recipe.load(directory) == recipe
+    assert json.loads((directory / "recipe.json").read_text("utf-8"))["fields"] == recipe.to_fields()
+
+
+def test_saving_again_replaces_the_file(tmp_path):
+    AM.save(tmp_path / "new" / "deep")
+    AM.replace(steps=7).save(tmp_path / "new" / "deep")
+    assert Recipe.load(tmp_path / "new" / "deep").steps == 7
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["recipe.json"]
+
+
+def broken(change):
+    content = {"format": files.FORMAT, "version": files.VERSION, "recipe": AM.name, "fields": AM.to_fields()}
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no JSON"),
+        ("[" * 100000, "is no JSON"),
+        ("[]", "is no recipe"),
+        ("{}", "is no recipe"),
+        (" " * (files.LARGEST_BYTES + 1), "is no recipe"),
+        (broken(lambda c: c.update(version=2)), "must be of version 1 of its format. Received: 2"),
+        (broken(lambda c: c.update(more=2)), "must have the keys"),
+        (broken(lambda c: c.update(recipe="other")), "must be one of am_softmax_casia"),
+        (broken(lambda c: c.update(recipe=["a"])), "must be one of am_softmax_casia"),
+        (broken(lambda c: c.update(fields=3)), "has other fields. Missing: .*steps"),
+        (broken(lambda c: c["fields"].update(colour="red")), r"not known: \['colour'\]"),
+        (broken(lambda c: c["fields"].pop("steps")), r"Missing: \['steps'\]"),
+        (broken(lambda c: c["fields"].update(steps="many")), "`steps` must be an integer"),
+        (broken(lambda c: c["fields"]["heads"][0].update(kind="os.system")), "`kind` must be one of"),
+        (broken(lambda c: c["fields"].update(backbone="__import__")), "`backbone` must be one of"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, text, message):
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        Recipe.load(tmp_path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Recipe.load(tmp_path)
+
+
+def test_a_recipe_of_ones_own(tmp_path):
+    @package.experiment("of_my_own")
+    class Mine(NormFaceCasia):
+        """Mine."""
+
+        name: str = "of_my_own"
+        steps: int = 12
+
+    try:
+        package.get("of_my_own").save(tmp_path)
+        assert Recipe.load(tmp_path) == Mine()
+        assert "steps = 12" in Mine.__doc__
+    finally:
+        package.forget("of_my_own")
+    assert plain.source_of("steps", Mine.sources).certainty == "ours"

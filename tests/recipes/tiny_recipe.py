@@ -1,0 +1,35 @@
+"""Recipes of which everything is kept but the size: a net of 4 layers on images of 16×16."""
+
+import keras
+import numpy as np
+
+from keras_normface import recipes
+
+CLASSES, BATCH, STEPS = 5, 4, 3
+
+
+def shrunk(name, **changes):
+    """The recipe, small enough for a test."""
+    small = {
+        "backbone": "SphereFaceNet",
+        "backbone_options": {"depth": 4},
+        "embedding_dim": 8,
+        "preprocessing.size": [16, 16],
+        "batch_size": BATCH,
+    }
+    return recipes.get(name).replace(**{**small, **changes})
+
+
+def images(recipe, count=BATCH * STEPS, seed=0):
+    """Preprocessed noise and labels."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, *recipe.preprocessing.output_shape)).astype("float32"), np.arange(count) % CLASSES
+
+
+def trained(recipe, **options):
+    """A model after three steps, eagerly unless told otherwise, and its losses."""
+    keras.utils.set_random_seed(0)
+    model = recipe.build_compiled(CLASSES, **{"run_eagerly": True, "jit_compile": False, **options})
+    x, y = images(recipe)
+    steps = [slice(step * BATCH, (step + 1) * BATCH) for step in range(STEPS)]
+    return model, [float(model.train_on_batch(x[step], y[step])[0]) for step in steps]
