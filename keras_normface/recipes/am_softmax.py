@@ -42,7 +42,7 @@ class AMSoftmaxCasia(Recipe):
         "dropout": Source(f"{NETWORK_FILE} has none", "authors' code"),
         "preprocessing": Source(f"{NETWORK_FILE}: 112×96, (pixel − 128) / 128", "authors' code"),
         "augmentation": Source(f"{NETWORK_FILE}: mirror", "authors' code"),
-        "heads": Source(f"AM-Softmax, §3; {NETWORK_FILE}", "paper"),
+        "heads": Source(NETWORK_FILE, "authors' code"),
         "feature_norm": Source(NETWORK_FILE, "authors' code"),
         "batch_size": Source(NETWORK_FILE, "authors' code"),
         "steps": SOLVER,

@@ -9,7 +9,7 @@ from keras_normface.recipes.recipe import Recipe, experiment
 from keras_normface.recipes.registry import Source
 
 BIASES = ("/bias$", 2.0, 0.0)
-CAFFE = "Caffe's default, or its usual value in the networks' files: biases at twice the rate, not decayed"
+CAFFE = "biases at twice the rate and not decayed, as in the networks of center loss, which were not re-read"
 SOFTMAX_FILE = "prototxt/scaled_cosine_softmax.prototxt"
 CONTRASTIVE_FILE = "prototxt/normalized_Euclidean_contrastive.prototxt"
 TRIPLET_FILE = "prototxt/normalized_Euclidean_triplet.prototxt"
@@ -65,10 +65,7 @@ class NormFaceCasia(Recipe):
         "learning_rate_factor": Source("AM-Softmax's", "ours"),
         "momentum": Source("AM-Softmax's", "ours"),
         "weight_decay": Source("AM-Softmax's", "ours"),
-        "multipliers": Source(
-            f"{CAFFE}; agents (where the normalisation is differentiated) and scale are decayed: {SOFTMAX_FILE}",
-            "authors' code",
-        ),
+        "multipliers": Source(f"agents and scale are decayed: {SOFTMAX_FILE}; {CAFFE}", "not re-read"),
         "snapshots": Source("none", "ours"),
         "snapshot_share": Source("without snapshots it does nothing", "ours"),
         "initial_weights_needed": Source("from scratch", "ours"),
@@ -132,7 +129,7 @@ class NormFaceContrastive(NormFaceFinetune):
     sources = {  # noqa: RUF012
         **NormFaceFinetune.sources,
         "heads": Source(f"NormFace, §4; {CONTRASTIVE_FILE}", "paper"),
-        "multipliers": Source(f"{CAFFE}; agents not decayed: {CONTRASTIVE_FILE}", "authors' code"),
+        "multipliers": Source(f"agents not decayed: {CONTRASTIVE_FILE}; {CAFFE}", "not re-read"),
     }
 
 
@@ -151,8 +148,9 @@ class NormFaceTriplet(NormFaceFinetune):
 
     sources = {  # noqa: RUF012
         **NormFaceFinetune.sources,
-        "heads": Source(f"NormFace, §4 for the margin; {TRIPLET_FILE} for the hardest negative and the pull", "paper"),
-        "multipliers": Source(f"{CAFFE}; agents not decayed: {TRIPLET_FILE}", "authors' code"),
+        "heads": Source(TRIPLET_FILE, "authors' code"),
+        "heads.0.options.margin": Source(f"NormFace, §4; {TRIPLET_FILE}", "paper"),
+        "multipliers": Source(f"agents not decayed: {TRIPLET_FILE}; {CAFFE}", "not re-read"),
     }
 
 
@@ -173,5 +171,5 @@ class NormFaceJoint(NormFaceFinetune):
         **NormFaceFinetune.sources,
         "heads": Source(f"{JOINT_FILE}", "authors' code"),
         "heads.0.options.scale.minimum": Source(f"{JOINT_FILE} has no floor; 1e-6 stands for that", "ours"),
-        "multipliers": Source(f"{CAFFE}; both sets of agents and the scale are decayed: {JOINT_FILE}", "authors' code"),
+        "multipliers": Source(f"agents and scale are decayed: {JOINT_FILE}; {CAFFE}", "not re-read"),
     }

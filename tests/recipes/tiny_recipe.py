@@ -20,6 +20,15 @@ def shrunk(name, **changes):
     return recipes.get(name).replace(**{**small, **changes})
 
 
+def tiny_network(input_shape, embedding_dim, dropout, depth, name=None):
+    """Stands for SphereFaceNet, which has tests of its own: the same kinds of weights under the same names."""
+    image = keras.Input(input_shape)
+    tensor = keras.layers.Conv2D(4, 3, 4, name="stage1_conv")(image)
+    tensor = keras.layers.PReLU(shared_axes=[1, 2], name="stage1_prelu")(tensor)
+    tensor = keras.layers.Dense(embedding_dim, name="embedding")(keras.layers.Flatten()(tensor))
+    return keras.Model(image, tensor, name=name)
+
+
 def images(recipe, count=BATCH * STEPS, seed=0):
     """Preprocessed noise and labels."""
     rng = np.random.default_rng(seed)
