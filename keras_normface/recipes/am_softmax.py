@@ -4,8 +4,9 @@ import dataclasses
 
 from keras_normface.data import CASIA_LFW_OVERLAP
 from keras_normface.preprocessing import PREPROCESSING, Preprocessing
+from keras_normface.recipes.experiment import experiment
 from keras_normface.recipes.head_description import HeadDescription
-from keras_normface.recipes.recipe import Recipe, experiment
+from keras_normface.recipes.recipe import Recipe
 from keras_normface.recipes.registry import Source
 
 NETWORK_FILE = "prototxt/face_train_test.prototxt"

@@ -1,8 +1,8 @@
 """L2-constrained softmax (arXiv 1703.09507)."""
 
+from keras_normface.recipes.experiment import experiment
 from keras_normface.recipes.head_description import HeadDescription
 from keras_normface.recipes.normface import NormFaceCasia
-from keras_normface.recipes.recipe import experiment
 from keras_normface.recipes.registry import Source
 
 

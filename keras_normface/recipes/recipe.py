@@ -7,7 +7,7 @@ from keras_normface.data import Augmentation, ImageBatches
 from keras_normface.models import EmbeddingModel
 from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import Preprocessing
-from keras_normface.recipes import checks, files, plain, registry
+from keras_normface.recipes import checks, describe, files, plain, registry
 from keras_normface.recipes.head_description import FEATURE_NORMS, HeadDescription
 from keras_normface.recipes.networks import build_backbone, known_backbones
 from keras_normface.recipes.schedules import multistep
@@ -214,7 +214,7 @@ class Recipe:
 
     def describe(self):
         """Return rows of `field`, `value`, `source` and `certainty`, for every number; `recipes.table` prints them."""
-        return plain.rows(self.to_fields(), registry.get(self.name).to_fields(), self.sources)
+        return describe.rows(self.to_fields(), registry.get(self.name).to_fields(), self.sources)
 
     def to_fields(self):
         """Return all fields but the name as a dictionary that JSON can hold."""
@@ -258,32 +258,3 @@ class Recipe:
             ValueError: If it is not what `save` writes, or of another version of this format.
         """
         return files.load(directory)
-
-
-def experiment(name):
-    """Decorate a subclass of `Recipe`: a frozen dataclass, registered, its numbers in its docstring.
-
-    Args:
-        name: The name under which `get` finds it.
-
-    Example:
-    >>> @experiment("short")
-    ... class Short(Recipe):
-    ...     '''A short one.'''
-    ...     steps: int = 3
-    >>> registry.get("short").steps
-    3
-    >>> registry.forget("short")
-    """
-
-    def finish(recipe_class):
-        recipe_class = dataclasses.dataclass(frozen=True, kw_only=True)(recipe_class)
-        registry.register(name)(recipe_class)
-        lines = (
-            f"- {row.field} = {row.value}: {row.source} ({row.certainty})." for row in registry.get(name).describe()
-        )
-        head = f"{recipe_class.__doc__.rstrip()}\n\nNumbers, with their source and its certainty:\n\n"
-        recipe_class.__doc__ = head + "\n".join(lines)
-        return recipe_class
-
-    return finish

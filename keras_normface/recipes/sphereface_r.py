@@ -3,8 +3,9 @@
 import dataclasses
 
 from keras_normface.preprocessing import PREPROCESSING, Preprocessing
+from keras_normface.recipes.experiment import experiment
 from keras_normface.recipes.head_description import HeadDescription
-from keras_normface.recipes.recipe import Recipe, experiment
+from keras_normface.recipes.recipe import Recipe
 from keras_normface.recipes.registry import Source, register
 
 CONFIG_FILE = "config/train/vggface2_sfnet20_spherefacer.yml"

@@ -1,7 +1,7 @@
 """The tables of docs/recipes.md; `PYTHONPATH=. python tests/recipes/recipe_tables.py` prints them."""
 
 from keras_normface import recipes
-from keras_normface.recipes import plain
+from keras_normface.recipes import describe
 
 LETTERS = {
     "paper": "P",
@@ -17,9 +17,9 @@ BASE = [name for name in recipes.NAMES if not name.endswith(("_hfn", "_sfn", "_n
 
 def cell(recipe, field):
     """A value and the letter of its certainty."""
-    value = plain.leaves(recipe.to_fields())[field]
-    text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else plain.as_text(value)
-    return f"{text} {LETTERS[plain.source_of(field, recipe.sources).certainty]}"
+    value = describe.leaves(recipe.to_fields())[field]
+    text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else describe.as_text(value)
+    return f"{text} {LETTERS[describe.source_of(field, recipe.sources).certainty]}"
 
 
 def network(recipe):
@@ -44,7 +44,7 @@ def loss_table():
         recipe = recipes.get(name)
         for index, head in enumerate(recipe.heads):
             start = f"heads.{index}.options."
-            fields = [field for field in plain.leaves(recipe.to_fields()) if field.startswith(start)]
+            fields = [field for field in describe.leaves(recipe.to_fields()) if field.startswith(start)]
             numbers = "; ".join(f"{field.removeprefix(start)} {cell(recipe, field)}" for field in fields)
             lines.append(f"| `{name}` | {head.kind} | {cell(recipe, f'heads.{index}.weight')} | {numbers} |")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_normface import Augmentation, Preprocessing
 from keras_normface import recipes as package
-from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe, files, plain
+from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe, describe, files
 
 AM = package.get("am_softmax_casia")
 
@@ -229,4 +229,4 @@ def test_a_recipe_of_ones_own(tmp_path):
         assert "steps = 12" in Mine.__doc__
     finally:
         package.forget("of_my_own")
-    assert plain.source_of("steps", Mine.sources).certainty == "ours"
+    assert describe.source_of("steps", Mine.sources).certainty == "ours"

@@ -12,7 +12,7 @@ from recipes import tiny_recipe
 from keras_normface import AgentTripletHead, CoupledSGD, LearnableScale, MarginSoftmaxHead, SoftmaxHead
 from keras_normface import recipes as package
 from keras_normface.data import CASIA_LFW_OVERLAP, IdentityFolder
-from keras_normface.recipes import networks, plain
+from keras_normface.recipes import describe, networks
 from keras_normface.recipes.schedules import multistep
 
 NAMES = package.NAMES
@@ -52,13 +52,13 @@ def test_the_numbers(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_number_has_its_source_in_the_docstring(name):
     recipe = package.get(name)
-    for field, value in plain.leaves(recipe.to_fields()).items():
-        source = plain.source_of(field, recipe.sources)
+    for field, value in describe.leaves(recipe.to_fields()).items():
+        source = describe.source_of(field, recipe.sources)
         assert source is not None, f"{name}: {field} has no source"
         assert source.text
         assert source.certainty in package.CERTAINTIES
         if field != "feature_norm":  # the docstring is that of the class
-            assert f"- {field} = {plain.as_text(value)}: {source.text} ({source.certainty})." in type(recipe).__doc__
+            assert f"- {field} = {describe.as_text(value)}: {source.text} ({source.certainty})." in type(recipe).__doc__
     known = set(recipe.to_fields())
     assert {field.split(".")[0] for field in recipe.sources} <= known
     assert not [row for row in recipe.describe() if row.certainty == "changed"]
