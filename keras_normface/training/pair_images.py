@@ -74,7 +74,8 @@ class PairImages:
         rows = min(self.batch_size, len(self._unique))
         filled = np.arange(-(-len(self._unique) // rows) * rows) % len(self._unique)
         batches = tf.data.Dataset.from_tensor_slices(filled).batch(rows, drop_remainder=True)
-        source = tf.constant(self._unique)
+        with tf.device("CPU:0"):
+            source = tf.constant(self._unique)
 
         def images(numbers):
             pixels = tf.gather(source, numbers)

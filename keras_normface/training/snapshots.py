@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_normface.models.replica_functions import is_chief
+from keras_normface.models.replica_functions import is_chief, same_everywhere
 from keras_normface.training import checkpoint_file, model_state
 from keras_normface.training.at_steps import AtSteps
 
@@ -53,11 +53,11 @@ class Snapshots(AtSteps):
     def act(self, before, now, logs):
         """Write the weights."""
         entries, arrays = model_state.read_state(self.model, ("model",))
-        if not is_chief(self.model.distribute_strategy):
-            return
-        for step in self.steps:
+        strategy = self.model.distribute_strategy
+        for step in self.steps if is_chief(strategy) else ():
             if before < step <= now:
                 checkpoint_file.write_checkpoint(self._path(step), {"step": step, "entries": entries}, arrays)
+        same_everywhere(strategy, [now])  # no worker goes on before the file is there
 
     def _path(self, step):
         return self.directory / f"step-{step:09d}.snapshot"

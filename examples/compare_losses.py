@@ -1,0 +1,123 @@
+"""The same network, data and steps under every loss: a table and a plot, on people that none of them has seen.
+
+    python examples/compare_losses.py --data shards/ --held-out 500 --out runs/losses
+    python examples/compare_losses.py --data faces/ --held-out 10 --losses softmax NormFace --seeds 3 --steps 500
+
+Network, optimizer, learning rates and data are those of --recipe, the same for every loss and tuned for none. The
+last --held-out identities take no part in training; all pairs among their images are scored. LFW plays no part, so
+those that it shows are not left out. The same command again goes on where it was ended.
+"""
+
+import sys
+from pathlib import Path
+
+import experiment
+import keras
+import numpy as np
+
+from keras_normface import NanGuard, fit_resumable
+from keras_normface.evaluation import equal_error_rate, pair_scores, plot_roc, roc_curve, tar_at_far
+from keras_normface.training.pair_images import PairImages
+
+FAR = 0.01
+
+
+def margin(kind, scale=30.0, **options):
+    """A head with a margin."""
+    return {"kind": "margin_softmax", "options": {"margin": {"kind": kind, **options}, "scale": scale}}
+
+
+SCALED = {"kind": "margin_softmax", "options": {"scale": {"initial": 10.0}}}
+CONTRASTIVE = {"kind": "agent_contrastive"}
+LOSSES = {
+    "softmax": [{"kind": "softmax", "options": {"use_bias": True}}],
+    "NormFace": [SCALED],
+    "L2-softmax": [{"kind": "softmax", "options": {"scale": 16.0, "use_bias": True}}],
+    "AM-Softmax": [margin("additive_cosine", margin=0.35)],
+    "ArcFace": [margin("additive_angular", margin=0.5)],
+    "SphereFace-R v1": [margin("multiplicative_angular", variant="v1", margin=1.5)],
+    "SphereFace-R v2": [margin("multiplicative_angular", variant="v2", margin=1.4)],
+    "C-contrastive": [CONTRASTIVE],
+    "C-triplet": [{"kind": "agent_triplet", "options": {"positive_pull": True}}],
+    "NormFace + C-contrastive": [SCALED, {**CONTRASTIVE, "weight": 0.01}],
+}
+
+
+def parse_args():
+    """The command line."""
+    parser = experiment.parser(__doc__, recipe="am_softmax_casia")
+    parser.set_defaults(out=Path("runs/losses"))
+    parser.add_argument("--held-out", type=int, default=500, help="identities that are not trained on (default 500)")
+    parser.add_argument("--losses", nargs="+", choices=list(LOSSES), default=list(LOSSES), metavar="LOSS")
+    parser.add_argument("--seeds", type=int, default=1, help="how many runs of each loss (default 1)")
+    args = parser.parse_args()
+    if args.held_out < 2:
+        sys.exit(f"--held-out must be at least 2, so that there are pairs. Received: {args.held_out}")
+    return args
+
+
+def split(recipe, args):
+    """A reader without the last identities, and the images and labels of those."""
+    reader = experiment.training_data(recipe.replace(excluded_identities=[]), args).reader
+    names = list(reader.identities)[-args.held_out :]
+    unseen = np.flatnonzero(reader.labels >= reader.num_identities - args.held_out)
+    rest = experiment.training_data(recipe.replace(excluded_identities=names), args)
+    return rest, reader.encoded(unseen), reader.labels[unseen]
+
+
+def trained(loss, seed, recipe, data, strategy, args):
+    """The network under a loss."""
+    recipe = recipe.replace(heads=LOSSES[loss], feature_norm="hard")
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        model = recipe.build_compiled(data.reader.num_identities, "auto" if args.xla is None else args.xla)
+    data = recipe.data(data.reader, seed, center_crop=args.center_crop)
+    directory = args.out / "checkpoints" / f"{loss.replace(' ', '_')}-{seed}"
+    options = {"save_every": args.save_every, "callbacks": [NanGuard(every_steps=100)], "verbose": 0}
+    fit_resumable(model, data, None, directory, steps=recipe.steps, **options)
+    return model
+
+
+def table(scores, people, args, recipe):
+    """The results in Markdown."""
+    pairs = np.concatenate([same for _, same in next(iter(scores.values()))[:1]])
+    lines = [
+        f"{people} people not seen in training, {pairs.sum():,} genuine and {(~pairs).sum():,} impostor pairs; "
+        f"{recipe.steps:,} steps of {recipe.batch_size}, {args.seeds} seed(s).",
+        "",
+        f"| loss | EER | TAR@FAR {FAR:.0%} |",
+        "|---|--:|--:|",
+    ]
+    for loss, of_seeds in scores.items():
+        eers = [equal_error_rate(*one) for one in of_seeds]
+        tars = [tar_at_far(*one, far=FAR).tar for one in of_seeds]
+        means = [f"{np.mean(v):.3f}" + (f" ± {np.std(v, ddof=1):.3f}" if len(v) > 1 else "") for v in (eers, tars)]
+        lines.append(f"| {loss} | {' | '.join(means)} |")
+    if people < 1000 or args.seeds < 3:
+        lines += ["", "So few people, or seeds, do not rank the losses: read no order into small differences."]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    """Train each, score the pairs, write table and plot."""
+    args = parse_args()
+    recipe = experiment.chosen_recipe(args)
+    strategy = experiment.strategy_of(args)
+    data, images, people = split(recipe, args)
+    experiment.remember(recipe, data, args, held_out=args.held_out)
+    unseen = PairImages(images, recipe.preprocessing, args.center_crop, fuse_mirror=True, batch_size=128)
+    scores = {loss: [] for loss in args.losses}
+    for loss in args.losses:
+        for seed in range(args.seed, args.seed + args.seeds):
+            model = trained(loss, seed, recipe, data, strategy, args)
+            scores[loss].append(pair_scores(unseen.embeddings(model), people))
+            print(f"{loss}, seed {seed}: EER {equal_error_rate(*scores[loss][-1]):.3f}", flush=True)
+    text = table(scores, args.held_out, args, recipe)
+    (args.out / "losses.md").write_text(text, encoding="utf-8")
+    pooled = {loss: roc_curve(*map(np.concatenate, zip(*of, strict=True))) for loss, of in scores.items()}
+    plot_roc(pooled, args.out / "roc.png", title=f"{args.held_out} people not seen in training")
+    print(f"\n{text}\n{args.out}/losses.md, {args.out}/roc.png")
+
+
+if __name__ == "__main__":
+    main()
