@@ -4,12 +4,13 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-slow test-jax test-lowest parity lint clean
+.PHONY: help demo test test-slow test-torch test-jax test-lowest parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
 	@echo 'make test         the tests'
 	@echo 'make test-slow    the tests that take minutes'
+	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
 	@echo 'make test-jax     the core tests on the JAX backend, in .venv-jax'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
 	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
@@ -19,10 +20,13 @@ demo: .venv/demo.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
 
 test: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not torch' $(ARGS)
 
 test-slow: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m slow $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m 'slow and not torch' $(ARGS)
+
+test-torch: .venv/torch.stamp
+	$(PY) -m pytest -m torch tests/backbones $(ARGS)
 
 test-jax: .venv-jax/stamp
 	KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
@@ -31,7 +35,7 @@ parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
 
 test-lowest: .venv-lowest/stamp
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow' $(ARGS)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not torch' $(ARGS)
 
 lint: .venv/test.stamp
 	$(PY) -m ruff check .
@@ -47,6 +51,11 @@ lint: .venv/test.stamp
 
 .venv/test.stamp: setup.cfg pyproject.toml | .venv/bin/python
 	$(PY) -m pip install --quiet --editable '.[test]'
+	touch $@
+
+# Large, so apart from the ordinary tests. It writes into their environment: not while they run.
+.venv/torch.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(PY) -m pip install --quiet --editable '.[test,torch]'
 	touch $@
 
 # JAX alone, without TensorFlow: the core must not need it.

@@ -13,13 +13,9 @@ Examples:
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
+
+from child_process import fit_step_ends, peak_mib, run_child
 
 CONFIGURATIONS = [  # (model, replicas, XLA)
     ("keras.Model", 1, False),
@@ -87,22 +83,16 @@ def measure(options):
     """Run one configuration in this process; return the median time of a step and the peak memory."""
     import contextlib
 
-    import tensorflow as tf
-
     strategy = start(options["replicas"])
-    import keras
     import numpy as np
 
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = compiled_model(options)
-    rng, ends = np.random.default_rng(0), []
-    timer = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
+    rng = np.random.default_rng(0)
     x = rng.normal(size=(options["batch"], *SHAPES[options["network"]])).astype("float32")
     y = rng.integers(0, options["classes"], options["batch"])
-    data = tf.data.Dataset.from_tensors((x, y)).repeat(options["steps"] + WARM_UP_STEPS)
-    model.fit(data, verbose=0, callbacks=[timer])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": float(np.median(np.diff(ends)[WARM_UP_STEPS - 1 :])), "peak_mib": peak}
+    ends = fit_step_ends(model, x, y, options["steps"] + WARM_UP_STEPS)
+    return {"seconds": float(np.median(np.diff(ends)[WARM_UP_STEPS - 1 :])), "peak_mib": peak_mib()}
 
 
 def main():
@@ -139,7 +129,7 @@ def print_table(network, policies, classes, arguments):
         for _ in range(arguments.rounds):
             for model, replicas, xla in CONFIGURATIONS:
                 options = {"policy": policy, "model": model, "replicas": replicas, "xla": xla}
-                results[model, replicas, xla].append(_child({**common, **options}))
+                results[model, replicas, xla].append(run_child(__file__, {**common, **options}))
         seconds = {key: statistics.median(r["seconds"] for r in rounds) for key, rounds in results.items()}
         for (model, replicas, xla), own in seconds.items():
             keras_own = seconds.get(("keras.Model", replicas, xla)) if model == "SphereModel" else None
@@ -150,21 +140,6 @@ def print_table(network, policies, classes, arguments):
                 f"{arguments.batch / own:.1f} | {own / seconds[CONFIGURATIONS[0]]:.2f} | {ratio} | {peak:.0f} |",
                 flush=True,
             )
-
-
-def _child(options):
-    root = str(Path(__file__).resolve().parents[1])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "KERAS_BACKEND": "tensorflow",
-    }
-    command = [sys.executable, __file__, "--child", json.dumps(options)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{options} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import numpy as np
 
 SPHEREFACE_UNITS = {4: [0, 0, 0, 0], 10: [0, 1, 2, 0], 20: [1, 2, 4, 1], 36: [2, 4, 8, 2], 64: [3, 8, 16, 3]}
+IRESNET_UNITS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 14, 3], 100: [3, 13, 30, 3]}
 
 
 def conv(x, weight, bias=None, stride=1, pad=0):
@@ -107,3 +108,53 @@ def sfnet(p, x, layers, norm):
             x = np.maximum(x + y, 0)
     x = dense(x, p, "fc")
     return batch_norm(x, p, "features") if norm else x
+
+
+def norm_shapes(name, channels):
+    return {f"{name}.{key}": (channels,) for key in ("weight", "bias", "running_mean", "running_var")}
+
+
+def iresnet_shapes(layers, area, dim=512):
+    """Names and shapes of a published state dict, without `num_batches_tracked`."""
+    shapes = {"conv1.weight": (64, 3, 3, 3), "prelu.weight": (64,), **norm_shapes("bn1", 64)}
+    before = 64
+    for stage, (channels, count) in enumerate(zip((64, 128, 256, 512), layers, strict=True), start=1):
+        for unit in range(count):
+            name = f"layer{stage}.{unit}"
+            shapes |= norm_shapes(f"{name}.bn1", before) | norm_shapes(f"{name}.bn2", channels)
+            shapes |= norm_shapes(f"{name}.bn3", channels)
+            shapes[f"{name}.conv1.weight"] = (channels, before, 3, 3)
+            shapes[f"{name}.prelu.weight"] = (channels,)
+            shapes[f"{name}.conv2.weight"] = (channels, channels, 3, 3)
+            if not unit:
+                shapes[f"{name}.downsample.0.weight"] = (channels, before, 1, 1)
+                shapes |= norm_shapes(f"{name}.downsample.1", channels)
+            before = channels
+    shapes |= norm_shapes("bn2", 512) | norm_shapes("features", dim)
+    return {**shapes, "fc.weight": (dim, 512 * area), "fc.bias": (dim,)}
+
+
+def sfnet_shapes(layers, norm, area, dim=512):
+    """Names and shapes of a published state dict, without `num_batches_tracked`."""
+    shapes, before = {"fc.weight": (dim, 512 * area), "fc.bias": (dim,)}, 3
+    if norm:
+        shapes |= norm_shapes("features", dim)
+    for stage, (channels, count) in enumerate(zip((64, 128, 256, 512), layers, strict=True), start=1):
+        for number in range(2 * count + 1):
+            name = f"layer{stage}.{(number + 1) // 2}", "2" if number and not number % 2 else "1"
+            shapes[f"{name[0]}.conv{name[1]}.weight"] = (channels, before, 3, 3)
+            shapes |= norm_shapes(f"{name[0]}.bn{name[1]}", channels) if norm else {}
+            shapes |= {} if norm else {f"{name[0]}.conv{name[1]}.bias": (channels,)}
+            before = channels
+    return shapes
+
+
+def random_tensor(rng, name, shape):
+    """A value for a tensor that lets every layer matter."""
+    if len(shape) > 1:
+        return rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
+    if name.endswith("running_var"):
+        return rng.uniform(0.5, 2, shape)
+    if name.endswith(("bias", "running_mean")):
+        return rng.normal(size=shape) * 0.2
+    return rng.uniform(0.3, 1.3, shape) * rng.choice([-1, 1], shape, p=[0.2, 0.8])

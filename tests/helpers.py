@@ -6,6 +6,8 @@ import pytest
 from keras import ops
 
 BACKEND = keras.backend.backend()
+# For small trainings: JAX without jit runs op by op; TensorFlow under XLA compiles for longer than it trains.
+COMPILED = BACKEND == "jax"
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from helpers import central_differences, check_layer, in_graph, to_numpy, value_and_gradients
+from helpers import COMPILED, central_differences, check_layer, in_graph, to_numpy, value_and_gradients
 
 from keras_normface import (
     AdditiveAngular,
@@ -215,7 +215,7 @@ def test_every_head_learns_a_separable_problem(name, policy):
         model = small_model([LEARNERS[name]()])
     finally:
         keras.config.set_dtype_policy("float32")
-    model.compile(keras.optimizers.Adam(0.02), jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.02), jit_compile=COMPILED)
     before = model.evaluate(x, y, verbose=0, return_dict=True)
     model.fit(np.tile(x, (40, 1)), np.tile(y, 40), batch_size=16, verbose=0)
     after = model.evaluate(x, y, verbose=0, return_dict=True)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from helpers import central_differences, check_loss, random_units, to_numpy, value_and_gradients
+from helpers import COMPILED, central_differences, check_loss, random_units, to_numpy, value_and_gradients
 
 from keras_normface import (
     AdditiveAngular,
@@ -170,7 +170,7 @@ def train(x, y, loss, epochs):
     keras.utils.set_random_seed(0)
     layers = [keras.Input(x.shape[1:]), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(5)]
     model = keras.Sequential([*layers, CosineDense(4)])
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"], jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, metrics=["accuracy"], jit_compile=COMPILED)
     model.fit(np.tile(x, (epochs, 1)), np.tile(y, epochs), batch_size=16, verbose=0)  # one call costs less than epochs
     return model.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
 

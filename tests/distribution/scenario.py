@@ -71,8 +71,6 @@ def compiled_model(options, strategy):
 
 def train(options, strategy):
     """Train as told; return the losses after each execution, the history, the weights and more."""
-    import numpy as np
-
     model, means = compiled_model(options, strategy), []
 
     def after(batch, logs):
@@ -84,13 +82,18 @@ def train(options, strategy):
         result = {
             "means": means,
             "history": history.history,
-            "weights": [w for v in model.trainable_variables for w in np.asarray(v.numpy(), "float64").ravel()],
+            "weights": [number for v in model.trainable_variables for number in some_numbers(v.numpy())],
             "iterations": int(model.optimizer.iterations.numpy()),
             **scores(options, model),
         }
     if hasattr(model.optimizer, "dynamic_scale"):
         result["scale"] = float(model.optimizer.dynamic_scale.numpy())
     return result
+
+
+def some_numbers(array):
+    """All numbers of a small array, and some thousand of a large one, from its beginning to its end."""
+    return array.astype("float64").ravel()[:: 1 + array.size // 5000].tolist()
 
 
 def fit(options, model, after):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 import keras_normface as nf
-from keras_normface import heads, margins
+from keras_normface import backbones, heads, margins
 
 DIM, CLASSES = 6, 5
 
@@ -25,11 +25,20 @@ EXTRA_LAYERS = {
     "synchronized": lambda: keras.layers.BatchNormalization(synchronized=True),
     "dropout": lambda: keras.layers.Dropout(0.5, seed=3),
 }
+# Small networks without batch norm and with it, on images that just get through.
+BACKBONES = {
+    "spherefacenet": ((16, 12, 3), lambda shape: backbones.SphereFaceNet(4, False, shape, 4)),
+    "spherefacenet_norm": ((16, 12, 3), lambda shape: backbones.SphereFaceNet(4, True, shape, 4)),
+    "lightcnn": ((12, 16, 1), lambda shape: backbones.LightCNN(9, shape, 4)),
+}
 
 
 def make_model(options):
     """Return the model, its loss and the weights of its losses."""
     kind = options["model"]
+    if kind in BACKBONES:
+        shape, make = BACKBONES[kind]
+        return make_classifier(make(shape), options), nf.NormFaceLoss(), None
     inputs = keras.Input((DIM,))
     features = keras.layers.Dense(8, activation="tanh", kernel_regularizer=options["regularizer"])(inputs)
     if kind in EXTRA_LAYERS:
@@ -41,8 +50,13 @@ def make_model(options):
     if kind == "joint":
         outputs = [nf.CosineDense(CLASSES, name=name)(features) for name in ("soft", "pull")]
         return base(inputs, outputs), [nf.NormFaceLoss(scale=20.0), nf.AgentContrastiveLoss()], [1.0, 0.01]
-    outputs = nf.LearnableScale(3.0)(nf.CosineDense(CLASSES, name="soft")(features))
-    return base(inputs, outputs), nf.NormFaceLoss(), None
+    return make_classifier(keras.Model(inputs, features), options), nf.NormFaceLoss(), None
+
+
+def make_classifier(backbone, options):
+    """Cosines and a learnable scale on the embeddings."""
+    outputs = nf.LearnableScale(3.0)(nf.CosineDense(CLASSES, name="soft")(backbone.output))
+    return (keras.Model if options["plain"] else nf.SphereModel)(backbone.input, outputs)
 
 
 def make_embedding_model(backbone, options):
@@ -82,7 +96,8 @@ def make_metrics(options):
 def make_data(options):
     """Return inputs, labels, and the arguments of `fit` that weigh them."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(options["rows"], DIM)).astype("float32")
+    shape, _ = BACKBONES.get(options["model"], ((DIM,), None))
+    x = rng.normal(size=(options["rows"], *shape)).astype("float32")
     labels = rng.integers(0, CLASSES, options["rows"])
     y = [labels, labels] if options["model"] == "joint" else labels
     weights = {

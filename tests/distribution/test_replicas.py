@@ -23,6 +23,7 @@ WITH_XLA = {
     "fit in the scope": {"optimizer": "accumulate", "rows": 24, **SCORES},
     "on batch": {"data": "on_batch", "rows": 24, **SCORES},
 }
+BACKBONES = {name: {"model": name, "rows": 24} for name in ("spherefacenet", "lightcnn")}
 STRINGS = {"model": "strings", "rows": 16}
 SYNCHRONIZED = {"model": "synchronized", "rows": 16}
 
@@ -32,8 +33,9 @@ def results(tmp_path_factory):
     directory = tmp_path_factory.mktemp("scenarios")
     every = {f"{name}, {xla}": {**o, "xla": xla} for name, o in MATRIX.items() for xla in (False, True)}
     every |= {f"strings, {xla}": {**STRINGS, "xla": xla} for xla in (False, True)}
-    one = {f"{name}, plain": {**o, "plain": True} for name, o in {**MATRIX, **WITH_XLA}.items()}
+    one = {f"{name}, plain": {**o, "plain": True} for name, o in {**MATRIX, **WITH_XLA, **BACKBONES}.items()}
     two = {f"{name}, True": {**o, "xla": True, "inside": "scope" in name} for name, o in WITH_XLA.items()}
+    two |= BACKBONES
     two["synchronized, True"] = {**SYNCHRONIZED, "xla": True}
     one = {name: {**options, "replicas": 1} for name, options in {**every, **one}.items()}
     started = {
@@ -55,6 +57,13 @@ def test_twenty_steps_are_those_of_plain_keras_on_one_replica(results, name, rep
 @pytest.mark.parametrize("name", WITH_XLA)
 def test_two_replicas_with_xla_are_as_one(results, name):
     assert_same(results[2][f"{name}, True"], results[1][f"{name}, plain"], 1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_two_replicas_train_a_backbone_as_one(results, name):
+    ours, plain = results[2][name], results[1][f"{name}, plain"]
+    assert len(set(ours["means"])) == 3
+    assert_same(ours, plain, 1e-4)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

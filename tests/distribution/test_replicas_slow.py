@@ -40,6 +40,7 @@ AS_TWO_REPLICAS = {
     "dropout": {"model": "dropout", "rows": 48},
     "float16": {"policy": "mixed_float16", "rows": 48},
 }
+BACKBONES = {name: {"model": name, "rows": 24} for name in ("spherefacenet", "lightcnn", "spherefacenet_norm")}
 SYNCHRONIZED = {"model": "synchronized", "rows": 13, "epochs": 3}
 
 
@@ -49,7 +50,7 @@ def results(tmp_path_factory):
     one = {**BFLOAT16, **WITH_AND_WITHOUT_XLA, **WITHOUT_XLA}
     one = {f"{name}, plain": {**o, "replicas": 1, "plain": True} for name, o in one.items()}
     one |= {f"{name}, {xla}": {**o, "replicas": 1, "xla": xla} for name, o in BFLOAT16.items() for xla in (0, 1)}
-    both = {**BFLOAT16, **WITH_AND_WITHOUT_XLA, **AS_TWO_REPLICAS}
+    both = {**BFLOAT16, **WITH_AND_WITHOUT_XLA, **AS_TWO_REPLICAS, **BACKBONES}
     two = {f"{name}, {xla}": {**o, "xla": bool(xla)} for name, o in both.items() for xla in (0, 1)}
     two |= {f"{name}, 0": options for name, options in WITHOUT_XLA.items()}
     two |= {f"{name}, plain": {**o, "plain": True} for name, o in AS_TWO_REPLICAS.items()}
@@ -97,3 +98,9 @@ def test_dropout_with_xla_is_finite_and_repeats(results):
 
 def test_synchronized_batch_norm_without_xla_is_batch_norm_on_one_replica(results):
     assert_same(results[2]["synchronized, 0"], results[1]["synchronized, plain"], 1e-4)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_two_replicas_train_a_backbone_alike_with_and_without_xla(results, name):
+    assert len(set(results[2][f"{name}, 0"]["means"])) == 3
+    assert_same(results[2][f"{name}, 1"], results[2][f"{name}, 0"], 1e-4)

@@ -1,0 +1,148 @@
+"""Published weights from dictionaries of arrays: same embeddings as the oracle, every tensor accounted for."""
+
+import backbone_oracle as published
+import numpy as np
+import pytest
+from backbones import conversion_cases as cases
+from helpers import to_numpy
+
+from keras_normface.backbones import ConversionError, LightCNN, SphereFaceNet, load_torch
+
+FAMILIES = [pytest.param(kind, marks=[pytest.mark.slow] if kind == "sfnet_bn" else []) for kind in cases.KINDS]
+
+
+def smallest():
+    return SphereFaceNet(4, False, (16, 16, 3), 2, variant="opensphere")
+
+
+def smallest_state(**changes):
+    rng = np.random.default_rng(0)
+    shapes = published.sfnet_shapes([0, 0, 0, 0], False, 1, 2)
+    return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()} | changes
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_published_state_dict_gives_the_same_embeddings(kind):
+    state = cases.random_state(kind)
+    counters = {"bn1": "iresnet", "layer1.0.bn1": "sfnet_bn"}
+    counters = {f"{name}.num_batches_tracked": np.array(7) for name, family in counters.items() if family == kind}
+    cases.check(kind, {**state, **counters}, cases.by_oracle(kind, state, cases.images()))
+
+
+@pytest.mark.parametrize("depth", sorted(published.IRESNET_UNITS))
+def test_the_shapes_of_the_oracle_are_the_published_ones(depth):
+    shapes = published.iresnet_shapes(published.IRESNET_UNITS[depth], 49)
+    parameters = sum(np.prod(shape) for name, shape in shapes.items() if "running" not in name)
+    assert parameters == {18: 24_025_600, 34: 34_139_328, 50: 43_590_848, 100: 65_156_160}[depth]
+
+
+def test_all_differences_are_listed_and_nothing_is_changed():
+    model, state = cases.model_of("iresnet"), cases.random_state("iresnet")
+    before = model.get_weights()
+    state["extra"] = np.zeros(2)
+    state["fc.num_batches_tracked"] = np.array(7)
+    del state["layer2.0.downsample.0.weight"]
+    state["prelu.weight"] = np.ones(1)
+    state["layer1.0.prelu.weight"] = np.ones((1, 64))
+    state["conv1.weight"] = state["conv1.weight"].reshape(64, 27)
+    state["fc.weight"] = state["fc.weight"][:, :512]
+    state["bn2.weight"] = np.ones((512, 1))
+    with pytest.raises(ConversionError) as caught:
+        load_torch(model, state)
+    assert sorted(str(caught.value).splitlines()) == [
+        "The tensors are not those of iresnet18:",
+        "bn2.weight: shape (512, 1) does not fit final_bn/gamma of shape (512,)",
+        "conv1.weight: shape (64, 27) does not fit stem_conv/kernel of shape (3, 3, 3, 64)",
+        "extra: not in the model",
+        "fc.num_batches_tracked: not in the model",
+        "fc.weight: shape (16, 512) does not fit fc/kernel of shape (3072, 16)",
+        "layer1.0.prelu.weight: shape (1, 64) does not fit stage1_unit1_prelu/alpha of shape (1, 1, 64)",
+        "layer2.0.downsample.0.weight: missing",
+        "prelu.weight: shape (1,) does not fit stem_prelu/alpha of shape (1, 1, 64)",
+    ]
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"epoch": 3, "state_dict_backbone": state, "state_optimizer": {"state": {}}},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+    ],
+)
+def test_wrappings_are_taken_off(wrap):
+    model, state = smallest(), smallest_state()
+    load_torch(model, wrap(state))
+    np.testing.assert_array_equal(to_numpy(model.get_layer("embedding").kernel), state["fc.weight"].T)
+    wanted = state["layer3.0.conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(to_numpy(model.get_layer("stage3_conv").kernel), wanted)
+
+
+def test_a_prefix_of_some_names_alone_stays():
+    state = smallest_state()
+    state["module.fc.bias"] = state.pop("fc.bias")
+    with pytest.raises(ConversionError, match=r"\nfc.bias: missing\nmodule.fc.bias: not in the model$"):
+        load_torch(smallest(), state)
+
+
+def test_tensors_beside_a_state_dict_are_not_passed_over():
+    wrapped = {"state_dict": smallest_state(), "fc.weight": np.zeros((2, 512))}
+    with pytest.raises(ConversionError, match=r"\nstate_dict: a dict, no tensor$"):
+        load_torch(smallest(), wrapped)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(2, "int64"), "numbers of type int64"),
+        (np.zeros(2, "complex64"), "numbers of type complex64"),
+        (np.array(["a", "b"]), "numbers of type <U1"),
+        (np.array([None, 1.0]), "numbers of type object"),
+        (np.array([1.0, np.nan]), "1 numbers are not finite in float32"),
+        (np.array([1e39, -np.inf]), "2 numbers are not finite in float32"),
+        ([0.0, 0.0], "a list, no tensor"),
+    ],
+)
+def test_values_that_are_no_finite_numbers_are_refused(value, message):
+    model = smallest()
+    before = model.get_weights()
+    with pytest.raises(ConversionError) as caught:
+        load_torch(model, smallest_state(**{"fc.bias": value}))
+    assert str(caught.value).splitlines()[1:] == [f"fc.bias: {message}"]
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_precisions(dtype):
+    import ml_dtypes
+
+    model, state = smallest(), smallest_state()
+    dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
+    state = {name: value.astype(dtype) for name, value in state.items()}
+    load_torch(model, state)
+    np.testing.assert_array_equal(to_numpy(model.get_layer("embedding").bias), state["fc.bias"].astype("float32"))
+
+
+@pytest.mark.parametrize("make", [lambda: LightCNN(9, (16, 16, 1)), lambda: SphereFaceNet(4, False, (16, 16, 3))])
+def test_other_models_are_refused(make):
+    with pytest.raises(ValueError, match=r'`model` must be an IResNet or a SphereFaceNet with variant="opensphere"'):
+        load_torch(make(), {})
+
+
+def test_a_model_with_more_on_top_is_refused():
+    import keras
+
+    backbone = smallest()
+    more = keras.Model(backbone.input, keras.layers.Dense(3, name="head")(backbone.output))
+    with pytest.raises(ValueError, match=r"`model` must be as its function returned it.*a layer 'head'"):
+        load_torch(more, smallest_state())
+
+
+def test_other_endings_are_refused():
+    with pytest.raises(ValueError, match=r"`source` must end in .safetensors, .pt or .pth. Received: .*weights.bin"):
+        load_torch(smallest(), "weights.bin")

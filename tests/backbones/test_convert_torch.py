@@ -1,0 +1,143 @@
+"""Weights saved by PyTorch: same embeddings as PyTorch's own, from both kinds of file, and nothing of them run."""
+
+import backbone_oracle as published
+import numpy as np
+import pytest
+from backbones import conversion_cases as cases
+
+from keras_normface.backbones import ConversionError, load_torch
+
+pytestmark = pytest.mark.torch
+
+
+def network_of(kind):
+    from backbones import torch_networks
+
+    if kind == "iresnet":
+        network = torch_networks.IResNet(published.IRESNET_UNITS[18], cases.AREA, cases.DIM)
+    else:
+        network = torch_networks.SFNet(published.SPHEREFACE_UNITS[20], kind == "sfnet_bn", cases.AREA, cases.DIM)
+    return torch_networks.randomise(network)
+
+
+def embeddings(network):
+    import torch
+
+    with torch.no_grad():
+        return network(torch.from_numpy(cases.images().transpose(0, 3, 1, 2))).double().numpy()
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+@pytest.mark.parametrize("kind", cases.KINDS)
+def test_a_saved_network_gives_the_same_embeddings(kind, ending, tmp_path):
+    import safetensors.torch
+    import torch
+
+    network, path = network_of(kind), tmp_path / f"weights.{ending}"
+    save = torch.save if ending == "pth" else safetensors.torch.save_file
+    save(network.state_dict(), path)
+    cases.check(kind, path, embeddings(network))
+
+
+def test_parameters_in_half_precision_of_a_data_parallel_checkpoint(tmp_path):
+    import torch
+
+    network = network_of("sfnet").to(torch.bfloat16)
+    parameters = {f"module.{name}": value for name, value in network.named_parameters()}
+    torch.save({"state_dict": parameters, "epoch": 2}, tmp_path / "weights.pt")
+    cases.check("sfnet", tmp_path / "weights.pt", embeddings(network.float()))
+
+
+@pytest.mark.parametrize("depth", [18, 50, 100])
+def test_names_and_shapes_are_those_of_pytorch(depth):
+    from backbones import torch_networks
+
+    units = published.IRESNET_UNITS[depth]
+    with_counters = torch_networks.IResNet(units).state_dict()
+    state = {name: tuple(value.shape) for name, value in with_counters.items() if "num_batches" not in name}
+    assert state == published.iresnet_shapes(units, 49)
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_with_code_is_refused_and_not_run(tmp_path, ending, zipped):
+    import torch
+
+    path = tmp_path / f"weights{ending}"
+    torch.save({"fc.weight": Bomb(tmp_path / "ran")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ConversionError, match=r"`source` cannot be read as tensors alone(.|\n)*[Ww]eights.only"):
+        load_torch(cases.model_of("sfnet"), path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_damaged_and_missing_files(tmp_path, ending):
+    path = tmp_path / f"weights.{ending}"
+    path.write_bytes(b"no such file format")
+    with pytest.raises(ConversionError, match=r"`source` cannot be read as tensors alone. Received: source='.*weights"):
+        load_torch(cases.model_of("sfnet"), path)
+    with pytest.raises(FileNotFoundError):
+        load_torch(cases.model_of("sfnet"), tmp_path / f"none.{ending}")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda torch: [torch.zeros(2)], "`source` must hold a state dict. Received: .* with a list"),
+        (lambda torch: {"fc.bias": torch.zeros(2, dtype=torch.long)}, r"\nfc.bias: numbers of type torch.int64"),
+        (lambda torch: {"fc.bias": torch.zeros(2, dtype=torch.cfloat)}, r"\nfc.bias: numbers of type torch.complex64"),
+        (lambda torch: {"fc.bias": torch.zeros(2, device="meta")}, r"\nfc.bias: no plain tensor"),
+        (lambda torch: {"fc.bias": torch.zeros(2).to_sparse()}, r"\nfc.bias: no plain tensor"),
+    ],
+)
+def test_other_contents_are_refused(tmp_path, make, message):
+    import torch
+
+    torch.save(make(torch), tmp_path / "weights.pth")
+    with pytest.raises(ConversionError, match=message):
+        load_torch(cases.model_of("sfnet"), tmp_path / "weights.pth")
+
+
+def test_an_old_torch_is_refused(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
+    with pytest.raises(ImportError, match=r"torch must be at least 2.6.*Received: 2.5.1"):
+        load_torch(cases.model_of("sfnet"), "weights.pth")
+
+
+def test_the_oracle_against_torch_itself():
+    import torch
+
+    functional, rng = torch.nn.functional, np.random.default_rng(5)
+    x, w, b = rng.normal(size=(2, 4, 7, 6)), rng.normal(size=(5, 4, 3, 3)), rng.normal(size=5)
+    tx, tw, tb = map(torch.tensor, (x, w, b))
+    for stride in (1, 2):
+        wanted = functional.conv2d(tx, tw, tb, stride, 1).numpy()
+        np.testing.assert_allclose(published.conv(x, w, b, stride, 1), wanted, atol=1e-12)
+    p = {f"n.{key}": rng.uniform(0.5, 2, 4) for key in ("weight", "bias", "running_mean", "running_var")}
+    t = {key.removeprefix("n."): torch.tensor(value) for key, value in p.items()}
+    wanted = functional.batch_norm(tx, t["running_mean"], t["running_var"], t["weight"], t["bias"]).numpy()
+    np.testing.assert_allclose(published.batch_norm(x, p, "n"), wanted, atol=1e-12)
+    np.testing.assert_allclose(published.prelu(x, b[:4]), functional.prelu(tx, tb[:4]).numpy(), atol=1e-12)
+    np.testing.assert_array_equal(published.max_pool(x), functional.max_pool2d(tx, 2, 2, ceil_mode=True).numpy())
+
+
+@pytest.mark.parametrize("kind", cases.KINDS)
+def test_the_networks_of_the_tests_are_those_of_the_oracle(kind):
+    network = network_of(kind).double()
+    state = {name: value.numpy() for name, value in network.state_dict().items()}
+    import torch
+
+    with torch.no_grad():
+        ours = network(torch.from_numpy(cases.images().transpose(0, 3, 1, 2)).double()).numpy()
+    wanted = cases.by_oracle(kind, state, cases.images())
+    np.testing.assert_allclose(ours, wanted, atol=1e-10 * np.abs(wanted).max())
