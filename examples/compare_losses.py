@@ -34,7 +34,7 @@ LOSSES = {
     "NormFace": [SCALED],
     "L2-softmax": [{"kind": "softmax", "options": {"scale": 16.0, "use_bias": True}}],
     "AM-Softmax": [margin("additive_cosine", margin=0.35)],
-    "ArcFace": [margin("additive_angular", margin=0.5)],
+    "ArcFace": [margin("additive_angular", margin_radians=0.5)],
     "SphereFace-R v1": [margin("multiplicative_angular", variant="v1", margin=1.5)],
     "SphereFace-R v2": [margin("multiplicative_angular", variant="v2", margin=1.4)],
     "C-contrastive": [CONTRASTIVE],

@@ -232,3 +232,10 @@ def test_all_losses_are_compared(tmp_path):
     assert "4 people not seen in training, 112 genuine and 384 impostor pairs" in written
     assert (tmp_path / "out/roc.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "out/run.json").read_text())["identities"] == 6
+
+
+def test_every_loss_that_is_compared_has_heads_that_fit(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    losses = runpy.run_path(str(EXAMPLES / SCRIPTS[2]))["LOSSES"]
+    for heads in losses.values():
+        assert len(recipes.Recipe().replace(heads=heads).heads) == len(heads)
