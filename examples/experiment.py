@@ -16,6 +16,7 @@ from keras_normface.data.open_reader import READERS
 from keras_normface.models.replica_functions import is_chief
 from keras_normface.recipes.files import FILE_NAME
 from keras_normface.training import EventLog, PairEvaluation, Snapshots, average_snapshots
+from keras_normface.written_beside import written_beside
 
 BACKBONE_FILE = "backbone.weights.h5"
 LOAD_AND_COMPARE = """
@@ -135,7 +136,8 @@ def remember(recipe, data, args, **others):
                 sys.exit(f"{args.out} holds another experiment; give another --out. {'; '.join(differing)}")
     args.out.mkdir(parents=True, exist_ok=True)
     recipe.save(args.out)
-    (args.out / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    with written_beside(args.out / "run.json") as beside:
+        Path(beside).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
 def show_plan(recipe, data, model, args):
@@ -187,7 +189,7 @@ def export(model, recipe, data, args):
         return
     single = recipe.build(data.reader.num_identities)  # of no strategy
     single.set_weights(weights)
-    beside = args.out / f"new-{BACKBONE_FILE}"
+    beside = args.out / f"new-{BACKBONE_FILE}"  # Keras wants this ending
     single.backbone.save_weights(beside)
     beside.replace(args.out / BACKBONE_FILE)
     options = {"fuse_mirror": True, "preprocessing": recipe.preprocessing, "overwrite": True}
