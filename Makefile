@@ -3,6 +3,8 @@ PYTHON ?= python3
 ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# On JAX most of the time of small tests is compilation: less of it, for the same numbers.
+QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
 .PHONY: help demo test test-slow test-torch test-jax test-lowest parity lint clean
 
@@ -29,7 +31,7 @@ test-torch: .venv/torch.stamp
 	$(PY) -m pytest -m torch tests/backbones $(ARGS)
 
 test-jax: .venv-jax/stamp
-	KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
+	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
 
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
