@@ -40,6 +40,7 @@ class AtSteps(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Act if it is time."""
-        before, self.now = self.now, self._epoch * self._length + batch + 1
+        # With several steps in one execution, Keras counts on past the end of the epoch.
+        before, self.now = self.now, self._epoch * self._length + min(batch + 1, self._length)
         if self.is_due(before, self.now):
             self.act(before, self.now, {} if logs is None else logs)

@@ -130,7 +130,8 @@ def _check(model, data, epochs, steps, save_every):
 def _build(model, data):
     if not model.built:
         x, _, _ = keras.utils.unpack_x_y_sample_weight(next(iter(data(0, 0))))
-        model(x)
+        with model.distribute_strategy.scope():
+            model(x)
     if not model.optimizer.built:
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)

@@ -264,3 +264,13 @@ def test_a_full_disk_ends_no_training_and_loses_nothing(tmp_path, whole, monkeyp
 def test_data_without_a_batch(tmp_path):
     with pytest.raises(ValueError, match="no batch"):
         fit_resumable(tiny.model(), lambda *_: tf.data.Dataset.range(0), 1, tmp_path)
+
+
+def test_a_model_that_fit_would_build_is_built_in_the_scope_of_its_strategy(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        net = keras.Sequential([keras.layers.Dense(tiny.CLASSES)])
+        net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    fit_resumable(net, InMemory(*tiny.arrays(samples=8), 4, seed=0), 1, tmp_path, verbose=0)
+    assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 2
+    assert isinstance(net.weights[0].value, tf.distribute.DistributedValues)

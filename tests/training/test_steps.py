@@ -6,6 +6,7 @@ import pytest
 from training import tiny
 
 from keras_normface import fit_resumable
+from keras_normface.training.at_steps import AtSteps
 
 LENGTH = tiny.STEPS
 SOME = LENGTH + 5
@@ -107,3 +108,17 @@ def test_several_steps_in_one_execution_are_cut_at_the_end(tmp_path):
 def test_an_end_must_be_given(tmp_path, epochs, steps):
     with pytest.raises(ValueError, match=f"Received: epochs={epochs}, steps={steps}"):
         run(tmp_path, steps, epochs)
+
+
+def test_steps_are_counted_to_the_end_of_the_epoch_and_no_further(tmp_path):
+    # Three steps at once, of eleven: Keras calls the last execution, of two, step 11 of 0 to 10.
+    seen = []
+
+    class Note(AtSteps):
+        def is_due(self, before, now):
+            seen.append((before, now))
+            return False
+
+    tiny.model(steps_per_execution=3).fit(tiny.data()(0, 0), epochs=2, shuffle=False, verbose=0, callbacks=[Note()])
+    first = [(0, 3), (3, 6), (6, 9), (9, 11)]
+    assert seen == first + [(before + 11, now + 11) for before, now in first]
