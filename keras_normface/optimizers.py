@@ -123,7 +123,7 @@ def _checked_rule(rule):
         re.compile(pattern)
         rate, decay = float(rate), float(decay)
         fits = 0 <= rate < math.inf and 0 <= decay < math.inf
-    except (TypeError, ValueError, re.error):
+    except (TypeError, ValueError, ArithmeticError, RecursionError, re.error):
         fits = False
     if not fits:
         raise ValueError(

@@ -44,11 +44,18 @@ def number(field, value, least=0.0, most=math.inf, above=False):
     >>> number("momentum", 1, most=1.0)
     1.0
     """
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if not fits or not least <= value <= most or (above and value == least):
         bounds = f"{'above' if above else 'from'} {least:g}" + ("" if most == math.inf else f" to {most:g}")
         raise ValueError(f"`{field}` must be a number {bounds}. Received: {field}={value!r}")
     return float(value)
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def choice(field, value, known):
@@ -88,6 +95,25 @@ def yes_or_no(field, value):
     if not isinstance(value, bool):
         raise ValueError(f"`{field}` must be true or false. Received: {field}={value!r}")
     return value
+
+
+def switches(field, value, names):
+    """Refuse a dictionary in which a value that is to be true or false is something else, which would count as true.
+
+    Args:
+        field: Name of the field.
+        value: A dictionary.
+        names: Keys that need not be there.
+
+    Raises:
+        ValueError: If one is neither.
+
+    Example:
+    >>> switches("augmentation", {"mirror": True, "crop": 3}, ["mirror"])
+    """
+    for name in names:
+        if name in value:
+            yes_or_no(f"{field}.{name}", value[name])
 
 
 def options(field, value):

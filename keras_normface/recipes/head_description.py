@@ -17,6 +17,7 @@ MARGINS = {
     "multiplicative_angular": margins.MultiplicativeAngular,
     "combined": margins.CombinedMargin,
 }
+SCHEDULED = {"additive_angular": "margin_radians", "combined": "m3"}  # the number that a schedule replaces
 KINDS = {
     "margin_softmax": ("softmax", MarginSoftmaxHead),
     "softmax": ("softmax", SoftmaxHead),
@@ -24,7 +25,8 @@ KINDS = {
     "agent_triplet": ("triplet", AgentTripletHead),
 }
 DEFAULT_SCALE = 30.0
-FEATURE_NORMS = ("hard", "soft", "none")
+NESTED = ("margin", "scale", "margin_schedule")
+SWITCHES = ("projected", "use_bias", "hardest_negative_only", "exponential_negatives", "positive_pull")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,10 @@ class HeadDescription:
     def __post_init__(self):
         checks.choice("kind", self.kind, KINDS)
         object.__setattr__(self, "options", checks.options("options", self.options))
+        checks.switches("options", self.options, SWITCHES)
+        nested = [key for key, value in self.options.items() if isinstance(value, dict) and key not in NESTED]
+        if nested:  # Keras would make any object of its own of them
+            raise ValueError(f"`options` may hold dictionaries as {', '.join(NESTED)} alone. Received: {nested}")
         object.__setattr__(self, "weight", checks.number("weight", self.weight, above=True))
         self.build(2, "hard")  # what does not fit is better found now than after the data is open
 
@@ -93,16 +99,18 @@ def _scale(scale):
     unknown = set(scale) - {"initial", "minimum"}
     if unknown or "initial" not in scale:
         raise ValueError(f'`scale` must be a number or have the keys "initial", "minimum". Received: scale={scale}')
-    return LearnableScale(scale["initial"], minimum=scale.get("minimum", 0.01), name="scale")
+    initial, minimum = (checks.number(key, scale.get(key, 0.01), above=True) for key in ("initial", "minimum"))
+    return LearnableScale(initial, minimum=minimum, name="scale")
 
 
 def _margin_softmax(arguments, feature_norm):
     margin = checks.options("margin", arguments.pop("margin", {"kind": "none"}))
-    margin_class = MARGINS[checks.choice("margin kind", margin.pop("kind", None), MARGINS)]
+    kind = checks.choice("margin kind", margin.pop("kind", None), MARGINS)
+    checks.switches("margin", margin, ["only_above_margin"])
     schedule, factor = arguments.pop("margin_schedule", None), arguments.pop("loss_factor", None)
-    made = {**arguments, "margin": margin_class(**margin), "feature_norm": feature_norm}
+    made = {**arguments, "margin": MARGINS[kind](**margin), "feature_norm": feature_norm}
     if schedule is not None:
-        made["margin_schedule"] = margin_schedule(schedule, feature_norm)
+        made["margin_schedule"] = margin_schedule(schedule, feature_norm, margin.get(SCHEDULED.get(kind, "margin")))
     if factor is not None and feature_norm != "none":
         if isinstance(made.get("scale"), LearnableScale):
             raise ValueError("`loss_factor` needs a fixed `scale`. Received: a learnable one")

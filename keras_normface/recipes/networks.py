@@ -1,5 +1,7 @@
 """The backbone of a recipe, by its name."""
 
+import inspect
+
 import keras
 
 from keras_normface import backbones
@@ -26,8 +28,8 @@ def known_backbones():
 def build_backbone(name, input_shape, embedding_dim, dropout, options):
     """Build a network from images to embeddings.
 
-    A network of `keras.applications` comes without its top and, unless `options` say otherwise, without weights; its
-    last map is averaged, and a dense layer called `embedding` follows.
+    A network of `keras.applications` comes without its top and, unless `options` say otherwise, without weights and
+    without scaling of pixels; its last map is averaged, and a dense layer called `embedding` follows.
 
     Args:
         name: One of `known_backbones()`.
@@ -51,10 +53,25 @@ def build_backbone(name, input_shape, embedding_dim, dropout, options):
         if name in OURS:
             return function(input_shape=input_shape, embedding_dim=embedding_dim, dropout=dropout, **options)
         arguments = {"weights": None, "pooling": "avg", **options}
+        if "include_preprocessing" in inspect.signature(function).parameters:
+            arguments.setdefault("include_preprocessing", False)
         base = function(include_top=False, input_shape=input_shape, **arguments)
     except TypeError as error:
         raise ValueError(f"`backbone_options` must be arguments of {name}. Received: {options!r}: {error}") from error
     return _with_embedding(base, embedding_dim, dropout)
+
+
+def scales_pixels(model):
+    """Whether a network scales pixels itself, as `EfficientNetB0` of `keras.applications` always does.
+
+    Args:
+        model: A `keras.Model`.
+
+    Example:
+    >>> scales_pixels(keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Rescaling(1 / 255)]))
+    True
+    """
+    return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in model.layers)
 
 
 def _with_embedding(base, embedding_dim, dropout):

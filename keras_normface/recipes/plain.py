@@ -5,6 +5,7 @@ import dataclasses
 
 from keras_normface.data import Augmentation
 from keras_normface.preprocessing import Preprocessing
+from keras_normface.recipes import checks
 from keras_normface.recipes.head_description import HeadDescription
 
 PLAIN_AUGMENTATION = ("mirror", "crop", "brightness", "contrast")
@@ -43,8 +44,9 @@ def augmentation(value):
         unknown = sorted(set(value) - set(PLAIN_AUGMENTATION))
         if unknown:
             raise ValueError(f"`augmentation` must have keys of {PLAIN_AUGMENTATION}. Received: {unknown}")
+        checks.switches("augmentation", value, ["mirror"])
         try:
-            value = Augmentation(**value)
+            value = Augmentation(**{**value, "crop": checks.whole("augmentation.crop", value.get("crop", 0), 0)})
         except TypeError as error:
             raise ValueError(f"`augmentation` must hold numbers. Received: {value}") from error
     if value is not None and (not isinstance(value, Augmentation) or value.image is not None):

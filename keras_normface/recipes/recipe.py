@@ -8,9 +8,9 @@ from keras_normface.models import EmbeddingModel
 from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import Preprocessing
 from keras_normface.recipes import checks, describe, files, plain, registry
-from keras_normface.recipes.head_description import FEATURE_NORMS, HeadDescription
-from keras_normface.recipes.networks import build_backbone, known_backbones
-from keras_normface.recipes.schedules import multistep
+from keras_normface.recipes.head_description import HeadDescription
+from keras_normface.recipes.networks import build_backbone, known_backbones, scales_pixels
+from keras_normface.recipes.schedules import FEATURE_NORMS, multistep
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,8 @@ class Recipe:
         }
         for field, value in checked.items():
             object.__setattr__(self, field, value)
+        for head in self.heads:
+            head.build(2, self.feature_norm)  # what does not fit this norm is found now
         if len(set(self.snapshot_steps)) < self.snapshots or 0 in self.snapshot_steps:
             raise ValueError(
                 "`steps` must have room for the snapshots. "
@@ -137,6 +139,11 @@ class Recipe:
         checks.whole("num_classes", num_classes, 2)
         shape = self.preprocessing.output_shape
         backbone = build_backbone(self.backbone, shape, self.embedding_dim, self.dropout, self.backbone_options)
+        if scales_pixels(backbone) and self.preprocessing.scaling != "none":
+            raise ValueError(
+                f"`preprocessing.scaling` must be 'none' for {self.backbone}, which scales pixels itself. "
+                f"Received: {self.preprocessing.scaling!r}, so that they would be scaled twice"
+            )
         heads = []
         for description in self.heads:
             same = sum(other.kind == description.kind for other in self.heads[: len(heads)])
@@ -240,7 +247,15 @@ class Recipe:
 
         Returns:
             The path of the file.
+
+        Raises:
+            ValueError: If it could not be read back: no recipe of this name and class is registered.
         """
+        if self.name not in registry.all_names() or registry.known(self.name)[0] is not type(self):
+            raise ValueError(
+                "a recipe that is saved must be of a registered class, under its name; see `recipes.experiment`. "
+                f"Received: a {type(self).__name__} called {self.name!r}"
+            )
         return files.write(directory, self.name, self.to_fields())
 
     @staticmethod

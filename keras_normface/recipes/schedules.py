@@ -4,6 +4,8 @@ import keras
 
 from keras_normface.recipes import checks
 
+FEATURE_NORMS = ("hard", "soft", "none")
+
 
 def steps_at(milestones, values):
     """A schedule whose value changes AT each milestone, steps counted from 0, as Caffe and PyTorch do it.
@@ -47,7 +49,7 @@ def multistep(first, milestones, factor):
     return steps_at(milestones, [first * factor**drops for drops in range(len(milestones) + 1)])
 
 
-def margin_schedule(description, feature_norm):
+def margin_schedule(description, feature_norm, margin=None):
     """Make the schedule of a margin from its description.
 
     Args:
@@ -55,12 +57,13 @@ def margin_schedule(description, feature_norm):
             `{"kind": "steps", "first": a, "step": b, "milestones": [...]}`, a and then b more at each milestone. With
             `"feature_norms"`, a list, it holds under those alone.
         feature_norm: The one that is meant.
+        margin: Where it must end, if that is said elsewhere too; `None` for anywhere.
 
     Returns:
         A schedule, or `None` if there is none under this `feature_norm`.
 
     Raises:
-        ValueError: If the description does not fit.
+        ValueError: If the description does not fit, or ends at another margin.
 
     Example:
     >>> ramp = margin_schedule({"kind": "ramp", "slope": 5e-5, "last": 0.4}, "none")
@@ -71,20 +74,32 @@ def margin_schedule(description, feature_norm):
     if not isinstance(description, dict):
         raise ValueError(f"`margin_schedule` must be a dictionary. Received: margin_schedule={description!r}")
     description = dict(description)
-    norms = description.pop("feature_norms", None)
+    norms = description.pop("feature_norms", list(FEATURE_NORMS))
+    if not isinstance(norms, list | tuple) or not norms or any(norm not in FEATURE_NORMS for norm in norms):
+        raise ValueError(f"`feature_norms` must be a list of some of {list(FEATURE_NORMS)}. Received: {norms!r}")
     kind = checks.choice("margin_schedule kind", description.pop("kind", None), known)
     if set(description) != known[kind]:
         raise ValueError(f"`margin_schedule` of kind {kind!r} must have {sorted(known[kind])}. Received: {description}")
-    if norms is not None and feature_norm not in norms:
+    schedule, last = (_ramp if kind == "ramp" else _rises)(**description)
+    if feature_norm not in norms:
         return None
-    if kind == "ramp":
-        last, slope = (
-            checks.number("last", description["last"]),
-            checks.number("slope", description["slope"], above=True),
+    if margin is not None and last != margin:
+        raise ValueError(
+            "`margin_schedule` must end at the margin; change both. "
+            f"Received: a margin of {margin:g}, and a schedule that ends at {last:g}"
         )
-        return keras.optimizers.schedules.PolynomialDecay(0.0, round(last / slope), last)
-    milestones = checks.milestones("milestones", description["milestones"])
+    return schedule
+
+
+def _ramp(slope, last):
+    last, slope = checks.number("last", last, above=True), checks.number("slope", slope, above=True)
+    return keras.optimizers.schedules.PolynomialDecay(0.0, last / slope, last), last
+
+
+def _rises(first, step, milestones):
+    milestones = checks.milestones("milestones", milestones)
     if not milestones:
         raise ValueError("`milestones` must hold at least one step. Received: milestones=[]")
-    first, step = checks.number("first", description["first"]), checks.number("step", description["step"])
-    return steps_at(milestones, [round(first + rises * step, 9) for rises in range(len(milestones) + 1)])
+    first, step = checks.number("first", first), checks.number("step", step)
+    values = [round(first + rises * step, 9) for rises in range(len(milestones) + 1)]
+    return steps_at(milestones, values), values[-1]

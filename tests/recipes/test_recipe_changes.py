@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from keras_normface import Augmentation, Preprocessing
 from keras_normface import recipes as package
 from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe, describe, files
+from keras_normface.recipes.schedules import margin_schedule
 
 AM = package.get("am_softmax_casia")
 
@@ -72,8 +73,10 @@ def test_nobody_else_can_change_a_recipe():
         ({"preprocessing": {"size": [1, 2]}}, "`fields` must have the keys"),
         ({"preprocessing.size": [0, 2]}, "`size` must be two integers"),
         ({"augmentation": 3}, "`augmentation` must be an Augmentation"),
-        ({"augmentation.crop": -1}, "`crop` must not be negative"),
-        ({"augmentation.crop": "a"}, "`augmentation` must hold numbers"),
+        ({"augmentation.crop": -1}, "`augmentation.crop` must be an integer of at least 0"),
+        ({"augmentation.crop": 1.5}, "`augmentation.crop` must be an integer of at least 0"),
+        ({"augmentation.mirror": "no"}, "`augmentation.mirror` must be true or false"),
+        ({"augmentation.contrast": "a"}, "`augmentation` must hold numbers"),
         ({"augmentation.jitter": 1}, "`augmentation` must have keys of"),
         ({"heads": []}, "`heads` must hold at least one"),
         ({"heads": [{"options": {}}]}, "`heads` must hold HeadDescriptions"),
@@ -86,6 +89,11 @@ def test_nobody_else_can_change_a_recipe():
         ({"heads.0.options": {"margin": {"kind": "none", "margin": 1}}}, "`options` must fit"),
         ({"heads.0.options.margin.margin": 5}, "`margin` must be in"),
         ({"heads.0.options.scale": "a"}, "`scale` must be"),
+        ({"heads.0.options.scale": {"initial": "a"}}, "`initial` must be a number above 0"),
+        ({"heads.0.options.scale": {"initial": 1, "minimum": "a"}}, "`minimum` must be a number above 0"),
+        ({"heads.0.options.projected": "no"}, "`options.projected` must be true or false"),
+        ({"heads.0.options.margin.only_above_margin": 1}, "`margin.only_above_margin` must be true or false"),
+        ({"heads.0.options.kernel_regularizer": {"class_name": "L2"}}, "`options` may hold dictionaries as margin"),
         ({"heads.0.options.loss_factor": -1}, "`loss_factor` must be a number above 0"),
         ({"heads.0.options.margin_schedule": 1}, "`margin_schedule` must be a dictionary"),
         ({"heads.0.options.margin_schedule": {"kind": "ramp"}}, "of kind 'ramp' must have"),
@@ -93,6 +101,11 @@ def test_nobody_else_can_change_a_recipe():
             {"heads.0.options.margin_schedule": {"kind": "steps", "first": 1, "step": 1, "milestones": []}},
             "`milestones` must hold at least one",
         ),
+        (
+            {"heads.0.options.margin_schedule": {"kind": "ramp", "slope": 1, "last": 1, "feature_norms": ["Soft"]}},
+            r"`feature_norms` must be a list of some of .*Received: \['Soft'\]",
+        ),
+        ({"heads.0.options.margin_schedule": {"kind": "ramp", "slope": 1, "last": 0}}, "`last` must be a number above"),
         ({"feature_norm": "l2"}, "`feature_norm` must be one of hard, soft, none"),
         ({"batch_size": True}, "`batch_size` must be an integer"),
         ({"steps": 0}, "`steps` must be an integer of at least 1"),
@@ -105,13 +118,17 @@ def test_nobody_else_can_change_a_recipe():
         ({"momentum": 1.1}, "`momentum` must be a number from 0 to 1"),
         ({"weight_decay": -1}, "`weight_decay` must be a number from 0"),
         ({"multipliers": [["(", 1, 1]]}, "`multipliers` must hold triples"),
+        ({"learning_rate": 10**400}, "`learning_rate` must be a number"),
+        ({"multipliers": [["a", 10**400, 1]]}, "`multipliers` must hold triples"),
+        ({"multipliers": [["a{99999999999999999999}", 1, 1]]}, "`multipliers` must hold triples"),
+        ({"multipliers": [["(" * 5000 + ")" * 5000, 1, 1]]}, "`multipliers` must hold triples"),
         ({"multipliers": 3}, "`multipliers` must be a list"),
         ({"snapshots": -1}, "`snapshots` must be an integer"),
         ({"snapshots": 3, "snapshot_share": 0}, "`snapshot_share` must be a number above 0"),
         ({"excluded_identities": "0000513"}, "`excluded_identities` must be several names"),
         ({"initial_weights_needed": 1}, "`initial_weights_needed` must be true or false"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:80],
 )
 def test_what_does_not_fit_is_refused_at_once(changes, message):
     with pytest.raises(ValueError, match=message):
@@ -133,6 +150,33 @@ def test_what_cannot_be_built_is_refused(classes, options):
 def test_a_learnable_scale_has_no_loss_factor():
     with pytest.raises(ValueError, match="`loss_factor` needs a fixed `scale`"):
         HeadDescription("margin_softmax", {"scale": {"initial": 10.0}, "loss_factor": 50.0})
+
+
+def test_a_margin_that_the_schedule_would_ignore_is_refused():
+    soft, part = package.get("sphereface_r_v2_sfn"), "heads.0.options.margin"
+    with pytest.raises(ValueError, match=r"end at the margin; change both. Received: a margin of 1.2, .* at 1.4"):
+        soft.replace(**{f"{part}.margin": 1.2})
+    with pytest.raises(ValueError, match=r"a margin of 0.3, .* at 0.4"):
+        package.get("am_softmax_no_feature_norm").replace(**{f"{part}.margin": 0.3})
+    assert soft.replace(**{f"{part}.margin": 1.2, f"{part}_schedule.milestones": [10, 20]})
+    hard = soft.replace(feature_norm="hard", **{f"{part}.margin": 1.2})  # where there is no schedule
+    assert hard.heads[0].build(3, "hard").current_margin == 1.2
+    with pytest.raises(ValueError, match="change both"):
+        hard.replace(feature_norm="none")
+
+
+def test_a_ramp_is_the_formula():
+    for slope, last in ((0.3, 0.4), (1.0, 0.4), (5e-5, 0.4)):
+        ramp = margin_schedule({"kind": "ramp", "slope": slope, "last": last}, "none")
+        for step in (0, 1, 2, 7999, 8001):
+            assert float(ramp(step)) == pytest.approx(min(last, slope * step), abs=1e-6)
+
+
+def test_a_recipe_that_could_not_be_read_back_is_not_saved(tmp_path):
+    for recipe in (Recipe(), Recipe(name=AM.name), NormFaceCasia(name=AM.name)):
+        with pytest.raises(ValueError, match=r"registered class.*Received: a \w+ called"):
+            recipe.save(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_describe_says_what_is_changed():

@@ -185,9 +185,8 @@ def test_the_margin_rises_without_the_hard_norm(name, last, rises):
 
 def test_the_margin_rises_in_training():
     schedule = {"kind": "steps", "first": 1.0, "step": 0.1, "milestones": [1, 2], "feature_norms": ["none"]}
-    model, _ = tiny_recipe.trained(
-        tiny_recipe.shrunk("sphereface_r_v1_nfn", **{"heads.0.options.margin_schedule": schedule})
-    )
+    changes = {"heads.0.options.margin_schedule": schedule, "heads.0.options.margin.margin": 1.2}
+    model, _ = tiny_recipe.trained(tiny_recipe.shrunk("sphereface_r_v1_nfn", **changes))
     assert float(model.heads[0].current_margin) == pytest.approx(1.2)
 
 
@@ -245,6 +244,17 @@ def test_any_network_of_keras_serves():
     assert model.backbone.output_shape == (None, 8)
     assert model.backbone.layers[-1].name == "embedding"
     assert "softmax/kernel" in model.trainable_variables[-1].path
+
+
+def test_pixels_are_scaled_once():
+    def made(name, scaling, **options):
+        changes = {"preprocessing.size": [32, 32], "preprocessing.scaling": scaling}
+        return tiny_recipe.shrunk("am_softmax_casia", backbone=name, backbone_options=options, **changes).build(2)
+
+    assert not networks.scales_pixels(made("MobileNetV3Small", "over_255").backbone)
+    assert networks.scales_pixels(made("MobileNetV3Small", "none", include_preprocessing=True).backbone)
+    with pytest.raises(ValueError, match=r"must be 'none' for MobileNetV3Small.*Received: 'over_255'.*twice"):
+        made("MobileNetV3Small", "over_255", include_preprocessing=True)
 
 
 def test_snapshots():
