@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,7 @@ def training_data(recipe, args):
     return data
 
 
-def remember(recipe, data, args, **others):
+def remember(recipe, data, strategy, args, **others):
     """Write OUT/recipe.json and OUT/run.json; another experiment in OUT is refused, naming what differs."""
     run = {"seed": args.seed, "images": len(data.reader), "identities": data.reader.num_identities, **others}
     for name, ours in ((FILE_NAME, recipe.to_fields()), ("run.json", run)):
@@ -134,6 +135,8 @@ def remember(recipe, data, args, **others):
             ]
             if differing:
                 sys.exit(f"{args.out} holds another experiment; give another --out. {'; '.join(differing)}")
+    if not is_chief(strategy):
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     recipe.save(args.out)
     with written_beside(args.out / "run.json") as beside:
@@ -143,6 +146,12 @@ def remember(recipe, data, args, **others):
 def show_plan(recipe, data, model, args):
     """What is going to be done, before it is."""
     print(recipes.table(recipe.describe()))
+    kinds = {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
+    if kinds and re.sub(r"\d", "0", data.reader.identities[0]) not in kinds:
+        print(
+            f"\nNote: the identities have names such as {data.reader.identities[0]!r}, those that the recipe leaves out "
+            f"such as {recipe.excluded_identities[0]!r}: if these are the same people, none of them is left out"
+        )
     parameters = [sum(int(np.prod(w.shape)) for w in part.trainable_weights) for part in (model.backbone, model)]
     epochs = recipe.steps / data.steps_per_epoch
     print(
@@ -178,7 +187,10 @@ def train(model, recipe, data, evaluations, args):
         verbose=1 if sys.stdout.isatty() else 2,
     )
     if snapshots is not None:
-        average_snapshots(model, snapshots.written())
+        written = snapshots.written()
+        if len(written) < recipe.snapshots:
+            sys.exit(f"{recipe.snapshots} snapshots are to be averaged, but {args.out}/snapshots has {len(written)}")
+        average_snapshots(model, written)
     return history
 
 

@@ -46,7 +46,7 @@ def main():
     recipe, weights = start(args)
     strategy = experiment.strategy_of(args)
     data = experiment.training_data(recipe, args)
-    experiment.remember(recipe, data, args, weights=str(weights))
+    experiment.remember(recipe, data, strategy, args, weights=str(weights))
     keras.utils.set_random_seed(args.seed)
     with strategy.scope():
         model = recipe.build_compiled(data.reader.num_identities, "auto" if args.xla is None else args.xla)

@@ -23,7 +23,7 @@ def main():
         sys.exit(f"{args.recipe} goes on from a trained network: use examples/finetune_normface.py")
     strategy = experiment.strategy_of(args)
     data = experiment.training_data(recipe, args)
-    experiment.remember(recipe, data, args)
+    experiment.remember(recipe, data, strategy, args)
     keras.utils.set_random_seed(args.seed)
     with strategy.scope():
         model = recipe.build_compiled(data.reader.num_identities, "auto" if args.xla is None else args.xla)

@@ -1,5 +1,6 @@
 """The scripts for CASIA-WebFace on ORL faces in CASIA's own shapes, from preparation to a reloaded SavedModel."""
 
+import argparse
 import json
 import pickle
 import re
@@ -111,6 +112,7 @@ def test_recipes_are_listed_and_described(monkeypatch, capsys):
         (SCRIPTS[0], ["--steps", "0"], "steps=0"),
         (SCRIPTS[1], ["--data", "x"], "One of --from and --weights"),
         (SCRIPTS[2], ["--data", "x", "--held-out", "1"], "at least 2"),
+        (SCRIPTS[2], ["--data", "x", "--recipe", "normface_joint"], "all begin from scratch"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_read(script, options, words, monkeypatch):
@@ -147,6 +149,7 @@ def test_from_a_folder_over_shards_and_a_kill_to_a_saved_model(tmp_path):
     assert not (out / "embedding").exists()
     shown = run(SCRIPTS[0], *options)
     assert "7 steps of 12 = 1.8 epochs of 4 steps" in shown
+    assert re.search(r"Note: the identities have names such as .*'0000513'.*none of them is left out", shown)
     assert "Epoch 2/2" in shown
     assert "Epoch 1/2" not in shown
     assert re.search(r"val_orl_accuracy: 0\.\d", shown)
@@ -239,3 +242,46 @@ def test_every_loss_that_is_compared_has_heads_that_fit(monkeypatch):
     losses = runpy.run_path(str(EXAMPLES / SCRIPTS[2]))["LOSSES"]
     for heads in losses.values():
         assert len(recipes.Recipe().replace(heads=heads).heads) == len(heads)
+
+
+def test_the_curves_that_are_compared_are_thinned_and_stay_what_they_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    script, rng = runpy.run_path(str(EXAMPLES / SCRIPTS[2])), np.random.default_rng(0)
+    seeds = [(np.sort(rng.normal(size=50_000)), rng.random(50_000) < 0.1) for _ in range(2)]
+    eers, tars, (genuine, impostor), curve = script["measured"](seeds)
+    assert len(eers) == len(tars) == 2
+    assert genuine + impostor == 50_000
+    assert len(curve.far) <= script["POINTS"] + 1
+    scores, same = map(np.concatenate, zip(*seeds, strict=True))
+    for far in np.geomspace(1e-4, 1.0, 9):
+        threshold = curve.thresholds[curve.far <= far][-1]
+        assert np.mean(scores[~same] >= threshold) <= far
+        assert np.mean(scores[same] >= threshold) == pytest.approx(curve.tar[curve.far <= far][-1])
+        best = np.sort(scores[~same])[::-1][int(far * (~same).sum() * 0.995) - 1]  # a point lies no further apart
+        assert curve.tar[curve.far <= far][-1] >= np.mean(scores[same] > best)
+
+
+def test_an_average_of_fewer_snapshots_is_refused(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    experiment = runpy.run_path(str(EXAMPLES / "experiment.py"))
+    train, recipe = experiment["train"], recipes.get("normface_finetune").replace(steps=10)
+    monkeypatch.setitem(train.__globals__, "fit_resumable", lambda *_, **__: None)
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "step-000000010.snapshot").touch()
+    args = argparse.Namespace(out=tmp_path, save_every=1, tensorboard=False)
+    with pytest.raises(SystemExit, match="5 snapshots are to be averaged, but .* has 1"):
+        train(None, recipe, None, [], args)
+
+
+def test_of_several_workers_one_writes_and_all_refuse_another_experiment(tmp_path):
+    remember = runpy.run_path(str(EXAMPLES / "experiment.py"))["remember"]
+    recipe, args = recipes.get("normface_casia"), argparse.Namespace(out=tmp_path / "out", seed=0)
+    data = argparse.Namespace(reader=type("Reader", (), {"num_identities": 3, "__len__": lambda self: 9})())
+    for chief in (False, True):
+        remember.__globals__["is_chief"] = lambda _, chief=chief: chief
+        remember(recipe, data, None, args)
+        assert (tmp_path / "out").exists() == chief
+    for chief in (False, True):
+        remember.__globals__["is_chief"] = lambda _, chief=chief: chief
+        with pytest.raises(SystemExit, match="momentum: there 0.9, here 0.5"):
+            remember(recipe.replace(momentum=0.5), data, None, args)
