@@ -22,12 +22,14 @@ class PairImages:
     """
 
     def __init__(self, images, preprocessing, center_crop, fuse_mirror, batch_size):
-        encoded = len(images) > 0 and isinstance(images[0], bytes)
+        if len(images) == 0:
+            raise ValueError("`images` must hold two images at least. Received: none")
+        encoded = isinstance(images[0], bytes)
         if (encoded or center_crop) and preprocessing is None:
             raise ValueError("`preprocessing` must be given for encoded images and for `center_crop`. Received: None")
-        if fuse_mirror and not encoded and np.ndim(images) != 4:
+        if (fuse_mirror or center_crop) and not encoded and np.ndim(images) != 4:
             raise ValueError(
-                "`fuse_mirror` needs images (2N, height, width, channels). "
+                "`fuse_mirror` and `center_crop` need images (2N, height, width, channels). "
                 f"Received: images of {np.ndim(images)} dimensions"
             )
         self.preprocessing, self.center_crop = preprocessing, center_crop
@@ -35,6 +37,8 @@ class PairImages:
         self._unique, self._where = _unique(images)
         if encoded:
             self._refuse_other_sizes()
+        elif center_crop:
+            self._unique = np.stack([cut_in_the_middle(image, preprocessing.size) for image in self._unique])
 
     def __len__(self):
         return len(self._where)

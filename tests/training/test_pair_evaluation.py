@@ -95,9 +95,10 @@ def test_larger_images_are_cut_in_the_middle():
     wide = pairs((16, 14))
     given = list(map(png, wide))
     net = model()
-    result = PairEvaluation(given, SAME, preprocessing=ORL, folds=2, center_crop=True).evaluate(net)
     expected = by_hand(net, [image[2:14, 2:12] for image in wide], False)
-    np.testing.assert_allclose(result.thresholds, expected.thresholds, atol=1e-5)
+    for images in (given, np.stack(wide)):
+        result = PairEvaluation(images, SAME, preprocessing=ORL, folds=2, center_crop=True).evaluate(net)
+        np.testing.assert_allclose(result.thresholds, expected.thresholds, atol=1e-5)
     with pytest.raises(ValueError, match=r"(?s)size \(12, 10\).*center_crop=False.*16"):
         PairEvaluation(given, SAME, preprocessing=ORL, folds=2)
 
@@ -152,6 +153,7 @@ def test_what_does_not_fit_is_refused():
         (images, SAME, {"folds": 2, "every_steps": 0}, "every_steps=0"),
         ([png(x) for x in images], SAME, {"folds": 2}, "`preprocessing` must be given"),
         (images.reshape(16, -1), SAME, {"folds": 2}, "2 dimensions"),
+        ([], [], {"folds": 2, "fuse_mirror": False}, "Received: none"),
     ]:
         with pytest.raises(ValueError, match=words):
             PairEvaluation(given, same, **options)
