@@ -134,11 +134,8 @@ def main():
         print(f"{loss}: EER {', '.join(f'{eer:.3f}' for eer in results[loss][0])}", flush=True)
     text = table(results, args.held_out, args, recipe)
     (args.out / "losses.md").write_text(text, encoding="utf-8")
-    plot_roc(
-        {loss: curve for loss, (*_, curve) in results.items()},
-        args.out / "roc.png",
-        title=f"{args.held_out} people not seen in training",
-    )
+    curves = {loss: curve for loss, (*_, curve) in results.items()}
+    plot_roc(curves, args.out / "roc.png", title=f"{args.held_out} people not seen in training")
     print(f"\n{text}\n{args.out}/losses.md, {args.out}/roc.png")
 
 

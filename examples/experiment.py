@@ -149,7 +149,7 @@ def show_plan(recipe, data, model, args):
     kinds = {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
     if kinds and re.sub(r"\d", "0", data.reader.identities[0]) not in kinds:
         print(
-            f"\nNote: the identities have names such as {data.reader.identities[0]!r}, those that the recipe leaves out "
+            f"\nNote: the identities have names such as {data.reader.identities[0]!r}, those to be left out "
             f"such as {recipe.excluded_identities[0]!r}: if these are the same people, none of them is left out"
         )
     parameters = [sum(int(np.prod(w.shape)) for w in part.trainable_weights) for part in (model.backbone, model)]

@@ -269,7 +269,7 @@ def test_an_average_of_fewer_snapshots_is_refused(tmp_path, monkeypatch):
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots" / "step-000000010.snapshot").touch()
     args = argparse.Namespace(out=tmp_path, save_every=1, tensorboard=False)
-    with pytest.raises(SystemExit, match="5 snapshots are to be averaged, but .* has 1"):
+    with pytest.raises(SystemExit, match=r"5 snapshots are to be averaged, but .* has 1"):
         train(None, recipe, None, [], args)
 
 
@@ -283,5 +283,5 @@ def test_of_several_workers_one_writes_and_all_refuse_another_experiment(tmp_pat
         assert (tmp_path / "out").exists() == chief
     for chief in (False, True):
         remember.__globals__["is_chief"] = lambda _, chief=chief: chief
-        with pytest.raises(SystemExit, match="momentum: there 0.9, here 0.5"):
+        with pytest.raises(SystemExit, match=r"momentum: there 0.9, here 0.5"):
             remember(recipe.replace(momentum=0.5), data, None, args)

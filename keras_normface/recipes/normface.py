@@ -66,7 +66,11 @@ class NormFaceCasia(Recipe):
         "learning_rate_factor": Source("AM-Softmax's", "ours"),
         "momentum": Source("AM-Softmax's", "ours"),
         "weight_decay": Source("AM-Softmax's", "ours"),
-        "multipliers": Source(f"agents and scale are decayed: {SOFTMAX_FILE}; {CAFFE}", "not re-read"),
+        "multipliers": Source(
+            f"agents and scale are decayed, as in the form of {SOFTMAX_FILE} that differentiates through the "
+            f"normalisation; {CAFFE}",
+            "not re-read",
+        ),
         "snapshots": Source("none", "ours"),
         "snapshot_share": Source("without snapshots it does nothing", "ours"),
         "initial_weights_needed": Source("from scratch", "ours"),

@@ -43,8 +43,8 @@ class SphereFaceRV2(Recipe):
     """SphereFace-R v2, the margin on the other classes, s = 60 and m = 1.4 under the hard norm, on VGGFace2.
 
     `feature_norm` chooses between "hard" (HFN, as published), "soft" (SFN) and "none" (NFN). With the latter two the
-    margin rises from 1 to m by steps; the authors' file says so, and its head says that these two are not fully
-    tested. λ/s weights the loss, and 1 under "none".
+    margin rises from 1 to m by steps, as in the authors' head, which asks to use the hard norm for now. λ/s weights the
+    loss, and 1 under "none".
 
     The published configuration names a network that the authors call deprecated (ReLU before the sum of a unit);
     here it is their present one. The authors overwrite the stored agents with their normalised copy;
@@ -73,7 +73,10 @@ class SphereFaceRV2(Recipe):
         "augmentation": Source("dataset/utils.py: mirror", "authors' code"),
         "heads": Source(f"{CONFIG_FILE}, {HEAD_FILE}", "authors' code"),
         "heads.0.options.norm_weight": DEFAULTS,
-        "heads.0.options.margin_schedule": Source(f"{HEAD_FILE}: 0.1 more at each milestone, from 1", "authors' code"),
+        "heads.0.options.margin_schedule": Source(
+            f"{HEAD_FILE}: 0.1 more at each milestone, from 1, without norm; 1.5 for the soft norm is taken for a slip",
+            "authors' code",
+        ),
         "heads.0.options.margin_schedule.milestones": Source("they are in no file; so many that m is reached", "ours"),
         "feature_norm": Source(f"{CONFIG_FILE} for the hard one; {HEAD_FILE} has all three", "authors' code"),
         "batch_size": CONFIG,
