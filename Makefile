@@ -6,12 +6,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # On JAX most of the time of small tests is compilation: less of it, for the same numbers.
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: help demo test test-slow test-torch test-jax test-lowest parity lint clean
+.PHONY: help demo test test-slow test-long test-torch test-jax test-lowest parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
 	@echo 'make test         the tests'
 	@echo 'make test-slow    the tests that take minutes'
+	@echo 'make test-long    more of them than CI has time for: before a release'
 	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
 	@echo 'make test-jax     the core tests on the JAX backend, in .venv-jax'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
@@ -22,10 +23,13 @@ demo: .venv/demo.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
 
 test: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not torch' $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch' $(ARGS)
 
 test-slow: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'slow and not torch' $(ARGS)
+	$(PY) -m pytest -n 3 --dist loadfile -m 'slow and not long and not torch' $(ARGS)
+
+test-long: .venv/test.stamp
+	$(PY) -m pytest -n 2 --dist loadfile -m 'long and not torch' $(ARGS)
 
 test-torch: .venv/torch.stamp
 	$(PY) -m pytest -m torch tests/backbones $(ARGS)
@@ -37,7 +41,7 @@ parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
 
 test-lowest: .venv-lowest/stamp
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not torch' $(ARGS)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch' $(ARGS)
 
 lint: .venv/test.stamp
 	$(PY) -m ruff check .

@@ -128,6 +128,7 @@ def test_another_size_names_the_ways_out(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_from_a_folder_over_shards_and_a_kill_to_a_saved_model(tmp_path):
     folder, shards, out = faces.write_folder(tmp_path / "folder", PEOPLE, IMAGES), tmp_path / "shards", tmp_path / "out"
     assert CliRunner().invoke(app, ["prepare", str(folder), str(shards)]).exit_code == 0
@@ -182,7 +183,7 @@ def test_record_io_on_two_devices_with_xla(trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["normface_finetune", "normface_joint"])
+@pytest.mark.parametrize("recipe", ["normface_finetune", pytest.param("normface_joint", marks=pytest.mark.long)])
 def test_finetuning_averages_snapshots_and_verifies_before_and_after(recipe, trained, tmp_path):
     root, _, _ = trained
     options = ["--data", root, "--no-exclude-lfw-overlap", "--from", root / "out", "--recipe", recipe, "--steps", "6"]
@@ -206,7 +207,7 @@ def test_a_network_of_keras_applications_in_mixed_precision(tmp_path):
     check_product(tmp_path / "out", (48, 40))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_share_one_directory(tmp_path):
     folder = faces.write_folder(tmp_path / "folder", PEOPLE, IMAGES)
     options = ["--data", folder, "--strategy", "multi-worker", "--steps", "5", "--out", tmp_path / "out", *CROPPED]

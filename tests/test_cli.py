@@ -162,6 +162,7 @@ def test_without_typer_it_says_what_to_install(monkeypatch, capsys):
     assert 'pip install "keras-normface[cli]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_process_with_two_workers_writes_the_same_bytes(tmp_path):
     photos = faces.write_folder(tmp_path / "photos", people=4, images=10)
     (photos / "0000002" / "004.jpg").write_bytes(b"")

@@ -29,7 +29,7 @@ def test_mnist_sphere_draws_three_pictures(tmp_path):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_orl_faces_compares_draws_and_exports(tmp_path):
     shown = run(
         "orl_faces.py", "--compare", "--folds", "2", "--steps", "2", "--batch-size", "8", "--out", str(tmp_path)

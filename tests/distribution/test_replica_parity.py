@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from distribution.replica_parity_script import CASES, HEADS, STEPS
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("replica_parity_script.py")
 
 

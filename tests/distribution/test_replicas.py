@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from distribution.processes import assert_same, results_of, start_scenarios
 
+pytestmark = pytest.mark.slow
 MATRIX = {
     f"{model} {policy}": {"model": model, "policy": policy, "rate": 0.02 if model == "joint" else 0.05}
     for model, policy in [

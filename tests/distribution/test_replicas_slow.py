@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from distribution.processes import assert_same, results_of, start_scenarios
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 EVERYTHING = {"metrics": True, "evaluate": True, "predict": True, "validation": True}
 BFLOAT16 = {
     f"{model} bfloat16": {"model": model, "policy": "mixed_bfloat16", "rate": 0.02 if model == "joint" else 0.05}

@@ -22,6 +22,7 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.slow
 def test_two_workers_are_as_one_process(tmp_path):
     started = start_workers(tmp_path, SCENARIOS)
     plain = {name: {**options, "replicas": 1, "plain": True} for name, options in SCENARIOS.items()}
@@ -34,6 +35,7 @@ def test_two_workers_are_as_one_process(tmp_path):
         assert workers[0][name]["history"] == workers[1][name]["history"]
 
 
+@pytest.mark.slow
 def test_a_dead_worker_stops_the_other(tmp_path):
     scenario = {"long": {"rows": 800, "epochs": 10_000, "xla": True}}
     (first, _), (second, path) = start_workers(tmp_path, scenario)

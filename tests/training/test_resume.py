@@ -48,7 +48,11 @@ def whole(tmp_path_factory):
     return run(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("cuts", [[5], [tiny.STEPS], [2 * tiny.STEPS + 7], [7, 7, 7]], ids=str)
+@pytest.mark.parametrize(
+    "cuts",
+    [[7, 7, 7], *(pytest.param(cuts, marks=pytest.mark.slow) for cuts in ([5], [tiny.STEPS], [2 * tiny.STEPS + 7]))],
+    ids=str,
+)
 def test_a_cut_run_ends_bit_for_bit_like_a_whole_one(tmp_path, whole, cuts):
     assert_same_after_cuts(tmp_path, cuts, whole)
 
@@ -78,10 +82,12 @@ def test_under_xla(tmp_path):
     assert_same_after_cuts(tmp_path, [6], epochs=1, jit_compile=True)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_execution(tmp_path):
     assert_same_after_cuts(tmp_path, [3], epochs=2, steps_per_execution=2)
 
 
+@pytest.mark.slow
 def test_averaged_weights_replace_the_weights_only_at_the_very_end(tmp_path):
     def averaging():
         return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
@@ -143,6 +149,7 @@ class Seen(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.slow
 def test_callbacks_see_one_training_with_true_numbers(tmp_path):
     with pytest.raises(tiny.Cut):
         run(tmp_path, cut_at=tiny.STEPS + 6, callbacks=[Seen()])
@@ -181,6 +188,7 @@ class OfUnknownLength:
         return rest.repeat() if self.repeat else rest.filter(lambda *_: True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeat", [False, True])
 def test_steps_per_epoch_stands_in_for_a_length(tmp_path, whole, repeat):
     data = OfUnknownLength(tiny.STEPS, repeat)
@@ -192,6 +200,7 @@ def test_unknown_length_is_refused(tmp_path):
         run(tmp_path, data=OfUnknownLength(None))
 
 
+@pytest.mark.slow
 def test_several_inputs_in_a_subclassed_model_that_is_not_built(tmp_path):
     @keras.saving.register_keras_serializable("tests")
     class Sum(keras.Model):

@@ -1,0 +1,19 @@
+"""Files that take long come first, so that no process is left alone with one at the end."""
+
+LONGEST = (
+    "test_replicas.py",
+    "test_replicas_slow.py",
+    "test_casia_examples.py",
+    "test_resume.py",
+    "test_recipes.py",
+    "test_workers.py",
+    "test_cli_evaluate.py",
+    "test_readme.py",
+    "test_metric_losses.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Move the tests of the longest files to the beginning, in that order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
