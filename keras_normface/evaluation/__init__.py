@@ -3,6 +3,7 @@
 from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy
 from keras_normface.evaluation.identification import rank_accuracy
 from keras_normface.evaluation.plots import plot_embeddings, plot_roc
+from keras_normface.evaluation.result import Figure, Result
 from keras_normface.evaluation.verification import (
     RocCurve,
     TarAtFar,
@@ -13,7 +14,9 @@ from keras_normface.evaluation.verification import (
 )
 
 __all__ = [
+    "Figure",
     "FoldAccuracy",
+    "Result",
     "RocCurve",
     "TarAtFar",
     "cross_validated_accuracy",
