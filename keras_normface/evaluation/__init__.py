@@ -1,7 +1,9 @@
 """Verification and identification measures on embeddings; NumPy only, no Keras model needed."""
 
+from keras_normface.evaluation.compare import Comparison, compare_pairs
 from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy
 from keras_normface.evaluation.identification import rank_accuracy
+from keras_normface.evaluation.pairs import PairProtocol, evaluate_pairs
 from keras_normface.evaluation.plots import plot_embeddings, plot_roc
 from keras_normface.evaluation.result import Figure, Result
 from keras_normface.evaluation.verification import (
@@ -14,13 +16,17 @@ from keras_normface.evaluation.verification import (
 )
 
 __all__ = [
+    "Comparison",
     "Figure",
     "FoldAccuracy",
+    "PairProtocol",
     "Result",
     "RocCurve",
     "TarAtFar",
+    "compare_pairs",
     "cross_validated_accuracy",
     "equal_error_rate",
+    "evaluate_pairs",
     "pair_scores",
     "plot_embeddings",
     "plot_roc",

@@ -11,7 +11,7 @@ from keras_normface.evaluation._checks import as_float64
 from keras_normface.evaluation.figure import CONFIDENCE
 
 REPEATS = 1000
-_BLOCK_ELEMENTS = 2**22
+_BLOCK_ELEMENTS = 2**19
 
 
 def subject_counts(num_subjects: int, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
@@ -33,16 +33,37 @@ def subject_counts(num_subjects: int, repeats: int = REPEATS, seed: int = 0) -> 
         >>> subject_counts(5, repeats=3).sum(axis=1).tolist()
         [5, 5, 5]
     """
+    return np.concatenate(list(count_blocks(num_subjects, repeats, seed)))
+
+
+def count_blocks(num_subjects: int, repeats: int, seed: int, columns: int = 1):
+    """The rows of `subject_counts` in parts, so that they need not all be in memory.
+
+    Args:
+        num_subjects: see `subject_counts`.
+        repeats: see `subject_counts`.
+        seed: see `subject_counts`.
+        columns: the most numbers that the caller will hold for each row.
+
+    Yields:
+        (r, S) int32; the rows of all parts are those of `subject_counts`, whatever `columns` is.
+
+    Raises:
+        ValueError: an argument is no such integer.
+
+    Example:
+        >>> [len(part) for part in count_blocks(5, repeats=3, seed=0, columns=2**18)]
+        [2, 1]
+    """
     num_subjects = checked_count(num_subjects, "num_subjects", 1)
     repeats, seed = checked_count(repeats, "repeats", 1), checked_count(seed, "seed", 0)
     rng = np.random.default_rng(seed)
-    counts = np.empty((repeats, num_subjects), np.int32)
-    for block in blocks(repeats, num_subjects):
+    for block in blocks(repeats, max(num_subjects, columns)):
         rows = block.stop - block.start
         drawn = rng.integers(num_subjects, size=(rows, num_subjects))
         drawn += num_subjects * np.arange(rows)[:, None]
-        counts[block] = np.bincount(drawn.ravel(), minlength=rows * num_subjects).reshape(rows, num_subjects)
-    return counts
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_subjects)
+        yield counts.reshape(rows, num_subjects).astype(np.int32)
 
 
 def pair_weights(counts: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -56,15 +77,19 @@ def pair_weights(counts: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.
         right: (P,) the subject of its other image.
 
     Returns:
-        (R, P) int64.
+        (R, P) integers, whose sum along a row cannot overflow.
 
     Example:
         >>> import numpy as np
         >>> pair_weights(np.array([[3, 0, 2]], "int32"), np.array([0, 0, 1]), np.array([0, 2, 2])).tolist()
         [[3, 6, 0]]
     """
-    weights = counts[:, left].astype(np.int64)
-    return weights * np.where(left == right, 1, counts[:, right])
+    most = int(counts.max(initial=0)) ** 2 * left.size
+    counts = counts.astype(np.int32 if most < 2**31 else np.int64, copy=False)
+    weights = counts[:, left]
+    different = np.flatnonzero(left != right)
+    weights[:, different] *= counts[:, right[different]]
+    return weights
 
 
 def percentile_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -82,8 +107,8 @@ def percentile_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tu
         ValueError: fewer than half of `values` are numbers, or `confidence` is out of range.
 
     Example:
-        >>> percentile_interval(range(101), confidence=0.9)
-        (5.0, 95.0)
+        >>> percentile_interval(range(101), confidence=0.5)
+        (25.0, 75.0)
     """
     values = as_float64(values, "values", ndim=1)
     if not 0.0 < confidence < 1.0:
@@ -106,10 +131,10 @@ def blocks(rows: int, columns: int):
         columns: numbers in each.
 
     Yields:
-        Slices from 0 to `rows`, of at least one row, and of at most about four million numbers.
+        Slices from 0 to `rows`, of at least one row, and of at most about half a million numbers.
 
     Example:
-        >>> list(blocks(3, 2**21))
+        >>> list(blocks(3, 2**18))
         [slice(0, 2, None), slice(2, 3, None)]
     """
     size = max(1, _BLOCK_ELEMENTS // max(columns, 1))

@@ -81,6 +81,24 @@ def shown(value: float, unit: str) -> str:
     return f"{100 * value:.2f} %" if unit == "share" else f"{value:.4g} {unit}"
 
 
+def rate_name(measure: str, rate: float) -> str:
+    """The name of a figure at a wanted error rate.
+
+    Args:
+        measure: such as "TAR@FAR".
+        rate: such as 0.001.
+
+    Returns:
+        Text that no other rate has.
+
+    Example:
+        >>> rate_name("TAR@FAR", 0.001), rate_name("TAR@FAR", 0.025)
+        ('TAR@FAR=1e-03', 'TAR@FAR=0.025')
+    """
+    short = f"{rate:.0e}"
+    return f"{measure}={short if float(short) == rate else repr(float(rate))}"
+
+
 def shown_interval(figure: Figure) -> str:
     """The interval of a figure as it is printed, or nothing where there is none.
 
