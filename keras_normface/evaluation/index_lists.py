@@ -59,3 +59,20 @@ def checked_subjects(subjects: ArrayLike, count: int, *, name: str = "subjects",
         wanted = "at least 0" if known else f"at least 0, or {UNKNOWN} for unknown"
         raise ValueError(f"{name} must be {wanted}. Received: {name}[{bad[0]}]={subjects[bad[0]]}")
     return subjects
+
+
+def embeddings_of(embeddings: ArrayLike, count: int, name: str) -> np.ndarray:
+    """`embeddings` as a matrix of `count` rows, of whatever type they are."""
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or len(rows) != count:
+        raise ValueError(f"{name} must have shape ({count}, D), a row for each image. Received: shape {rows.shape}")
+    return rows
+
+
+def checked_ranks(ranks: int | Iterable[int]) -> tuple[int, ...]:
+    """Ranks as a tuple, each an integer of at least 1, each once."""
+    ranks = (ranks,) if isinstance(ranks, (int, np.integer)) else tuple(ranks)
+    wrong = [rank for rank in ranks if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or rank < 1]
+    if not ranks or wrong:
+        raise ValueError(f"ranks must be integers of at least 1. Received: ranks={ranks}")
+    return tuple(dict.fromkeys(int(rank) for rank in ranks))
