@@ -3,6 +3,7 @@
 import typer
 
 from keras_normface.cli.align import align
+from keras_normface.cli.pairs import pairs
 from keras_normface.cli.prepare import prepare
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
 )
 app.command()(prepare)
 app.command()(align)
+app.command()(pairs)
 
 
 @app.callback()
