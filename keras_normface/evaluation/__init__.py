@@ -1,8 +1,10 @@
 """Verification and identification measures on embeddings; NumPy only, no Keras model needed."""
 
+from keras_normface.evaluation.calibration import CalibratedThreshold, calibrate_threshold
 from keras_normface.evaluation.compare import Comparison, compare_pairs
 from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy
 from keras_normface.evaluation.identification import rank_accuracy
+from keras_normface.evaluation.leaks import Leaks, find_leaks
 from keras_normface.evaluation.pairs import PairProtocol, evaluate_pairs
 from keras_normface.evaluation.plots import plot_embeddings, plot_roc
 from keras_normface.evaluation.result import Figure, Result
@@ -16,17 +18,21 @@ from keras_normface.evaluation.verification import (
 )
 
 __all__ = [
+    "CalibratedThreshold",
     "Comparison",
     "Figure",
     "FoldAccuracy",
+    "Leaks",
     "PairProtocol",
     "Result",
     "RocCurve",
     "TarAtFar",
+    "calibrate_threshold",
     "compare_pairs",
     "cross_validated_accuracy",
     "equal_error_rate",
     "evaluate_pairs",
+    "find_leaks",
     "pair_scores",
     "plot_embeddings",
     "plot_roc",
