@@ -6,7 +6,7 @@ from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accura
 from keras_normface.evaluation.identification import rank_accuracy
 from keras_normface.evaluation.leaks import Leaks, find_leaks
 from keras_normface.evaluation.pairs import PairProtocol, evaluate_pairs
-from keras_normface.evaluation.plots import plot_embeddings, plot_roc
+from keras_normface.evaluation.plots import plot_det, plot_embeddings, plot_result, plot_roc
 from keras_normface.evaluation.result import Figure, Result
 from keras_normface.evaluation.verification import (
     RocCurve,
@@ -34,7 +34,9 @@ __all__ = [
     "evaluate_pairs",
     "find_leaks",
     "pair_scores",
+    "plot_det",
     "plot_embeddings",
+    "plot_result",
     "plot_roc",
     "rank_accuracy",
     "roc_curve",
