@@ -87,7 +87,7 @@ def draw_det(axes: Axes, curves: Mapping[str, RocCurve]) -> None:
     axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(min(0.5, *(1 / curve.num_genuine for curve in curves.values())), 1.0)
     axes.set_ylabel("Miss rate (1 - TAR)")
-    _finish(axes, curves, "upper right")
+    _finish(axes, curves, "lower left")
 
 
 def _finish(axes: Axes, curves: Mapping[str, RocCurve], corner: str) -> None:

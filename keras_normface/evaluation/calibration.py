@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from keras_normface.evaluation._checks import checked_labels, checked_scores
 from keras_normface.evaluation.bootstrap import REPEATS, count_blocks, pair_weights, percentile_interval
+from keras_normface.evaluation.index_lists import UNKNOWN
 from keras_normface.evaluation.resampled_pairs import BY_PAIR, BY_SUBJECT
 from keras_normface.evaluation.verification import tar_at_far
 
@@ -140,8 +141,8 @@ def calibrate_threshold(
         scores: (P,) cosines of pairs.
         same: (P,) bool or 0/1, true for genuine pairs; both kinds must occur.
         far: wanted false accept rate, in (0, 1] and at least 1 / number of impostor pairs.
-        left_subjects: (P,) integers or strings, the subject of each pair's one image. Without the two the interval
-            comes from drawing pairs and may be too narrow.
+        left_subjects: (P,) integers or strings, the subject of each pair's one image, -1 where it is not known.
+            Without the two, or with an unknown one, the interval comes from drawing pairs and may be too narrow.
         right_subjects: (P,) the subject of its other image.
         protocol: what the pairs are, for whoever reads the threshold later.
         repeats: number of draws for the interval.
@@ -181,12 +182,15 @@ def calibrate_threshold(
 
 
 def _units(left, right, same) -> tuple[str, tuple]:
+    pairs = np.arange(same.size)
+    by_pair = BY_PAIR, (same.size, pairs, pairs)
     if left is None and right is None:
-        pairs = np.arange(same.size)
-        return BY_PAIR, (same.size, pairs, pairs)
+        return by_pair
     if left is None or right is None:
         raise ValueError("left_subjects and right_subjects must be given both or not at all. Received: one of them")
     left, right = checked_labels(left, "left_subjects", same.size), checked_labels(right, "right_subjects", same.size)
+    if any(labels.dtype.kind == "i" and (labels == UNKNOWN).any() for labels in (left, right)):
+        return by_pair
     names, codes = np.unique(np.concatenate([left, right]), return_inverse=True)
     wrong = np.flatnonzero((left == right) != same)
     if wrong.size:

@@ -76,6 +76,12 @@ class TestInterval:
         assert threshold.resampled == "pairs"
         low, high = threshold.interval
         assert low <= threshold.cosine <= high
+        left, right = people()[2:]
+        left[3] = -1
+        unknown = calibrate_threshold(
+            scores, same, 0.05, left_subjects=left, right_subjects=right, protocol="p", repeats=50
+        )
+        assert unknown == threshold
 
     def test_names_may_be_text_and_order_does_not_matter(self):
         scores, same, left, right = people()
