@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from keras_normface.data import read_pair_file
-from keras_normface.evaluation.pairs import PairProtocol
+from keras_normface.evaluation.pair_protocol import PairProtocol
 from keras_normface.protocols.images import PackedImages
 from keras_normface.protocols.pair_table import pairs_name
 from keras_normface.protocols.text_lines import faults_of

@@ -4,7 +4,7 @@ from array import array
 
 import numpy as np
 
-from keras_normface.evaluation.pairs import PairProtocol
+from keras_normface.evaluation.pair_protocol import PairProtocol
 from keras_normface.protocols.text_lines import faults_of
 
 

@@ -7,7 +7,7 @@ from protocols import files
 
 from keras_normface.evaluation.blufr import BlufrProtocol
 from keras_normface.evaluation.megaface import MegaFaceProtocol
-from keras_normface.evaluation.pairs import PairProtocol
+from keras_normface.evaluation.pair_protocol import PairProtocol
 from keras_normface.evaluation.templates import TemplateProtocol
 from keras_normface.evaluation.video_pairs import VideoPairProtocol
 from keras_normface.protocols import FolderImages, PackedImages, open_protocol, write_pair_list
