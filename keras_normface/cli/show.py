@@ -15,7 +15,7 @@ def failures_in_one_line():
     """Turn the errors that the library documents into a line on standard error and exit code 1."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
