@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,6 +47,27 @@ def distractor_blocks(distractors: ArrayLike | Iterable[ArrayLike], dim: int, ro
                 held, size, first = [], 0, first + rows
     if held:
         yield _joined(held, first)
+
+
+def read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same blocks, each fetched by another thread while the one before it is in use.
+
+    Args:
+        blocks: an iterator that nobody else uses.
+
+    Yields:
+        What `blocks` yields; its errors are raised here.
+
+    Example:
+        >>> list(read_ahead(iter([1, 2, 3])))
+        [1, 2, 3]
+    """
+    end = object()
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, blocks, end)
+        while (block := coming.result()) is not end:
+            coming = reader.submit(next, blocks, end)
+            yield block
 
 
 def _joined(parts: list[np.ndarray], first: int) -> np.ndarray:

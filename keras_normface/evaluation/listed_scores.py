@@ -36,12 +36,16 @@ def listed_scores(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.n
     left_codes, right_codes = left_codes[order], right_codes[order]
     others = unit[right_rows]
     scores = np.empty(left.size, np.float32)
-    size = max(1, BLOCK_SCORES // right_rows.size)
-    for start in range(0, left_rows.size, size):
-        cosines = unit[left_rows[start : start + size]] @ others.T
-        first, last = np.searchsorted(left_codes, [start, start + size])
+    size = max(1, min(BLOCK_SCORES // right_rows.size, left_rows.size))
+    starts = np.arange(0, left_rows.size, size)
+    # Of the type of the codes, or all of them would be converted.
+    ends = np.append(np.searchsorted(left_codes, starts.astype(left_codes.dtype)), left.size)
+    buffer = np.empty((size, right_rows.size), np.float32)
+    for start, first, last in zip(starts, ends[:-1], ends[1:], strict=True):
+        rows = left_rows[start : start + size]
+        np.matmul(unit[rows], others.T, out=buffer[: rows.size])
         cells = (left_codes[first:last].astype(np.int64) - start) * right_rows.size + right_codes[first:last]
-        scores[order[first:last]] = cosines.ravel()[cells]
+        scores[order[first:last]] = buffer.ravel()[cells]
     return scores
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
-from keras_normface.evaluation.distractors import distractor_blocks
+from keras_normface.evaluation.distractors import distractor_blocks, read_ahead
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
 from keras_normface.evaluation.mate_ranks import MateRanks
@@ -51,7 +51,8 @@ def evaluate_megaface(
     Args:
         protocol: a `MegaFaceProtocol`.
         probes: (N, D), one row for each of `protocol.images`; any lengths.
-        distractors: (M, D) array or memory map, or an iterable of blocks (m, D) or vectors (D,); read once.
+        distractors: (M, D) array or memory map, or an iterable of blocks (m, D) or vectors (D,); read once,
+            by a thread of its own.
         ranks: k of the rank-k rates; the larger the largest, the slower. Together they are the CMC curve.
         fars: rates; None for those of 1e-4, 1e-5 and 1e-6 that are resolved. Memory grows with the largest: some
             12 bytes * far * N * M.
@@ -128,7 +129,7 @@ def _look_at(distractors, probes: np.ndarray, mates: MateRanks, top: TopScores, 
     seen, columns = 0, _FIRST_COLUMNS
     buffer = np.empty((len(probes), min(_BLOCK_ROWS, expected)), np.float32)
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        for block in distractor_blocks(distractors, probes.shape[1], buffer.shape[1]):
+        for block in read_ahead(distractor_blocks(distractors, probes.shape[1], buffer.shape[1])):
             seen += len(block)
             if seen > expected:
                 break
