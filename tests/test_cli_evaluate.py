@@ -16,10 +16,9 @@ from keras_normface import read_threshold
 from keras_normface.cli.app import app
 from keras_normface.embedding_store import embed_images, save_embeddings
 from keras_normface.evaluation import Result, cross_validated_accuracy, equal_error_rate, tar_at_far
-from keras_normface.protocols import open_protocol, write_megaface_features, write_pair_list
+from keras_normface.protocols import open_protocol, write_megaface_features
 
 SHARD = {"name": "shard-00000-of-00001.tfrecord", "samples": 2, "bytes": 99, "sha256": "0" * 64}
-PEOPLE = [f"Person_{number}" for number in range(8)]
 
 
 def call(*arguments):
@@ -73,13 +72,13 @@ def lfw(tmp_path_factory):
     root, lines = tmp_path_factory.mktemp("lfw"), ["4\t8"]
     rng = np.random.default_rng(0)
     for fold in range(4):
-        one, two = PEOPLE[2 * fold : 2 * fold + 2]
+        one, two = products.PEOPLE[2 * fold : 2 * fold + 2]
         genuine = [(person, i, j) for person in (one, two) for i in range(1, 5) for j in range(i + 1, 5)]
         lines += ["\t".join(map(str, genuine[k])) for k in rng.permutation(len(genuine))[:8]]
         impostor = [(one, i, two, j) for i in range(1, 5) for j in range(1, 5)]
         lines += ["\t".join(map(str, impostor[k])) for k in rng.permutation(len(impostor))[:8]]
     (root / "pairs.txt").write_text("\n".join(lines) + "\n")
-    for person in PEOPLE:
+    for person in products.PEOPLE:
         for image in range(1, 5):
             name = f"{person}/{person}_{image:04d}.jpg"
             products.write_face(root / "faces", name, person, image, noise=2.0)
@@ -90,69 +89,9 @@ def lfw_options(lfw):
     return "lfw", "--protocol-file", lfw / "pairs.txt", "--images", lfw / "faces"
 
 
-def paint(root, protocol, noise=1.5):
-    """A face for each image of a protocol, of the person that the protocol says."""
-    subjects = protocol.subjects
-    for place, name in enumerate(protocol.images):
-        person = f"person {place if subjects is None else subjects[place]}"
-        products.write_face(root, name, person, place, noise=noise)
-
-
-def packed(tmp_path, name):
-    faces = [products.face(person, image, noise=1.5) for person in PEOPLE[:6] for image in (1, 2)]
-    pairs = [
-        (0, 1, 1),
-        (0, 2, 0),
-        (2, 3, 1),
-        (3, 5, 0),
-        (4, 5, 1),
-        (6, 8, 0),
-        (6, 7, 1),
-        (7, 9, 0),
-        (8, 9, 1),
-        (1, 4, 0),
-    ]
-    images = [faces[number] for left, right, _ in pairs for number in (left, right)]
-    return files.write_packed(tmp_path / name, images, [bool(same) for _, _, same in pairs])
-
-
-def prepared(kind, root):
-    """Options of the command for a small protocol whose images are below `root`/images."""
-    images = root / "images"
-    if kind == "agedb30":
-        return [kind, "--protocol-file", packed(root, "agedb_30.bin")]
-    extra, options = [], {}
-    if kind == "pairs":
-        people = [(f"{person}/1.png", f"{person}/2.png", person) for person in PEOPLE[:4]]
-        pairs = [(left, right, k % 2, person, person) for k, (left, right, person) in enumerate(people)]
-        pairs += [(people[k][0], people[k - 2][1], k % 2, people[k][2], people[k - 2][2]) for k in range(4)]
-        path = root / "ours.tsv"
-        write_pair_list(path, pairs)
-    elif kind == "cfp-fp":
-        path = images = files.write_cfp(root / "cfp")
-    elif kind == "blufr":
-        path = files.write_blufr_text(root / "blufr")
-        extra = ["--far", "0.5", "--fpir", "1"]
-    elif kind == "ytf":
-        path = files.write_ytf(root)
-        images = root / "frames"
-    elif kind == "megaface":
-        path = files.write_megaface(root) / "probes.json"
-        for number in range(30):
-            products.write_face(root / "others", f"{number % 3}/{number}.png", f"distractor {number}", 0)
-        extra, options = ["--distractors", root / "others"], {"distractors": 30}
-    elif kind == "ijba":
-        path = files.write_ijb_a(root / "ijba")
-    else:
-        galleries = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}[kind]
-        path = files.write_ijb_text(root / kind, kind, galleries)
-    paint(images, open_protocol(kind, path, images if kind == "ytf" else None, **options).protocol)
-    return [kind, "--protocol-file", path, *([] if kind == "cfp-fp" else ["--images", images]), *extra]
-
-
 def scores_of(lfw, model, mirror=False):
     """Cosines of LFW's pairs, worked from the lines of pairs.txt."""
-    names = [f"{person}/{person}_{image:04d}.jpg" for person in PEOPLE for image in range(1, 5)]
+    names = [f"{person}/{person}_{image:04d}.jpg" for person in products.PEOPLE for image in range(1, 5)]
     both = embed_images(model, [(name, lfw / "faces" / name) for name in names], mirror="both")
     rows = both.front + both.mirrored if mirror else both.front
     unit = dict(zip(names, rows / np.linalg.norm(rows, axis=1, keepdims=True), strict=True))
@@ -198,7 +137,7 @@ def test_lfw_from_files_to_figures(lfw, model, tmp_path):
 
 @pytest.mark.parametrize("kind", ["pairs", "agedb30", "cfp-fp", "blufr", "ytf", "megaface", "ijba", "ijbb", "ijbc"])
 def test_the_same_figures_from_images_and_from_stored_embeddings(kind, model, tmp_path):
-    options = prepared(kind, tmp_path)
+    options = products.prepared(kind, tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"
     result = good(*options, "--model", model, "--out", one, "--save-embeddings", tmp_path / "e.npz", "--repeats", 0)
     found, protocol = figures(one), Result.load(one / "result.json").protocol
@@ -222,7 +161,7 @@ def test_the_same_figures_from_images_and_from_stored_embeddings(kind, model, tm
     ("kind", "name"), [("calfw", "CALFW"), ("cplfw", "CPLFW"), ("lfw", "LFW"), ("cfp-fp", "CFP-FP")]
 )
 def test_each_packed_file_has_its_own_name(kind, name, tmp_path):
-    path = packed(tmp_path, "pairs.bin")
+    path = products.packed(tmp_path, "pairs.bin")
     images = open_protocol(kind, path).protocol.images
     save_embeddings(tmp_path / "e.npz", images, np.random.default_rng(0).normal(size=(len(images), 4)))
     result = good(kind, "--protocol-file", path, "--embeddings", tmp_path / "e.npz", "--repeats", 0)
@@ -276,13 +215,13 @@ def test_mean_and_pca_reach_the_protocol(lfw, model, tmp_path):
     settings = Result.load(tmp_path / "out" / "result.json").settings
     assert settings["center"] is True
     assert len(settings["dimensions"]) == 4
-    options = prepared("blufr", tmp_path)
+    options = products.prepared("blufr", tmp_path)
     good(*options, "--model", model, "--out", tmp_path / "out", "--pca", "0.9", "--repeats", 0)
     assert "0.9 of the variance" in Result.load(tmp_path / "out" / "result.json").settings["projection"]
 
 
 def test_megaface_from_feature_files(model, tmp_path):
-    options = prepared("megaface", tmp_path)
+    options = products.prepared("megaface", tmp_path)
     good(*options, "--model", model, "--out", tmp_path / "one", "--repeats", 0)
     for part in ("images", "others"):
         paths = [path for path in (tmp_path / part).rglob("*") if path.is_file()]
@@ -302,7 +241,7 @@ def test_megaface_from_feature_files(model, tmp_path):
 
 
 def test_ytf_with_the_svm(model, tmp_path):
-    options = prepared("ytf", tmp_path)
+    options = products.prepared("ytf", tmp_path)
     good(*options, "--model", model, "--out", tmp_path / "out", "--repeats", 0, "--svm")
     assert "accuracy HIK-SVM" in figures(tmp_path / "out")
 
@@ -349,7 +288,7 @@ def test_leaks_are_listed_before_the_figures(lfw, model, tmp_path):
     assert lines[0].startswith("Leak check: 2 test images")
     (tmp_path / "names.txt").write_text("\n")
     assert "holds none" in refused(*options, "--train-identities", tmp_path / "names.txt")
-    options = prepared("pairs", tmp_path)
+    options = products.prepared("pairs", tmp_path)
     (tmp_path / "names.txt").write_text("PERSON_2\n")
     result = good(*options, "--model", model, "--repeats", 0, "--train-identities", tmp_path / "names.txt")
     assert result.stdout.startswith("Leak check: 1 of 4 test identities")
@@ -385,7 +324,7 @@ def test_two_models_compared(lfw, model, other_model, tmp_path):
 
 
 def test_two_models_on_other_protocols(model, other_model, tmp_path):
-    options = prepared("megaface", tmp_path)
+    options = products.prepared("megaface", tmp_path)
     result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out", "--repeats", 0)
     assert "without intervals of the differences" in result.stdout
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -403,11 +342,11 @@ def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(
     assert not (tmp_path / "out" / "result.json").exists()
     assert not list((tmp_path / "out").rglob("*.npz"))
     for kind in ("blufr", "megaface", "ijbc"):
-        assert "--far" in refused(*prepared(kind, tmp_path / kind), "--model", model, "--far", "1e-9")
+        assert "--far" in refused(*products.prepared(kind, tmp_path / kind), "--model", model, "--far", "1e-9")
 
 
 def test_a_protocol_too_small_for_any_default_rate_says_so(model, tmp_path):
-    options = prepared("blufr", tmp_path)
+    options = products.prepared("blufr", tmp_path)
     options = options[: options.index("--far")]
     assert "give --far" in refused(*options, "--model", model, "--repeats", 0)
 
@@ -453,7 +392,7 @@ def test_options_that_do_not_go_together(lfw, model, options, named):
 
 
 def test_options_of_other_protocols(model, tmp_path):
-    bin_file = packed(tmp_path, "agedb_30.bin")
+    bin_file = products.packed(tmp_path, "agedb_30.bin")
     options = ("agedb30", "--protocol-file", bin_file, "--model", model)
     assert "--images" in refused(*options, "--images", tmp_path, code=2)
     assert "--train-identities" in refused(*options, "--train-identities", bin_file, code=2)
