@@ -196,6 +196,7 @@ def test_a_run_that_was_killed_goes_on(lfw, model, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ImageEmbedder, "embed", killed)
         assert "goes on where this one stopped" in refused(*options)
+        assert "Nothing was kept" in refused(*lfw_options(lfw), "--model", model)
     assert not (tmp_path / "out" / "result.json").exists()
     assert "12 images embedded, 20 taken from the cache" in good(*options).stderr
 
@@ -384,10 +385,14 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
         (["--model", "MODEL", "--svm"], "--svm"),
         (["--model", "MODEL", "--distractors", "FILE"], "--distractors"),
         (["--model", "NOWHERE"], "--model"),
+        (["--model", "DIRECTORY"], "SavedModel"),
+        (["--model", "MODEL", "--compare", "DIRECTORY"], "SavedModel"),
+        (["--embeddings", "MODEL"], ".npz"),
+        (["--model", "MODEL", "--save-embeddings", "e.npy"], "--save-embeddings"),
     ],
 )
 def test_options_that_do_not_go_together(lfw, model, options, named):
-    places = {"MODEL": model, "FILE": lfw / "pairs.txt", "NOWHERE": lfw / "nowhere"}
+    places = {"MODEL": model, "FILE": lfw / "pairs.txt", "NOWHERE": lfw / "nowhere", "DIRECTORY": lfw}
     assert named in refused(*lfw_options(lfw), *(places.get(option, option) for option in options), code=2)
 
 
@@ -400,4 +405,7 @@ def test_options_of_other_protocols(model, tmp_path):
     assert "--distractors" in refused(*probes, code=2)
     assert "--repeats" in refused(*probes, "--distractors", tmp_path, "--repeats", 7, code=2)
     assert "--compare" in refused(*probes, "--distractors", bin_file, "--compare", model, code=2)
-    assert "--suffix" in refused(*options, "--suffix", ".png").replace("`suffix`", "--suffix")
+    lists = ("lfw", "--protocol-file", files.write_lfw(tmp_path / "pairs.txt"))
+    assert "--images" in refused(*lists, "--model", model, code=2)
+    assert "--images" in refused(*lists, "--embeddings", bin_file, "--compare", model, code=2)
+    assert "`suffix` does not belong to agedb30 from a .bin file" in refused(*options, "--suffix", ".png")

@@ -111,7 +111,7 @@ def evaluate(
 ):
     """Evaluate a model on a protocol.
 
-    Each image is embedded once. A run that was killed goes on when it is started again.
+    Each image is embedded once. With --out or --cache, a run that was killed goes on when it is started again.
 
     Examples:
     keras-normface evaluate lfw --protocol-file pairs.txt --images lfw_112x112/ --model embedding/ --out runs/lfw
@@ -124,7 +124,7 @@ def evaluate(
     options.update(protocol=protocol.value, mirror=mirror.value, far=tuple(far), fpir=tuple(fpir), rank=tuple(rank))
     request = Request(**options)
     request.check()
-    with failures_in_one_line():
+    with failures_in_one_line(resumable=request.cache_directory is not None):
         _evaluate(request)
 
 

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from keras_normface.cli.evaluate_features import ModelFeatures, feature_files
+from keras_normface.cli.evaluate_features import ModelFeatures
 from keras_normface.data.identity_folder import EXTENSIONS
-from keras_normface.protocols import FolderImages
+from keras_normface.protocols import FolderImages, MegafaceFeatures
 
 
 def find_distractors(request):
@@ -40,7 +40,7 @@ def distractor_features(request, protocol, features):
         return _matrix(request)
     names = list(protocol.distractors) if isinstance(protocol.distractors, tuple) else _names(request)
     if request.feature_suffix is not None:
-        return feature_files(request.distractors, names, request.feature_suffix)
+        return MegafaceFeatures(request.distractors, names, request.feature_suffix)
     if not isinstance(features, ModelFeatures):
         raise ValueError(
             f"--distractors {request.distractors} holds images, which {features.name} cannot embed: give --model, or "

@@ -89,20 +89,20 @@ class StoredFeatures:
             images: Is not needed.
         """
         if os.path.isdir(self._path):
-            return np.concatenate(list(feature_files(self._path, names, self._suffix)))
+            return np.concatenate(list(MegafaceFeatures(self._path, names, self._suffix)))
         stored, embeddings = load_embeddings(self._path)
         return fused_features(named_rows(stored, embeddings, names, self._path), None, None, len(names))
 
 
 def open_features(path, request):
-    """Return `ModelFeatures` if there is a SavedModel in `path`, else `StoredFeatures`.
+    """Return the `ModelFeatures` of a SavedModel, or `StoredFeatures`.
 
     Args:
-        path: A directory or file.
-        request: A `Request`.
+        path: `--model`, `--embeddings` or `--compare`.
+        request: A `Request` that was checked.
     """
-    saved = os.path.isfile(os.path.join(path, "saved_model.pb"))
-    return ModelFeatures(path, request) if saved else StoredFeatures(path, request)
+    model = os.path.isdir(path) and path != request.embeddings
+    return ModelFeatures(path, request) if model else StoredFeatures(path, request)
 
 
 def listed_images(names, images):
@@ -123,19 +123,3 @@ def listed_images(names, images):
     for name in names:
         files.check(name)
     return [(name, os.path.join(images.root, name)) for name in names]
-
-
-def feature_files(directory, names, suffix):
-    """Return an iterable of blocks of MegaFace's feature files.
-
-    Args:
-        directory: Where they are.
-        names: The images' names.
-        suffix: What follows a name.
-
-    Raises:
-        ValueError: If `suffix` is `None`.
-    """
-    if suffix is None:
-        raise ValueError(f"--feature-suffix must be given to read the feature files in {directory}, such as _ours.bin")
-    return MegafaceFeatures(directory, names, suffix)

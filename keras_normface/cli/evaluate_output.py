@@ -29,7 +29,8 @@ def write_outputs(out, result, comparison=None):
     if comparison is not None:
         content, lines = comparison
         _write(out / "comparison.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-        text += f"\n{lines}\n"
+        head, *items = lines.splitlines()
+        text += "\n".join(["", head, "", *(f"- {item}" for item in items), ""])
     _write(out / "result.md", text)
     drawn = bool(result.curves) and importlib.util.find_spec("matplotlib") is not None
     if result.curves and not drawn:

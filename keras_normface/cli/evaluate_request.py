@@ -98,6 +98,8 @@ class Request:
             raise typer.BadParameter(
                 "--calibrate-far stores the threshold with --model, for its embeddings as they are: without --mirror"
             )
+        if self.save_embeddings is not None and self.save_embeddings.suffix != ".npz":
+            raise typer.BadParameter(f"--save-embeddings must end in .npz. Received: {self.save_embeddings}")
         if self.family == "megaface":
             self._check_distractors()
 
@@ -105,8 +107,13 @@ class Request:
         has_images = self.images is not None or self.packed or self.protocol.startswith("cfp")
         if self.packed and self.images is not None:
             raise typer.BadParameter("--images must not be given with a .bin file, which holds its images")
-        if self.model is not None and not has_images:
-            raise typer.BadParameter("--images must be given with --model")
+        for option, path in (("--model", self.model), ("--compare", self.compare)):
+            if path is not None and path.is_dir() and not (path / "saved_model.pb").is_file():
+                raise typer.BadParameter(f"{option} must be the directory of a SavedModel. Received: {path}")
+            if path is not None and path.is_dir() and not has_images:
+                raise typer.BadParameter(f"--images must be given with {option}, which is a model")
+        if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
+            raise typer.BadParameter("--embeddings must be an .npz file, or feature files with their --feature-suffix")
         if self.model is None and (self.mirror != "none" or self.resize):
             raise typer.BadParameter("--mirror and --resize need --model: stored embeddings are taken as they are")
 
