@@ -208,7 +208,7 @@ def measure_ijb(scale, folder):
     same = template_subjects[left] == template_subjects[right]
     protocol = TemplateProtocol("IJB-C 1:1", *parts, pairs=(TemplatePairs(left, right, same),))
     del left, right, same
-    yield "IJB-C 1:1, with pooling", *timed(lambda: evaluate_ijb(protocol, rows), 2 * DIM * count**2)
+    yield "IJB-C 1:1, with pooling", *timed(lambda: evaluate_ijb(protocol, rows), DIM * count**2)
     galleries = np.arange(num_people // 2), np.arange(num_people // 2, num_people)
     probes = np.arange(num_people, count)
     searches = (tuple(GallerySearch(gallery, probes) for gallery in galleries),)

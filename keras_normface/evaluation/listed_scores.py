@@ -32,6 +32,9 @@ def listed_scores(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.n
     right_rows, right_codes = _codes(right, len(unit))
     if left_rows.size * right_rows.size > _CELLS_PER_PAIR * left.size:
         return _gathered(unit, left, right)
+    if 2 * left_rows.size * right_rows.size > np.union1d(left_rows, right_rows).size ** 2 and not (left <= right).all():
+        # The sides overlap: with the smaller row on the left, half of the matrix is never needed.
+        return listed_scores(unit, np.minimum(left, right), np.maximum(left, right))
     order = np.argsort(left_codes, kind="stable")
     left_codes, right_codes = left_codes[order], right_codes[order]
     others = unit[right_rows]
@@ -40,12 +43,14 @@ def listed_scores(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.n
     starts = np.arange(0, left_rows.size, size)
     # Of the type of the codes, or all of them would be converted.
     ends = np.append(np.searchsorted(left_codes, starts.astype(left_codes.dtype)), left.size)
-    buffer = np.empty((size, right_rows.size), np.float32)
+    buffer = np.empty(size * right_rows.size, np.float32)
     for start, first, last in zip(starts, ends[:-1], ends[1:], strict=True):
-        rows = left_rows[start : start + size]
-        np.matmul(unit[rows], others.T, out=buffer[: rows.size])
-        cells = (left_codes[first:last].astype(np.int64) - start) * right_rows.size + right_codes[first:last]
-        scores[order[first:last]] = buffer.ravel()[cells]
+        rows, lowest = left_rows[start : start + size], int(right_codes[first:last].min())
+        width = right_rows.size - lowest
+        cosines = buffer[: rows.size * width].reshape(rows.size, width)
+        np.matmul(unit[rows], others[lowest:].T, out=cosines)
+        cells = (left_codes[first:last].astype(np.int64) - start) * width + right_codes[first:last] - lowest
+        scores[order[first:last]] = cosines.ravel()[cells]
     return scores
 
 
