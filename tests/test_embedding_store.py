@@ -186,6 +186,8 @@ def test_another_size_is_an_error_that_names_the_image_unless_resizing_is_asked_
 def test_what_is_no_image_or_not_there_is_named(model, files, tmp_path):
     with pytest.raises(ValueError, match=r"page.jpg cannot be decoded"):
         embed_images(model, [*files, ("page.jpg", b"<html>")])
+    with pytest.raises(ValueError, match=r"empty.jpg cannot be decoded"):
+        embed_images(model, [*files, ("empty.jpg", b"")], resize=True)
     with pytest.raises(FileNotFoundError, match=r"nowhere.png"):
         embed_images(model, [("nowhere.png", tmp_path / "nowhere.png")], cache=tmp_path / "cache")
 

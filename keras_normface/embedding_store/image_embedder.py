@@ -1,6 +1,6 @@
 """An exported model, from the bytes of images to embeddings."""
 
-import itertools
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +11,7 @@ from keras_normface.embedding_store.fingerprint import SHOWN_DIGITS, model_finge
 from keras_normface.export import read_preprocessing
 
 _SAME = 1e-6
+BATCHES_AT_ONCE, IMAGES_AT_ONCE = 2, 16
 
 
 class ImageEmbedder:
@@ -83,10 +84,10 @@ class ImageEmbedder:
             OSError: If a file cannot be read.
         """
         blocks = []
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            decoded = pool.map(self._decoded, images, names)
-            while batch := list(itertools.islice(decoded, self.batch_size)):
-                blocks.append(self._embedded(np.stack(batch), mirror))
+        parts = [slice(start, start + self.batch_size) for start in range(0, len(names), self.batch_size)]
+        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+            for batch in pool.map(lambda part: self._decoded(images[part], names[part]), parts):
+                blocks.append(self._embedded(batch, mirror))
                 self.embedded += len(batch)
                 if progress is not None:
                     progress(sum(map(len, blocks)))
@@ -104,24 +105,61 @@ class ImageEmbedder:
             images = images[:, :, ::-1]
         return self._call(np.ascontiguousarray(images, self._dtype))
 
-    def _decoded(self, image, name):
+    def _decoded(self, images, names):
         import tensorflow as tf
 
-        encoded = image if isinstance(image, bytes) else read_whole(image)
+        encoded = [image if isinstance(image, bytes) else read_whole(image) for image in images]
+        try:
+            return decoder(*self.preprocessing.size, self.resize)(tf.constant(encoded)).numpy()
+        except tf.errors.InvalidArgumentError:
+            for image, name in zip(encoded, names, strict=True):
+                self._check(image, name)
+            raise
+
+    def _check(self, encoded, name):
+        import tensorflow as tf
+
         height, width = self.preprocessing.size
         try:
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
-        if self.resize and image.shape[:2] != (height, width):
-            resized = tf.image.resize(image, (height, width), antialias=True)
-            image = tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), "uint8")
-        if image.shape[:2] != (height, width):
+        if shape[:2] != (height, width) and not self.resize:
             raise ValueError(
                 f"{name} must be {height} x {width} pixels, as the model takes them. "
-                f"Received: {image.shape[0]} x {image.shape[1]} (height x width); align it, or ask for resizing"
+                f"Received: {shape[0]} x {shape[1]} (height x width); align it, or ask for resizing"
             )
-        return image.numpy()
+
+
+@functools.lru_cache
+def decoder(height, width, resize):
+    """Return a function from encoded images to uint8 RGB `(batch, height, width, 3)`, which decodes as training does.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        resize: Whether images of another size are resized; otherwise they are errors of TensorFlow.
+    """
+    import tensorflow as tf
+
+    def decoded(encoded):
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image = tf.ensure_shape(image, (None, None, 3))
+        if resize:
+            fits = tf.reduce_all(tf.shape(image)[:2] == (height, width))
+            image = tf.cond(fits, lambda: image, lambda: resized(image))
+        return tf.ensure_shape(image, (height, width, 3))
+
+    def resized(image):
+        pixels = tf.image.resize(image, (height, width), antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def batch(encoded):
+        shape = tf.TensorSpec((height, width, 3), tf.uint8)
+        return tf.map_fn(decoded, encoded, fn_output_signature=shape, parallel_iterations=IMAGES_AT_ONCE)
+
+    return batch
 
 
 def _loaded(path):
