@@ -324,14 +324,25 @@ def test_two_models_compared(lfw, model, other_model, tmp_path):
     assert all(difference["interval"] == [0.0, 0.0] for difference in content["differences"])
 
 
-def test_two_models_on_other_protocols(model, other_model, tmp_path):
-    options = products.prepared("megaface", tmp_path)
-    result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out", "--repeats", 0)
-    assert "without intervals of the differences" in result.stdout
+@pytest.mark.parametrize("kind", ["blufr", "ytf", "megaface", "ijbb"])
+def test_two_models_on_other_protocols(kind, model, other_model, tmp_path):
+    options = (*products.prepared(kind, tmp_path), "--cache", tmp_path / "cache", "--repeats", 50)
+    result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out")
+    assert ", 50 draws of " in result.stdout
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    good(*options, "--model", other_model, "--out", tmp_path / "out", "--repeats", 0)
+    assert content["repeats"] == Result.load(tmp_path / "out" / "result.json").settings["intervals"]["resamples"] == 50
+    good(*options, "--model", other_model, "--out", tmp_path / "out")
     for difference in content["differences"]:
         assert difference["b"] == figures(tmp_path / "out")[difference["name"]].value
+        low, high = difference["interval"]
+        assert low <= high
+        assert difference["name"] in result.stdout
+
+
+def test_two_models_without_draws(model, other_model, tmp_path):
+    options = (*products.prepared("megaface", tmp_path), "--cache", tmp_path / "cache", "--repeats", 0)
+    result = good(*options, "--model", model, "--compare", other_model)
+    assert "without intervals of the differences" in result.stdout
 
 
 def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(lfw, model, tmp_path):
@@ -403,7 +414,6 @@ def test_options_of_other_protocols(model, tmp_path):
     assert "--train-identities" in refused(*options, "--train-identities", bin_file, code=2)
     probes = ("megaface", "--protocol-file", bin_file, "--images", tmp_path, "--model", model)
     assert "--distractors" in refused(*probes, code=2)
-    assert "--repeats" in refused(*probes, "--distractors", tmp_path, "--repeats", 7, code=2)
     assert "--compare" in refused(*probes, "--distractors", bin_file, "--compare", model, code=2)
     lists = ("lfw", "--protocol-file", files.write_lfw(tmp_path / "pairs.txt"))
     assert "--images" in refused(*lists, "--model", model, code=2)

@@ -56,11 +56,11 @@ def figures(request, protocol, rows, settings, distractors=None):
     Raises:
         ValueError: From the function that evaluates the protocol.
     """
-    options = {"intervals": request.repeats > 0, "seed": request.seed}
+    options = {"intervals": request.repeats > 0, "repeats": max(1, request.repeats), "seed": request.seed}
     if request.family != "videos":
         options["fars"] = request.far or None
     if request.family == "pairs":
-        options.update(center=request.center, pca=request.pca, repeats=max(1, request.repeats))
+        options.update(center=request.center, pca=request.pca)
         result = evaluate_pairs(protocol, rows, **options)
     elif request.family == "blufr":
         projection = _Projection(request) if request.center or request.pca is not None else None

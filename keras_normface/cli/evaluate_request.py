@@ -5,8 +5,6 @@ from pathlib import Path
 
 import typer
 
-from keras_normface.evaluation.bootstrap import REPEATS
-
 FAMILIES = {
     **dict.fromkeys(("lfw", "pairs", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff"), "pairs"),
     "blufr": "blufr",
@@ -90,8 +88,6 @@ class Request:
                 raise typer.BadParameter(f"--{option.replace('_', '-')} does not belong to {self.protocol}")
         if (self.model is None) == (self.embeddings is None):
             raise typer.BadParameter("either --model or --embeddings must be given")
-        if self.family != "pairs" and self.repeats not in (0, REPEATS):
-            raise typer.BadParameter(f"--repeats must be 0 or {REPEATS} for {self.protocol}")
         self._check_images()
         self._check_leaks()
         if self.calibrate_far is not None and (self.model is None or self.mirror != "none"):

@@ -11,11 +11,13 @@ from numpy.typing import ArrayLike
 
 from keras_normface.evaluation.all_pairs import AllPairs, num_impostor_pairs, verify_all_pairs
 from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
-from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
+from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.gallery_search import SearchScores, search_gallery
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
 from keras_normface.evaluation.pair_features import fitted_projection
+from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import chosen_rates, unit_rows_float32
 from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, resampled_shares, subject_sums
@@ -43,6 +45,7 @@ def evaluate_blufr(
     dir_fars: tuple[float, ...] | None = None,
     ranks: tuple[int, ...] = (1,),
     intervals: bool = True,
+    repeats: int = REPEATS,
     seed: int = 0,
 ) -> Result:
     """Verification of all pairs and open-set identification, mean minus standard deviation over the trials.
@@ -61,7 +64,8 @@ def evaluate_blufr(
         fars: rates for VR; None for those of 1e-2 to 1e-5 that every trial resolves.
         dir_fars: rates for DIR; None for those of 1e-1 to 1e-3 that every trial resolves.
         ranks: k of the DIR.
-        intervals: whether to resample subjects 1000 times, with each trial's threshold kept.
+        intervals: whether to resample subjects, with each trial's threshold kept.
+        repeats: how many times.
         seed: of the resampling.
 
     Returns:
@@ -82,6 +86,7 @@ def evaluate_blufr(
         >>> print(result["VR@FAR=5e-01"])
         VR@FAR=5e-01 100.00 % +- 0.00 % (standard deviation over 2 trials); mean minus standard deviation
     """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     ranks = checked_ranks(ranks)
     people, subjects = np.unique(protocol.subjects, return_inverse=True)
@@ -101,7 +106,7 @@ def evaluate_blufr(
             cases[name].append(case)
     return Result(
         protocol=protocol.name,
-        figures=tuple(figure for name in cases for figure in _figures(name, cases[name], intervals, seed)),
+        figures=tuple(figure for name in cases for figure in _figures(name, cases[name], resamples)),
         counts={
             "images": len(protocol.images),
             "subjects": people.size,
@@ -111,7 +116,7 @@ def evaluate_blufr(
         },
         settings={
             "projection": getattr(projection, "__name__", str(projection)),
-            "intervals": {"resamples": REPEATS, "seed": seed} if intervals else None,
+            "intervals": resamples.settings if intervals else None,
             "trials": {
                 name: [
                     {"value": float(hits.sum() / totals.sum()), "threshold": threshold}
@@ -120,6 +125,7 @@ def evaluate_blufr(
                 for name in cases
             },
         },
+        resamples=resamples,
     )
 
 
@@ -150,18 +156,18 @@ def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
             yield subject_sums(known, found, num_subjects), totals, float(threshold)
 
 
-def _figures(name: str, cases: list, intervals: bool, seed: int):
+def _figures(name: str, cases: list, resamples: Resamples | None):
     hits, totals = np.stack([case[0] for case in cases]), np.stack([case[1] for case in cases])
     values = hits.sum(axis=1) / totals.sum(axis=1)
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
     note = "mean minus standard deviation"
     spread = {"spread": deviation, "spread_of": _SPREAD.format(len(cases))}
-    shares = resampled_shares(hits, totals, seed=seed) if intervals else None
+    shares = None if resamples is None else resampled_shares(hits, totals, resamples.repeats, resamples.seed)
     reported = plain = None
     if shares is not None:
         means = shares.mean(axis=1)
-        reported = percentile_interval(means - shares.std(axis=1, ddof=1))
-        plain = percentile_interval(means)
+        reported = resamples.keep(name, means - shares.std(axis=1, ddof=1))
+        plain = resamples.keep(f"{name} mean", means)
     kept = "" if reported is None else f"; {THRESHOLD_KEPT}"
     yield Figure(name, mean - deviation, interval=reported, note=note + kept, **spread)
     yield Figure(f"{name} mean", mean, interval=plain, note=kept.removeprefix("; "), **spread)
