@@ -20,7 +20,7 @@ from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
 from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import chosen_rates, unit_rows_float32
-from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, TOO_FEW, resampled_shares, subject_sums
 
 _FARS, _DIR_FARS = (1e-2, 1e-3, 1e-4, 1e-5), (1e-1, 1e-2, 1e-3)
 _PCA_SHARE = 0.995
@@ -82,7 +82,7 @@ def evaluate_blufr(
         >>> from keras_normface.evaluation.blufr import BlufrTrial
         >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
         >>> protocol = BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial))
-        >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0)
+        >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0, intervals=False)
         >>> print(result["VR@FAR=5e-01"])
         VR@FAR=5e-01 100.00 % +- 0.00 % (standard deviation over 2 trials); mean minus standard deviation
     """
@@ -168,9 +168,11 @@ def _figures(name: str, cases: list, resamples: Resamples | None):
         means = shares.mean(axis=1)
         reported = resamples.keep(name, means - shares.std(axis=1, ddof=1))
         plain = resamples.keep(f"{name} mean", means)
-    kept = "" if reported is None else f"; {THRESHOLD_KEPT}"
-    yield Figure(name, mean - deviation, interval=reported, note=note + kept, **spread)
-    yield Figure(f"{name} mean", mean, interval=plain, note=kept.removeprefix("; "), **spread)
+    kept = "" if resamples is None else TOO_FEW if reported is None else THRESHOLD_KEPT
+    yield Figure(
+        name, mean - deviation, interval=reported, note="; ".join(part for part in (note, kept) if part), **spread
+    )
+    yield Figure(f"{name} mean", mean, interval=plain, note=kept, **spread)
 
 
 def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projection) -> np.ndarray:

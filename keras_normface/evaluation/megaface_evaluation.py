@@ -25,7 +25,7 @@ from keras_normface.evaluation.score_tails import (
     chosen_rates,
     unit_rows_float32,
 )
-from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, TOO_FEW, resampled_shares, subject_sums
 
 _FARS = (1e-4, 1e-5, 1e-6)
 _BLOCK_ROWS, _TILE_ROWS, _FIRST_COLUMNS = 8192, 64, 64
@@ -114,8 +114,8 @@ def _figure(name, success, threshold, owners, num_people, resamples) -> Figure:
     if resamples is not None:
         shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
         interval = resamples.keep(name, None if shares is None else shares[:, 0])
-    if interval is not None:
-        note = "interval over subjects, distractors kept" if threshold is None else THRESHOLD_KEPT
+        kept = "interval over subjects, distractors kept" if threshold is None else THRESHOLD_KEPT
+        note = TOO_FEW if interval is None else kept
     return Figure(name, float(success.mean()), interval=interval, threshold=threshold, note=note)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from keras_normface.evaluation.figure import Figure
 from keras_normface.evaluation.resamples import Resamples
-from keras_normface.evaluation.subject_shares import NO_SUBJECTS, THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.subject_shares import (
+    NO_SUBJECTS,
+    THRESHOLD_KEPT,
+    TOO_FEW,
+    resampled_shares,
+    subject_sums,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,7 @@ def split_figure(name: str, splits: list[list[Case]], resamples: Resamples | Non
     elif resamples is not None:
         interval = resamples.keep(name, _on_draws(cases, weights, resamples))
         kept = "interval over subjects" if cases[0].threshold is None else THRESHOLD_KEPT
-        note = "" if interval is None else kept
+        note = TOO_FEW if interval is None else kept
     several = len(splits) > 1
     return Figure(
         name,

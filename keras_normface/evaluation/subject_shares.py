@@ -9,6 +9,7 @@ from keras_normface.evaluation.bootstrap import count_blocks
 THRESHOLD_KEPT = "interval over subjects, threshold kept"
 """What the note of a figure with such an interval says."""
 NO_SUBJECTS = "no interval: subjects unknown"
+TOO_FEW = "no interval: too few subjects"
 
 
 def subject_sums(subjects: np.ndarray, values: np.ndarray, num_subjects: int) -> np.ndarray:

@@ -196,6 +196,12 @@ def test_all_scores_equal():
     assert result["rank-1"].value == 0.0
 
 
+def test_one_subject_alone_has_no_interval():
+    protocol = small(searches=((GallerySearch([0], [2, 3]),),))
+    for figure in evaluate_ijb(protocol, np.eye(4) + 0.1, ranks=1, fpirs=1.0).figures:
+        assert (figure.interval, figure.note) == (None, "no interval: too few subjects")
+
+
 def small(subjects=(1, 2, 1, 3), pairs=(), searches=()):
     return TemplateProtocol("small", tuple("abcd"), range(4), range(4), [0] * 4, subjects, pairs, searches)
 
