@@ -9,9 +9,10 @@ from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
 from keras_normface.evaluation.calibration import calibrate_threshold
 from keras_normface.evaluation.ijb import evaluate_ijb
 from keras_normface.evaluation.megaface_evaluation import evaluate_megaface
-from keras_normface.evaluation.pair_features import checked_share, fitted_projection
+from keras_normface.evaluation.pair_features import checked_share
 from keras_normface.evaluation.pair_scoring import score_pairs
 from keras_normface.evaluation.pairs import evaluate_pairs
+from keras_normface.evaluation.projection import fitted_projection
 from keras_normface.evaluation.score_tails import chosen_rates
 from keras_normface.evaluation.ytf import evaluate_video_pairs
 from keras_normface.version import __version__

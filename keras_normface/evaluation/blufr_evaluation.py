@@ -15,7 +15,7 @@ from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.gallery_search import SearchScores, search_gallery
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
-from keras_normface.evaluation.pair_features import fitted_projection
+from keras_normface.evaluation.projection import fitted_projection
 from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
 from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result

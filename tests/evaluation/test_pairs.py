@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_normface.evaluation import cross_validated_accuracy, equal_error_rate, tar_at_far
-from keras_normface.evaluation.pair_features import fitted_projection, fused_features
+from keras_normface.evaluation.pair_features import fused_features
 from keras_normface.evaluation.pair_scoring import score_pairs
 from keras_normface.evaluation.pairs import PairProtocol, evaluate_pairs
+from keras_normface.evaluation.projection import fitted_projection
 
 
 def keys(count):
