@@ -362,6 +362,31 @@ def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(
         assert "--far" in refused(*products.prepared(kind, tmp_path / kind), "--model", model, "--far", "1e-9")
 
 
+@pytest.mark.parametrize(
+    ("kind", "rate", "message"),
+    [
+        ("blufr", "0.5", "--fpir must be at least 1/1 = 1"),
+        ("ijba", "0.5", "--fpir must be at least 1/1 = 1"),
+        ("ijbb", "0.4", "--fpir must be at least 1/2 = 0.5"),
+        ("ijbc", "2", "--fpir must be numbers in (0, 1]"),
+    ],
+)
+def test_a_rate_of_false_identifications_that_cannot_be_resolved(kind, rate, message, model, tmp_path):
+    options = products.prepared(kind, tmp_path)
+    # Nothing is embedded: an image that is missing is not even looked for.
+    for path in (tmp_path / "images").rglob("*.*"):
+        path.unlink()
+    assert message in refused(*options, "--model", model, "--fpir", rate)
+
+
+def test_a_rate_of_what_the_protocol_does_not_have(model, tmp_path):
+    options = products.prepared("ijbb", tmp_path)
+    for searches in (tmp_path / "ijbb").glob("*_1N_*"):
+        searches.unlink()
+    message = refused(*options, "--model", model, "--fpir", "0.5")
+    assert "--fpir must not be given for IJB-B, where probes without a mate are missing" in message
+
+
 def test_a_protocol_too_small_for_any_default_rate_says_so(model, tmp_path):
     options = products.prepared("blufr", tmp_path)
     options = options[: options.index("--far")]
@@ -398,6 +423,8 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
         (["--model", "MODEL", "--mirror", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--fpir", "0.1"], "--fpir"),
         (["--model", "MODEL", "--rank", "1"], "--rank"),
+        (["--model", "MODEL", "--pca", "0"], "--pca must be None or a share in (0, 1]"),
+        (["--model", "MODEL", "--pca", "1.5"], "--pca must be None or a share in (0, 1]"),
         (["--model", "MODEL", "--svm"], "--svm"),
         (["--model", "MODEL", "--distractors", "FILE"], "--distractors"),
         (["--model", "NOWHERE"], "--model"),

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import typer
 
+from keras_normface.evaluation.pair_features import checked_share
+
 FAMILIES = {
     **dict.fromkeys(("lfw", "pairs", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff"), "pairs"),
     "blufr": "blufr",
@@ -88,6 +90,10 @@ class Request:
                 raise typer.BadParameter(f"--{option.replace('_', '-')} does not belong to {self.protocol}")
         if (self.model is None) == (self.embeddings is None):
             raise typer.BadParameter("either --model or --embeddings must be given")
+        try:
+            checked_share(self.pca, "--pca")
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         self._check_images()
         self._check_leaks()
         if self.calibrate_far is not None and (self.model is None or self.mirror != "none"):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.all_pairs import AllPairs, num_impostor_pairs, verify_all_pairs
+from keras_normface.evaluation.all_pairs import AllPairs, verify_all_pairs
 from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
+from keras_normface.evaluation.blufr_counts import num_impostors
 from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.gallery_search import SearchScores, search_gallery
@@ -90,9 +91,7 @@ def evaluate_blufr(
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     ranks = checked_ranks(ranks)
     people, subjects = np.unique(protocol.subjects, return_inverse=True)
-    impostors = [num_impostor_pairs(subjects[trial.test]) for trial in protocol.trials]
-    unknown = [np.count_nonzero(~_mated(trial, subjects)) for trial in protocol.trials]
-    _check_trials(protocol, subjects, impostors, unknown)
+    impostors, unknown = num_impostors(protocol)
     fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
     dir_fars = chosen_rates(dir_fars, _DIR_FARS, min(unknown), "dir_fars", "impostor probes")
     unit = unit_rows_float32(rows, "embeddings") if projection is None else None
@@ -189,23 +188,3 @@ def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projec
 def _rounded(far: float, count: int) -> int:
     # Halves are rounded up, as MATLAB does; Python's round would go to the even number.
     return math.floor(far * count + 0.5)
-
-
-def _mated(trial: BlufrTrial, subjects: np.ndarray) -> np.ndarray:
-    return np.isin(subjects[trial.probes], subjects[trial.gallery])
-
-
-def _check_trials(protocol: BlufrProtocol, subjects: np.ndarray, impostors: list[int], unknown: list[int]) -> None:
-    for number, trial in enumerate(protocol.trials):
-        all_pairs = trial.test.size * (trial.test.size - 1) // 2
-        counts = {
-            "genuine pairs": all_pairs - impostors[number],
-            "impostor pairs": impostors[number],
-            "genuine probes": trial.probes.size - unknown[number],
-            "impostor probes": unknown[number],
-        }
-        missing = [name for name, count in counts.items() if not count]
-        if missing:
-            raise ValueError(
-                f"trials must have pairs and probes of both kinds. Received: trials[{number}] without {missing[0]}"
-            )

@@ -122,7 +122,7 @@ def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     if people is None or (protocol.template_subjects < 0).any():
         raise ValueError("template_subjects must be known for searches. Received: a protocol that lacks some")
     found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
-    strangers = min(np.count_nonzero(~scores.mated) for split in found for scores, _ in split)
+    strangers = fewest_non_mated(protocol)
     if not all(scores.mated.any() for split in found for scores, _ in split):
         raise ValueError("searches must each have a mated probe. Received: a gallery without any")
     if strangers:
@@ -137,6 +137,23 @@ def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     for fpir in fpirs or ():
         cases[rate_name("TPIR@FPIR", fpir)] = [[_above(*one, fpir) for one in split] for split in found]
     return [split_figure(name, cases[name], resamples) for name in cases]
+
+
+def fewest_non_mated(protocol: TemplateProtocol) -> int | None:
+    """The least number of non-mated probes of a gallery, which says what FPIR a protocol resolves.
+
+    Args:
+        protocol: a `TemplateProtocol`.
+
+    Returns:
+        The number, or None where there is no search or a subject is unknown.
+    """
+    subjects = protocol.template_subjects
+    searches = [search for split in protocol.searches for search in split]
+    if not searches or subjects is None or (subjects < 0).any():
+        return None
+    sides = [(subjects[protocol.rows(search.probes)], subjects[protocol.rows(search.gallery)]) for search in searches]
+    return min(int(np.count_nonzero(~np.isin(probes, gallery))) for probes, gallery in sides)
 
 
 def _search(protocol, unit, people, search):
