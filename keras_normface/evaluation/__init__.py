@@ -2,7 +2,8 @@
 
 from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
 from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
-from keras_normface.evaluation.calibration import CalibratedThreshold, calibrate_threshold
+from keras_normface.evaluation.calibrated_threshold import CalibratedThreshold
+from keras_normface.evaluation.calibration import calibrate_threshold
 from keras_normface.evaluation.compare import compare_pairs, compare_results
 from keras_normface.evaluation.comparison import Comparison, Difference
 from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy

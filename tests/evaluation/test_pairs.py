@@ -126,6 +126,7 @@ class TestScores:
         protocol, embeddings = toy()
         whole = [score_pairs(protocol, embeddings, pca=pca).rows for pca in (None, 0.9)]
         monkeypatch.setattr("keras_normface.evaluation.pair_features._BLOCK_ROWS", 7)
+        monkeypatch.setattr("keras_normface.evaluation.projection._BLOCK_ROWS", 7)
         parts = [score_pairs(protocol, embeddings, pca=pca).rows for pca in (None, 0.9)]
         np.testing.assert_array_equal(whole[0], parts[0])
         np.testing.assert_allclose(whole[1], parts[1], atol=1e-12)
