@@ -2,7 +2,13 @@
 
 from keras_normface.constraints import Minimum
 from keras_normface.data import Augmentation, ImageBatches, InMemory, open_reader
-from keras_normface.export import embedding_model, export_embedding_model, read_preprocessing
+from keras_normface.export import (
+    embedding_model,
+    export_embedding_model,
+    read_preprocessing,
+    read_threshold,
+    store_threshold,
+)
 from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
 from keras_normface.initializers import UnitBall
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
@@ -98,6 +104,8 @@ __all__ = [
     "fit_resumable",
     "open_reader",
     "read_preprocessing",
+    "read_threshold",
     "scale_for_probability",
     "softmax_loss_lower_bound",
+    "store_threshold",
 ]

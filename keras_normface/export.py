@@ -11,11 +11,14 @@ from pathlib import Path
 import keras
 from keras import ops
 
+from keras_normface.evaluation.calibrated_threshold import CalibratedThreshold
 from keras_normface.layers import CosineDense
 from keras_normface.models import EmbeddingModel, preprocessing_in
 from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
+from keras_normface.written_beside import written_beside
 
 EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
+THRESHOLD_FILE = Path("assets.extra") / "threshold.json"
 LARGEST_EXTRA_FILE = 65536
 
 
@@ -138,18 +141,85 @@ def read_preprocessing(path):
     ...     read_preprocessing(directory + "/e").size
     (6, 5)
     """
+    return _read_extra(path, EXTRA_FILE, preprocessing_from_json)
+
+
+def store_threshold(path, threshold):
+    """Store the threshold that was calibrated for an exported model beside it, for whoever loads it.
+
+    It becomes `assets.extra/threshold.json` of the SavedModel, with the cosine and the squared distance; an earlier
+    one is replaced, whole or not at all. Exporting again with `overwrite=True` removes it: another model needs
+    another threshold.
+
+    Args:
+        path: Directory of a SavedModel of `export_embedding_model`. The scores that the threshold was calibrated on
+            must be cosines of THIS model's embeddings.
+        threshold: `CalibratedThreshold`.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If `threshold` is no `CalibratedThreshold`.
+
+    Example:
+    >>> import keras, tempfile
+    >>> from keras_normface.evaluation import calibrate_threshold
+    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    >>> threshold = calibrate_threshold([0.9, 0.7, 0.2, 0.125], [1, 1, 0, 0], 0.5, protocol="toy", repeats=20)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e")
+    ...     store_threshold(directory + "/e", threshold)
+    ...     read_threshold(directory + "/e") == threshold
+    True
+    """
+    if not isinstance(threshold, CalibratedThreshold):
+        raise ValueError(f"`threshold` must be a CalibratedThreshold. Received: {threshold!r}")
+    extra = _saved_model(path) / THRESHOLD_FILE
+    extra.parent.mkdir(exist_ok=True)
+    with written_beside(extra) as beside:
+        Path(beside).write_text(threshold.to_json(), encoding="utf-8")
+
+
+def read_threshold(path):
+    """Read the threshold that `store_threshold` stored.
+
+    Args:
+        path: Directory of the SavedModel.
+
+    Returns:
+        A `CalibratedThreshold`, or `None` if none was stored.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If the file with the threshold is damaged.
+
+    Example:
+    >>> import keras, tempfile
+    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e")
+    ...     print(read_threshold(directory + "/e"))
+    None
+    """
+    return _read_extra(path, THRESHOLD_FILE, CalibratedThreshold.from_json)
+
+
+def _saved_model(path):
     path = Path(path)
     if not (path / "saved_model.pb").is_file():
         raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
-    extra = path / EXTRA_FILE
+    return path
+
+
+def _read_extra(path, name, from_json):
+    extra = _saved_model(path) / name
     if not extra.exists():
         return None
     with open(extra, "rb") as file:
         text = file.read(LARGEST_EXTRA_FILE + 1)
     if len(text) > LARGEST_EXTRA_FILE:
-        raise ValueError(f"{extra} is larger than {LARGEST_EXTRA_FILE} bytes, so it is no preprocessing")
+        raise ValueError(f"{extra} is larger than {LARGEST_EXTRA_FILE} bytes, so it is no {name.stem}")
     try:
-        return preprocessing_from_json(text)
+        return from_json(text)
     except ValueError as error:
         raise ValueError(f"{extra} is damaged: {error}") from error
 

@@ -30,13 +30,15 @@ FLOORS = {
     "evaluation": 3,
     "models": 4,
     "prepare": 4,
+    "protocols": 4,
     "training": 5,
     "export": 6,
     "recipes": 6,
-    "cli": 7,
-    "__init__": 8,
+    "embedding_store": 7,
+    "cli": 8,
+    "__init__": 9,
 }
-MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "cli", "prepare"}
+MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "embedding_store", "cli", "prepare"}
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name)
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -3,11 +3,13 @@
 import typer
 
 from keras_normface.cli.align import align
+from keras_normface.cli.evaluate import evaluate
+from keras_normface.cli.pairs import pairs
 from keras_normface.cli.prepare import prepare
 
 app = typer.Typer(
     name="keras-normface",
-    help="Prepare face images for training.",
+    help="Prepare face images for training, and evaluate models on protocols.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -15,8 +17,10 @@ app = typer.Typer(
 )
 app.command()(prepare)
 app.command()(align)
+app.command()(pairs)
+app.command()(evaluate)
 
 
 @app.callback()
 def about():
-    """Prepare face images for training."""
+    """Prepare face images for training, and evaluate models on protocols."""

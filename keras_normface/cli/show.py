@@ -11,15 +11,20 @@ FAILED = 1
 
 
 @contextlib.contextmanager
-def failures_in_one_line():
-    """Turn the errors that the library documents into a line on standard error and exit code 1."""
+def failures_in_one_line(resumable=True):
+    """Turn the errors that the library documents into a line on standard error and exit code 1.
+
+    Args:
+        resumable: Whether the command, when it was interrupted and is started again, goes on.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        typer.echo("Interrupted. The same command goes on where this one stopped.", err=True)
+        kept = "The same command goes on where this one stopped." if resumable else "Nothing was kept."
+        typer.echo(f"Interrupted. {kept}", err=True)
         raise typer.Exit(FAILED) from error
 
 

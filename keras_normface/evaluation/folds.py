@@ -45,7 +45,8 @@ def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int |
     evaluation code. Source: Huang et al. 2007, "Labeled Faces in the Wild", section on View 2.
 
     Args:
-        scores: (P,) finite similarities, larger for more alike.
+        scores: (P,) finite similarities, larger for more alike; or (F, P), where row f holds the similarities of
+            all pairs under what was fitted without fold f, which fold f is judged by.
         same: (P,) bool or 0/1, true for genuine pairs; both kinds must occur.
         folds: a number of equal contiguous blocks in the given order, at least 2 and a divisor of
             P, or a (P,) array of fold ids (integers or strings), whose folds come in sorted order.
@@ -62,16 +63,18 @@ def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int |
         >>> print(cross_validated_accuracy(scores, same, folds=3))
         accuracy=1.0000 +- 0.0000 over 3 folds
     """
-    scores, same = checked_scores(scores, same)
-    names, codes = np.unique(_fold_ids(folds, scores.size), return_inverse=True)
-    order = np.argsort(scores)
-    scores, same, codes = scores[order], same[order], codes[order]
+    rows, same = _checked_rows(scores, same)
+    names, codes = np.unique(_fold_ids(folds, same.size), return_inverse=True)
+    if len(rows) not in (1, names.size):
+        raise ValueError(f"scores must have one row or one for each fold, {names.size}. Received: {len(rows)} rows")
+    orders = [np.argsort(row) for row in rows]
     accuracies, thresholds = np.empty(names.size), np.empty(names.size)
     for fold in range(names.size):
-        test = codes == fold
-        _check_both_kinds(same[~test], names[fold])
-        thresholds[fold] = _best_threshold(scores[~test], same[~test])
-        accuracies[fold] = np.mean((scores[test] >= thresholds[fold]) == same[test])
+        order = orders[fold % len(rows)]
+        row, kinds, test = rows[fold % len(rows)][order], same[order], codes[order] == fold
+        _check_both_kinds(kinds[~test], names[fold])
+        thresholds[fold] = _best_threshold(row[~test], kinds[~test])
+        accuracies[fold] = np.mean((row[test] >= thresholds[fold]) == kinds[test])
     return FoldAccuracy(
         mean=float(accuracies.mean()),
         standard_error=float(accuracies.std(ddof=1) / np.sqrt(names.size)),
@@ -80,17 +83,43 @@ def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int |
     )
 
 
-def _best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """Mean of the most accurate candidate thresholds for rising `scores`."""
+def candidate_thresholds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The thresholds worth trying on rising scores, one for each way to part them.
+
+    Args:
+        scores: (P,) rising.
+
+    Returns:
+        `candidates`, rising, (T,): the smallest score, the midpoints between neighbouring distinct scores, and
+        the next float above the largest; and `num_rejected`, (T,), how many scores lie below each.
+
+    Example:
+        >>> import numpy as np
+        >>> candidates, num_rejected = candidate_thresholds(np.array([1.0, 1.0, 2.0]))
+        >>> candidates[:2].tolist(), num_rejected.tolist()
+        ([1.0, 1.5], [0, 2, 3])
+    """
     group_starts = np.flatnonzero(scores[1:] != scores[:-1]) + 1
-    num_rejected = np.concatenate([[0], group_starts, [scores.size]])
-    genuine_rejected = np.append(0, np.cumsum(same))[num_rejected]
-    correct = (num_rejected - genuine_rejected) + (genuine_rejected[-1] - genuine_rejected)
     below, above = scores[group_starts - 1], scores[group_starts]
     # The midpoint of two adjacent floats can round down onto the lower, which it must reject.
     midpoints = np.clip(below / 2 + above / 2, np.nextafter(below, np.inf), above)
     candidates = np.concatenate([scores[:1], midpoints, np.nextafter(scores[-1:], np.inf)])
+    return candidates, np.concatenate([[0], group_starts, [scores.size]])
+
+
+def _best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """Mean of the most accurate candidate thresholds for rising `scores`."""
+    candidates, num_rejected = candidate_thresholds(scores)
+    genuine_rejected = np.append(0, np.cumsum(same))[num_rejected]
+    correct = (num_rejected - genuine_rejected) + (genuine_rejected[-1] - genuine_rejected)
     return float(candidates[correct == correct.max()].mean())
+
+
+def _checked_rows(scores: ArrayLike, same: ArrayLike) -> tuple[list[np.ndarray], np.ndarray]:
+    """The rows of `scores`, one where it has one dimension, and `same` as bool."""
+    given = np.asarray(scores)
+    checked = [checked_scores(row, same) for row in (given if given.ndim == 2 and len(given) else [scores])]
+    return [row for row, _ in checked], checked[0][1]
 
 
 def _check_both_kinds(same: np.ndarray, name: object) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_normface.evaluation._checks import as_float64, checked_labels
+from keras_normface.evaluation._pictures import (
+    checked_curves,
+    checked_png_path,
+    draw_det,
+    draw_roc,
+    new_figure,
+    write_picture,
+)
+from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.verification import RocCurve
-from keras_normface.written_beside import written_beside
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _MAX_LEGEND_PEOPLE = 12
-_ROC_SAMPLES = 2000
 
 
 def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
@@ -46,29 +48,77 @@ def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, ti
         ...     pathlib.Path(folder, "roc.png").exists()
         True
     """
-    if not isinstance(curves, Mapping) or not curves:
-        raise ValueError(f"curves must be a dict with at least one RocCurve. Received: curves={curves!r}")
-    for name, curve in curves.items():
-        if not isinstance(curve, RocCurve):
-            raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
-    path = _checked_path(path)
-    figure = _new_figure(width=6.4, height=4.8)
-    axes = figure.add_subplot()
-    lowest = 1.0
-    for name, curve in curves.items():
-        far, tar = _staircase(curve)
-        label = f"{name} ({curve.num_impostor:,} impostor pairs)"
-        axes.step(far, tar, where="post", linewidth=1.8, label=label)
-        lowest = min(lowest, tar[0])
-    axes.set_xscale("log")
-    axes.set_xlim(min(0.5, *(1 / curve.num_impostor for curve in curves.values())), 1.0)
-    bottom = max(0.0, np.floor(10 * lowest - 0.5) / 10)
-    axes.set_ylim(bottom, 1.0 + 0.02 * (1.0 - bottom))
-    axes.set_xlabel("False accept rate (FAR)")
-    axes.set_ylabel("True accept rate (TAR)")
-    axes.grid(True, which="major", color="0.85", linewidth=0.8)
-    axes.legend(loc="lower right", framealpha=0.9)
-    _write(figure, path, title)
+    checked_curves(curves)
+    path = checked_png_path(path)
+    figure = new_figure(width=6.4, height=4.8)
+    draw_roc(figure.add_subplot(), curves)
+    write_picture(figure, path, title)
+
+
+def plot_det(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
+    """Draw detection error trade-off curves: miss rate, 1 - TAR, against FAR, both axes logarithmic.
+
+    Each curve is that of `plot_roc`, upside down. The axes start at the smallest rates that the pairs resolve; where
+    no genuine pair is missed, a curve leaves the picture at the bottom. (The axes are not normal deviates.)
+
+    Args:
+        curves: `RocCurve` by name; at least one.
+        path: a `.png` file in an existing directory; replaced atomically.
+        title: heading of the picture, or None.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no curve, something that is not a `RocCurve`, or a path that is not `.png`.
+        FileNotFoundError: the directory of `path` does not exist.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from keras_normface.evaluation import roc_curve
+        >>> curve = roc_curve([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_det({"toy": curve}, pathlib.Path(folder, "det.png"))
+        ...     pathlib.Path(folder, "det.png").exists()
+        True
+    """
+    checked_curves(curves)
+    path = checked_png_path(path)
+    figure = new_figure(width=6.4, height=4.8)
+    draw_det(figure.add_subplot(), curves)
+    write_picture(figure, path, title)
+
+
+def plot_result(result: Result, path: str | os.PathLike[str]) -> None:
+    """Draw the curves of a result, ROC and DET side by side, under the protocol's name.
+
+    Args:
+        result: a `Result` with at least one curve.
+        path: a `.png` file in an existing directory; replaced atomically.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: no `Result`, one without curves, or a path that is not `.png`.
+        FileNotFoundError: the directory of `path` does not exist.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from keras_normface.evaluation import Figure, roc_curve
+        >>> curve = roc_curve([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])
+        >>> result = Result("toy", (Figure("EER", 0.5),), {}, {}, {"all pairs": curve})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_result(result, pathlib.Path(folder, "curves.png"))
+        ...     pathlib.Path(folder, "curves.png").exists()
+        True
+    """
+    if not isinstance(result, Result):
+        raise ValueError(f"result must be a Result. Received: result={result!r}")
+    if not result.curves:
+        raise ValueError(f"result must hold a curve. Received: {result.protocol!r} without curves")
+    path = checked_png_path(path)
+    figure = new_figure(width=12.0, height=4.8)
+    left, right = figure.subplots(1, 2)
+    draw_roc(left, result.curves)
+    draw_det(right, result.curves)
+    write_picture(figure, path, result.protocol)
 
 
 def plot_embeddings(
@@ -98,8 +148,8 @@ def plot_embeddings(
     """
     points = _checked_points(points)
     people, codes = np.unique(checked_labels(labels, "labels", len(points)), return_inverse=True)
-    path = _checked_path(path)
-    figure = _new_figure(width=6.4, height=5.6)
+    path = checked_png_path(path)
+    figure = new_figure(width=6.4, height=5.6)
     axes = figure.add_subplot()
     colours = _colours(people.size)
     # Small points for many, so that clusters keep their shape.
@@ -110,13 +160,7 @@ def plot_embeddings(
     axes.set_axisbelow(True)
     if people.size <= _MAX_LEGEND_PEOPLE:
         _add_legend(axes, people, colours)
-    _write(figure, path, title)
-
-
-def _staircase(curve: RocCurve) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) FAR spaced evenly on the logarithmic axis and the largest TAR that keeps to each."""
-    far = np.geomspace(1 / curve.num_impostor, 1.0, _ROC_SAMPLES)
-    return far, curve.tar[np.searchsorted(curve.far, far, side="right") - 1]
+    write_picture(figure, path, title)
 
 
 def _colours(count: int) -> np.ndarray:
@@ -149,30 +193,3 @@ def _checked_points(points: ArrayLike) -> np.ndarray:
     if bad.size:
         raise ValueError(f"points must be finite. Received: points[{bad[0]}]={points[bad[0]].tolist()}")
     return points
-
-
-def _checked_path(path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
-    if target.suffix.lower() != ".png":
-        raise ValueError(f"path must end in .png. Received: path={str(path)!r}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"path must lie in an existing directory. Received: path={str(path)!r}")
-    return target
-
-
-def _new_figure(*, width: float, height: float) -> Figure:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "keras-normface[plot]"') from error
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _write(figure: Figure, path: Path, title: str | None) -> None:
-    if title is not None:
-        figure.axes[0].set_title(title)
-    with written_beside(path) as beside:
-        figure.savefig(Path(beside), format="png")

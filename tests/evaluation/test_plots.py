@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from matplotlib import figure
 
-from keras_normface.evaluation import plot_embeddings, plot_roc, plots, roc_curve
+from keras_normface.evaluation import plot_det, plot_embeddings, plot_result, plot_roc, plots, roc_curve
+from keras_normface.evaluation._pictures import staircase
+from keras_normface.evaluation.result import Figure, Result
 
 CURVE = roc_curve([0.9, 0.8, 0.6, 0.7, 0.2, 0.1], [1, 1, 1, 0, 0, 0])
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -17,13 +19,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures drawn, kept before they are written."""
-    figures, write = [], plots._write
+    figures, write = [], plots.write_picture
 
     def keep(figure, path, title):
         write(figure, path, title)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "_write", keep)
+    monkeypatch.setattr(plots, "write_picture", keep)
     return figures
 
 
@@ -53,11 +55,11 @@ class TestRoc:
 
     def test_staircase_shows_the_largest_tar_that_keeps_to_far(self):
         # Falling: .9 G, .8 G, .7 I, .6 G, ...: TAR is 1 as soon as one impostor of three is allowed.
-        far, tar = plots._staircase(CURVE)
+        far, tar = staircase(CURVE)
         assert (far[0], far[-1]) == (1 / 3, 1.0)
         np.testing.assert_array_equal(tar, 1.0)
         # Both impostors tied above everything: nothing is accepted below FAR 1.
-        far, tar = plots._staircase(roc_curve([0.9, 0.9, 0.1], [0, 0, 1]))
+        far, tar = staircase(roc_curve([0.9, 0.9, 0.1], [0, 0, 1]))
         np.testing.assert_array_equal(tar[:-1], 0.0)
         assert tar[-1] == 1.0
 
@@ -65,6 +67,53 @@ class TestRoc:
     def test_bad_curves(self, tmp_path, curves):
         with pytest.raises(ValueError, match=r"curves must .*Received: curves"):
             plot_roc(curves, tmp_path / "roc.png")
+
+
+class TestDet:
+    def test_by_hand(self, tmp_path, drawn):
+        # Falling: .9 G, .8 G, .7 I, .6 G, .2 I, .1 I. As soon as one impostor of three may pass, nothing is missed.
+        plot_det({"toy": CURVE}, tmp_path / "det.png", title="Toy")
+        axes = drawn[0].axes[0]
+        assert (axes.get_xscale(), axes.get_yscale(), axes.get_title()) == ("log", "log", "Toy")
+        far, miss = axes.lines[0].get_data()
+        assert far[0] == pytest.approx(1 / 3)
+        np.testing.assert_array_equal(miss, 0.0)
+        assert axes.get_legend().get_texts()[0].get_text() == "toy (3 genuine pairs)"
+
+    def test_it_shows_one_minus_the_roc(self, tmp_path, drawn):
+        rng = np.random.default_rng(0)
+        same = rng.random(3000) < 0.3
+        curve = roc_curve(rng.normal(size=3000) + 2 * same, same)
+        plot_det({"curve": curve}, tmp_path / "det.png")
+        plot_roc({"curve": curve}, tmp_path / "roc.png")
+        (det_far, miss), (roc_far, tar) = (figure.axes[0].lines[0].get_data() for figure in drawn)
+        np.testing.assert_array_equal(det_far, roc_far)
+        np.testing.assert_array_equal(miss, 1.0 - np.asarray(tar))
+        left, right = drawn[0].axes[0].get_xlim()
+        bottom, top = drawn[0].axes[0].get_ylim()
+        assert (left, right, top) == (1 / curve.num_impostor, 1.0, 1.0)
+        assert 0 < bottom <= 1 / curve.num_genuine
+
+    @pytest.mark.parametrize("curves", [{}, [CURVE], {"a": None}])
+    def test_bad_curves(self, tmp_path, curves):
+        with pytest.raises(ValueError, match=r"curves must .*Received: curves"):
+            plot_det(curves, tmp_path / "det.png")
+
+
+class TestResult:
+    def test_roc_and_det_side_by_side_under_the_protocols_name(self, tmp_path, drawn):
+        figures = (Figure("accuracy", 0.5),)
+        plot_result(Result("LFW, 6 000 pairs, ten folds", figures, {}, {}, {"all": CURVE}), tmp_path / "r.png")
+        roc, det = drawn[0].axes
+        assert roc.get_title() == "LFW, 6 000 pairs, ten folds"
+        assert (roc.get_ylabel(), det.get_ylabel()) == ("True accept rate (TAR)", "Miss rate (1 - TAR)")
+        assert (tmp_path / "r.png").read_bytes().startswith(PNG)
+
+    def test_a_result_without_curves(self, tmp_path):
+        with pytest.raises(ValueError, match="result must hold a curve"):
+            plot_result(Result("toy", (Figure("accuracy", 0.5),), {}), tmp_path / "r.png")
+        with pytest.raises(ValueError, match="result must be a Result"):
+            plot_result({"toy": CURVE}, tmp_path / "r.png")
 
 
 class TestEmbeddings:
