@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from keras_normface.evaluation.calibration import CalibratedThreshold
+from keras_normface.evaluation.calibrated_threshold import CalibratedThreshold
 from keras_normface.layers import CosineDense
 from keras_normface.models import EmbeddingModel, preprocessing_in
 from keras_normface.preprocessing import PixelScaling, preprocessing_from_json

@@ -324,14 +324,30 @@ def test_two_models_compared(lfw, model, other_model, tmp_path):
     assert all(difference["interval"] == [0.0, 0.0] for difference in content["differences"])
 
 
-def test_two_models_on_other_protocols(model, other_model, tmp_path):
-    options = products.prepared("megaface", tmp_path)
-    result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out", "--repeats", 0)
-    assert "without intervals of the differences" in result.stdout
+@pytest.mark.parametrize("kind", ["blufr", "ytf", "megaface"])
+def test_two_models_on_other_protocols(kind, model, other_model, tmp_path):
+    options = (*products.prepared(kind, tmp_path), "--cache", tmp_path / "cache", "--repeats", 50)
+    result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out")
+    assert ", 50 draws of " in result.stdout
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    good(*options, "--model", other_model, "--out", tmp_path / "out", "--repeats", 0)
+    assert content["repeats"] == Result.load(tmp_path / "out" / "result.json").settings["intervals"]["resamples"] == 50
+    good(*options, "--model", other_model, "--out", tmp_path / "out")
     for difference in content["differences"]:
         assert difference["b"] == figures(tmp_path / "out")[difference["name"]].value
+        low, high = difference["interval"]
+        assert low <= high
+        assert difference["name"] in result.stdout
+
+
+def test_two_models_without_draws(model, other_model, tmp_path):
+    options = (*products.prepared("megaface", tmp_path), "--cache", tmp_path / "cache", "--repeats", 0)
+    result = good(*options, "--model", model, "--compare", other_model)
+    assert "without intervals of the differences" in result.stdout
+    # In this IJB-A one subject has a mate: there is nothing to draw.
+    options = (*products.prepared("ijba", tmp_path / "ijba"), "--cache", tmp_path / "cache", "--repeats", 50)
+    result = good(*options, "--model", model, "--compare", other_model)
+    assert "without intervals of the differences" in result.stdout
+    assert "no interval: too few subjects" in result.stdout
 
 
 def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(lfw, model, tmp_path):
@@ -344,6 +360,31 @@ def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(
     assert not list((tmp_path / "out").rglob("*.npz"))
     for kind in ("blufr", "megaface", "ijbc"):
         assert "--far" in refused(*products.prepared(kind, tmp_path / kind), "--model", model, "--far", "1e-9")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "message"),
+    [
+        ("blufr", "0.5", "--fpir must be at least 1/1 = 1"),
+        ("ijba", "0.5", "--fpir must be at least 1/1 = 1"),
+        ("ijbb", "0.4", "--fpir must be at least 1/2 = 0.5"),
+        ("ijbc", "2", "--fpir must be numbers in (0, 1]"),
+    ],
+)
+def test_a_rate_of_false_identifications_that_cannot_be_resolved(kind, rate, message, model, tmp_path):
+    options = products.prepared(kind, tmp_path)
+    # Nothing is embedded: an image that is missing is not even looked for.
+    for path in (tmp_path / "images").rglob("*.*"):
+        path.unlink()
+    assert message in refused(*options, "--model", model, "--fpir", rate)
+
+
+def test_a_rate_of_what_the_protocol_does_not_have(model, tmp_path):
+    options = products.prepared("ijbb", tmp_path)
+    for searches in (tmp_path / "ijbb").glob("*_1N_*"):
+        searches.unlink()
+    message = refused(*options, "--model", model, "--fpir", "0.5")
+    assert "--fpir must not be given for IJB-B, where probes without a mate are missing" in message
 
 
 def test_a_protocol_too_small_for_any_default_rate_says_so(model, tmp_path):
@@ -390,6 +431,8 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
         (["--model", "MODEL", "--mirror", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--fpir", "0.1"], "--fpir"),
         (["--model", "MODEL", "--rank", "1"], "--rank"),
+        (["--model", "MODEL", "--pca", "0"], "--pca must be None or a share in (0, 1]"),
+        (["--model", "MODEL", "--pca", "1.5"], "--pca must be None or a share in (0, 1]"),
         (["--model", "MODEL", "--svm"], "--svm"),
         (["--model", "MODEL", "--distractors", "FILE"], "--distractors"),
         (["--model", "NOWHERE"], "--model"),
@@ -411,7 +454,6 @@ def test_options_of_other_protocols(model, tmp_path):
     assert "--train-identities" in refused(*options, "--train-identities", bin_file, code=2)
     probes = ("megaface", "--protocol-file", bin_file, "--images", tmp_path, "--model", model)
     assert "--distractors" in refused(*probes, code=2)
-    assert "--repeats" in refused(*probes, "--distractors", tmp_path, "--repeats", 7, code=2)
     assert "--compare" in refused(*probes, "--distractors", bin_file, "--compare", model, code=2)
     lists = ("lfw", "--protocol-file", files.write_lfw(tmp_path / "pairs.txt"))
     assert "--images" in refused(*lists, "--model", model, code=2)

@@ -142,9 +142,9 @@ def _evaluate(request):
         list_leaks(request, opened.protocol, known, rows)
     result = _figures(request, opened.protocol, features, rows)
     typer.echo(str(result))
-    comparison = compared(request, opened, result, (features.name, rows)) if request.compare is not None else None
+    comparison = compared(request, opened, result, features.name) if request.compare is not None else None
     if comparison is not None:
-        typer.echo(comparison[1])
+        typer.echo(str(comparison))
     if request.calibrate_far is not None:
         threshold = calibrated(request, opened.protocol, rows)
         store_threshold(request.model, threshold)

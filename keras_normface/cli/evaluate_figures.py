@@ -4,14 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from keras_normface.evaluation.all_pairs import num_impostor_pairs
+from keras_normface.evaluation.blufr_counts import num_impostors
 from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
 from keras_normface.evaluation.calibration import calibrate_threshold
-from keras_normface.evaluation.ijb import evaluate_ijb
+from keras_normface.evaluation.ijb import evaluate_ijb, fewest_non_mated
 from keras_normface.evaluation.megaface_evaluation import evaluate_megaface
-from keras_normface.evaluation.pair_features import checked_share, fitted_projection
+from keras_normface.evaluation.pair_features import checked_share
 from keras_normface.evaluation.pair_scoring import score_pairs
 from keras_normface.evaluation.pairs import evaluate_pairs
+from keras_normface.evaluation.projection import fitted_projection
 from keras_normface.evaluation.score_tails import chosen_rates
 from keras_normface.evaluation.ytf import evaluate_video_pairs
 from keras_normface.version import __version__
@@ -27,20 +28,26 @@ def check_rates(request, protocol):
     Raises:
         ValueError: If there is one; it names the rate and the least that can be had.
     """
-    of, count = "impostor pairs", None
+    of, count, strangers = "impostor pairs", None, None
     if request.family == "pairs":
         count = int(np.count_nonzero(~protocol.same))
     elif request.family == "blufr":
-        count = min(num_impostor_pairs(protocol.subjects[trial.test]) for trial in protocol.trials)
+        count, strangers = map(min, num_impostors(protocol))
     elif request.family == "megaface":
         of, count = "impostor scores", len(protocol.images) * protocol.num_distractors
-    elif request.family == "templates" and protocol.pairs:
-        count = min(int(np.count_nonzero(~pairs.same)) for pairs in protocol.pairs)
-    if count is None:
-        return
-    chosen_rates(request.far, (), count, "--far", of)
-    if request.calibrate_far is not None:
-        chosen_rates(request.calibrate_far, (), count, "--calibrate-far", of)
+    elif request.family == "templates":
+        count = min((int(np.count_nonzero(~pairs.same)) for pairs in protocol.pairs), default=0)
+        strangers = fewest_non_mated(protocol) if protocol.searches else 0
+    for option, rates, least, what in (
+        ("--far", request.far, count, of),
+        ("--calibrate-far", request.calibrate_far, count, of),
+        ("--fpir", request.fpir, strangers, "probes without a mate"),
+    ):
+        if rates in (None, ()) or least is None:
+            continue
+        if least == 0:
+            raise ValueError(f"{option} must not be given for {protocol.name}, where {what} are missing")
+        chosen_rates(rates, (), least, option, what)
 
 
 def figures(request, protocol, rows, settings, distractors=None):
@@ -56,11 +63,11 @@ def figures(request, protocol, rows, settings, distractors=None):
     Raises:
         ValueError: From the function that evaluates the protocol.
     """
-    options = {"intervals": request.repeats > 0, "seed": request.seed}
+    options = {"intervals": request.repeats > 0, "repeats": max(1, request.repeats), "seed": request.seed}
     if request.family != "videos":
         options["fars"] = request.far or None
     if request.family == "pairs":
-        options.update(center=request.center, pca=request.pca, repeats=max(1, request.repeats))
+        options.update(center=request.center, pca=request.pca)
         result = evaluate_pairs(protocol, rows, **options)
     elif request.family == "blufr":
         projection = _Projection(request) if request.center or request.pca is not None else None

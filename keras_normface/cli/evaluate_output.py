@@ -19,7 +19,7 @@ def write_outputs(out, result, comparison=None):
     Args:
         out: A directory that exists.
         result: A `Result`.
-        comparison: `None`, or a dictionary and a text of a comparison, for `comparison.json` and `result.md`.
+        comparison: `None`, or a `Comparison`, for `comparison.json` and `result.md`.
 
     Raises:
         OSError: If a file cannot be written.
@@ -27,9 +27,8 @@ def write_outputs(out, result, comparison=None):
     result.save(out / "result.json")
     text = result.markdown()
     if comparison is not None:
-        content, lines = comparison
-        _write(out / "comparison.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-        head, *items = lines.splitlines()
+        _write(out / "comparison.json", json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+        head, *items = str(comparison).splitlines()
         text += "\n".join(["", head, "", *(f"- {item}" for item in items), ""])
     _write(out / "result.md", text)
     drawn = bool(result.curves) and importlib.util.find_spec("matplotlib") is not None

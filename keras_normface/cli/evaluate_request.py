@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from keras_normface.evaluation.bootstrap import REPEATS
+from keras_normface.evaluation.pair_features import checked_share
 
 FAMILIES = {
     **dict.fromkeys(("lfw", "pairs", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff"), "pairs"),
@@ -90,8 +90,10 @@ class Request:
                 raise typer.BadParameter(f"--{option.replace('_', '-')} does not belong to {self.protocol}")
         if (self.model is None) == (self.embeddings is None):
             raise typer.BadParameter("either --model or --embeddings must be given")
-        if self.family != "pairs" and self.repeats not in (0, REPEATS):
-            raise typer.BadParameter(f"--repeats must be 0 or {REPEATS} for {self.protocol}")
+        try:
+            checked_share(self.pca, "--pca")
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
         self._check_images()
         self._check_leaks()
         if self.calibrate_far is not None and (self.model is None or self.mirror != "none"):

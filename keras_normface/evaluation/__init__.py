@@ -2,8 +2,10 @@
 
 from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
 from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
-from keras_normface.evaluation.calibration import CalibratedThreshold, calibrate_threshold
-from keras_normface.evaluation.compare import Comparison, compare_pairs
+from keras_normface.evaluation.calibrated_threshold import CalibratedThreshold
+from keras_normface.evaluation.calibration import calibrate_threshold
+from keras_normface.evaluation.compare import compare_pairs, compare_results
+from keras_normface.evaluation.comparison import Comparison, Difference
 from keras_normface.evaluation.folds import FoldAccuracy, cross_validated_accuracy
 from keras_normface.evaluation.identification import rank_accuracy
 from keras_normface.evaluation.ijb import evaluate_ijb
@@ -31,6 +33,7 @@ __all__ = [
     "BlufrTrial",
     "CalibratedThreshold",
     "Comparison",
+    "Difference",
     "Figure",
     "FoldAccuracy",
     "GallerySearch",
@@ -45,6 +48,7 @@ __all__ = [
     "VideoPairProtocol",
     "calibrate_threshold",
     "compare_pairs",
+    "compare_results",
     "cross_validated_accuracy",
     "equal_error_rate",
     "evaluate_blufr",

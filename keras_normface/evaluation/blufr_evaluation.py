@@ -9,16 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.all_pairs import AllPairs, num_impostor_pairs, verify_all_pairs
+from keras_normface.evaluation.all_pairs import AllPairs, verify_all_pairs
 from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
-from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
+from keras_normface.evaluation.blufr_counts import num_impostors
+from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.gallery_search import SearchScores, search_gallery
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
-from keras_normface.evaluation.pair_features import fitted_projection
+from keras_normface.evaluation.projection import fitted_projection
+from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import chosen_rates, unit_rows_float32
-from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, TOO_FEW, resampled_shares, subject_sums
 
 _FARS, _DIR_FARS = (1e-2, 1e-3, 1e-4, 1e-5), (1e-1, 1e-2, 1e-3)
 _PCA_SHARE = 0.995
@@ -43,6 +46,7 @@ def evaluate_blufr(
     dir_fars: tuple[float, ...] | None = None,
     ranks: tuple[int, ...] = (1,),
     intervals: bool = True,
+    repeats: int = REPEATS,
     seed: int = 0,
 ) -> Result:
     """Verification of all pairs and open-set identification, mean minus standard deviation over the trials.
@@ -61,7 +65,8 @@ def evaluate_blufr(
         fars: rates for VR; None for those of 1e-2 to 1e-5 that every trial resolves.
         dir_fars: rates for DIR; None for those of 1e-1 to 1e-3 that every trial resolves.
         ranks: k of the DIR.
-        intervals: whether to resample subjects 1000 times, with each trial's threshold kept.
+        intervals: whether to resample subjects, with each trial's threshold kept.
+        repeats: how many times.
         seed: of the resampling.
 
     Returns:
@@ -78,16 +83,15 @@ def evaluate_blufr(
         >>> from keras_normface.evaluation.blufr import BlufrTrial
         >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
         >>> protocol = BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial))
-        >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0)
+        >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0, intervals=False)
         >>> print(result["VR@FAR=5e-01"])
         VR@FAR=5e-01 100.00 % +- 0.00 % (standard deviation over 2 trials); mean minus standard deviation
     """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     ranks = checked_ranks(ranks)
     people, subjects = np.unique(protocol.subjects, return_inverse=True)
-    impostors = [num_impostor_pairs(subjects[trial.test]) for trial in protocol.trials]
-    unknown = [np.count_nonzero(~_mated(trial, subjects)) for trial in protocol.trials]
-    _check_trials(protocol, subjects, impostors, unknown)
+    impostors, unknown = num_impostors(protocol)
     fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
     dir_fars = chosen_rates(dir_fars, _DIR_FARS, min(unknown), "dir_fars", "impostor probes")
     unit = unit_rows_float32(rows, "embeddings") if projection is None else None
@@ -101,7 +105,7 @@ def evaluate_blufr(
             cases[name].append(case)
     return Result(
         protocol=protocol.name,
-        figures=tuple(figure for name in cases for figure in _figures(name, cases[name], intervals, seed)),
+        figures=tuple(figure for name in cases for figure in _figures(name, cases[name], resamples)),
         counts={
             "images": len(protocol.images),
             "subjects": people.size,
@@ -111,7 +115,7 @@ def evaluate_blufr(
         },
         settings={
             "projection": getattr(projection, "__name__", str(projection)),
-            "intervals": {"resamples": REPEATS, "seed": seed} if intervals else None,
+            "intervals": resamples.settings if intervals else None,
             "trials": {
                 name: [
                     {"value": float(hits.sum() / totals.sum()), "threshold": threshold}
@@ -120,6 +124,7 @@ def evaluate_blufr(
                 for name in cases
             },
         },
+        resamples=resamples,
     )
 
 
@@ -150,21 +155,23 @@ def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
             yield subject_sums(known, found, num_subjects), totals, float(threshold)
 
 
-def _figures(name: str, cases: list, intervals: bool, seed: int):
+def _figures(name: str, cases: list, resamples: Resamples | None):
     hits, totals = np.stack([case[0] for case in cases]), np.stack([case[1] for case in cases])
     values = hits.sum(axis=1) / totals.sum(axis=1)
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
     note = "mean minus standard deviation"
     spread = {"spread": deviation, "spread_of": _SPREAD.format(len(cases))}
-    shares = resampled_shares(hits, totals, seed=seed) if intervals else None
+    shares = None if resamples is None else resampled_shares(hits, totals, resamples.repeats, resamples.seed)
     reported = plain = None
     if shares is not None:
         means = shares.mean(axis=1)
-        reported = percentile_interval(means - shares.std(axis=1, ddof=1))
-        plain = percentile_interval(means)
-    kept = "" if reported is None else f"; {THRESHOLD_KEPT}"
-    yield Figure(name, mean - deviation, interval=reported, note=note + kept, **spread)
-    yield Figure(f"{name} mean", mean, interval=plain, note=kept.removeprefix("; "), **spread)
+        reported = resamples.keep(name, means - shares.std(axis=1, ddof=1))
+        plain = resamples.keep(f"{name} mean", means)
+    kept = "" if resamples is None else TOO_FEW if reported is None else THRESHOLD_KEPT
+    yield Figure(
+        name, mean - deviation, interval=reported, note="; ".join(part for part in (note, kept) if part), **spread
+    )
+    yield Figure(f"{name} mean", mean, interval=plain, note=kept, **spread)
 
 
 def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projection) -> np.ndarray:
@@ -181,23 +188,3 @@ def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projec
 def _rounded(far: float, count: int) -> int:
     # Halves are rounded up, as MATLAB does; Python's round would go to the even number.
     return math.floor(far * count + 0.5)
-
-
-def _mated(trial: BlufrTrial, subjects: np.ndarray) -> np.ndarray:
-    return np.isin(subjects[trial.probes], subjects[trial.gallery])
-
-
-def _check_trials(protocol: BlufrProtocol, subjects: np.ndarray, impostors: list[int], unknown: list[int]) -> None:
-    for number, trial in enumerate(protocol.trials):
-        all_pairs = trial.test.size * (trial.test.size - 1) // 2
-        counts = {
-            "genuine pairs": all_pairs - impostors[number],
-            "impostor pairs": impostors[number],
-            "genuine probes": trial.probes.size - unknown[number],
-            "impostor probes": unknown[number],
-        }
-        missing = [name for name, count in counts.items() if not count]
-        if missing:
-            raise ValueError(
-                f"trials must have pairs and probes of both kinds. Received: trials[{number}] without {missing[0]}"
-            )

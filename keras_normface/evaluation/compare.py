@@ -2,143 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
-from keras_normface.evaluation.figure import CONFIDENCE, Figure, shown
+from keras_normface.evaluation.bootstrap import REPEATS
+from keras_normface.evaluation.comparison import Comparison, Difference
+from keras_normface.evaluation.figure import Figure
 from keras_normface.evaluation.pair_protocol import PairProtocol
-from keras_normface.evaluation.pair_scoring import resample_pairs, score_pairs
-from keras_normface.evaluation.pairs import checked_fars, evaluate_pair_scores
-from keras_normface.evaluation.resampled_pairs import resampled_units
+from keras_normface.evaluation.pairs import evaluate_pairs
+from keras_normface.evaluation.resamples import defined_interval
+from keras_normface.evaluation.result import Result
 
 _SMALLER_IS_BETTER = ("EER",)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One figure of two models on the same protocol.
-
-    Attributes:
-        name: of the figure.
-        a: its value for the first model.
-        b: for the second.
-        interval: (low, high), 95 % percentile interval of b - a over resamples that both models share.
-        b_better: share of the resamples in which b is better than a; those in which they are equal count half.
-
-    Example:
-        >>> print(Difference("accuracy", 0.98, 0.99, (0.002, 0.018), 0.995))
-        accuracy 98.00 % and 99.00 %, difference +1.00 % (95% interval +0.20 % to +1.80 %), second better in 99.5 %
-    """
-
-    name: str
-    a: float
-    b: float
-    interval: tuple[float, float]
-    b_better: float
-
-    @property
-    def difference(self) -> float:
-        """B - a."""
-        return self.b - self.a
-
-    def __str__(self) -> str:
-        low, high = (f"{100 * end:+.2f} %" for end in self.interval)
-        return (
-            f"{self.name} {shown(self.a, 'share')} and {shown(self.b, 'share')}, "
-            f"difference {100 * self.difference:+.2f} % ({CONFIDENCE:.0%} interval {low} to {high}), "
-            f"second better in {100 * self.b_better:.1f} %"
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two models on one protocol.
-
-    Attributes:
-        protocol: the protocol's name.
-        models: names of the first and the second model.
-        differences: one for each figure.
-        resampled: "subjects", or "pairs" where not all subjects are known.
-        repeats: number of draws.
-        seed: of the draws.
-
-    Example:
-        >>> difference = Difference("EER", 0.5, 0.25, (-0.5, 0.0), 0.75)
-        >>> print(Comparison("toy", ("a", "b"), (difference,), "subjects", 9, 0))
-        toy, a against b, 9 draws of subjects
-        EER 50.00 % and 25.00 %, difference -25.00 % (95% interval -50.00 % to +0.00 %), second better in 75.0 %
-    """
-
-    protocol: str
-    models: tuple[str, str]
-    differences: tuple[Difference, ...]
-    resampled: str
-    repeats: int
-    seed: int
-
-    def __getitem__(self, name: str) -> Difference:
-        for difference in self.differences:
-            if difference.name == name:
-                return difference
-        raise KeyError(f"no figure {name!r}; there are {[each.name for each in self.differences]}")
-
-    def __str__(self) -> str:
-        head = f"{self.protocol}, {self.models[0]} against {self.models[1]}, {self.repeats} draws of {self.resampled}"
-        return "\n".join([head, *map(str, self.differences)])
-
-    def to_dict(self) -> dict[str, object]:
-        """The comparison as a dict for JSON."""
-        return asdict(self)
-
-
-def compare_figures(
-    figures_a: Iterable[Figure],
-    figures_b: Iterable[Figure],
-    resampled_a: Mapping[str, ArrayLike],
-    resampled_b: Mapping[str, ArrayLike],
-) -> tuple[Difference, ...]:
-    """Differences of the figures that two models have in common, for any protocol.
+def compare_results(result_a: Result, result_b: Result, models: tuple[str, str] = ("a", "b")) -> Comparison:
+    """Compare two models on one protocol, draw by draw: the paired bootstrap, for whatever was evaluated.
 
     Args:
-        figures_a: the first model's.
-        figures_b: the second's.
-        resampled_a: (R,) values by name of the figure, on resamples; NaN where one is not defined.
-        resampled_b: the same of the second model ON THE SAME resamples.
+        result_a: what an `evaluate_...` function of this package returned for the first model.
+        result_b: what it returned for the second, with the same options, `repeats` and `seed`.
+        models: their names.
 
     Returns:
-        A `Difference` for each name that all four hold, in the order of `figures_a`.
+        A `Comparison` of the figures that both have, in the order of `result_a`. Where a figure of either was not
+        evaluated on draws, its difference has no interval. What was kept on the draws of a figure (a threshold,
+        the distractors) is kept here too; its note says so.
 
     Raises:
-        ValueError: there is no such name, or the two numbers of resamples differ.
+        ValueError: the results are of two protocols or have no figure in common, or their draws differ.
+
+    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13.
 
     Example:
-        >>> a, b = [Figure("rank-1", 0.5)], [Figure("rank-1", 0.75)]
-        >>> compare_figures(a, b, {"rank-1": [0.5, 0.5]}, {"rank-1": [0.75, 0.5]})[0].b_better
-        0.75
+        >>> a, b = (Result("toy", (Figure("rank-1", value),), {}) for value in (0.5, 0.75))
+        >>> print(compare_results(a, b, ("old", "new")))
+        toy, old against new, without intervals of the differences
+        rank-1 50.00 % and 75.00 %, difference +25.00 %
     """
-    values_b = {figure.name: figure.value for figure in figures_b}
-    differences = []
-    for figure in figures_a:
-        name = figure.name
-        if name in values_b and name in resampled_a and name in resampled_b:
-            ours, theirs = np.asarray(resampled_a[name], float), np.asarray(resampled_b[name], float)
-            if ours.shape != theirs.shape:
-                raise ValueError(
-                    f"resampled_b must be on the resamples of resampled_a. Received: {name!r} on {theirs.size} and "
-                    f"{ours.size} resamples"
-                )
-            gained = theirs - ours
-            interval = percentile_interval(gained)
-            sign = np.sign(gained[~np.isnan(gained)]) * (-1 if name in _SMALLER_IS_BETTER else 1)
-            share = float(np.mean((sign + 1.0) / 2.0))
-            differences.append(Difference(name, figure.value, values_b[name], interval, share))
-    if not differences:
-        raise ValueError("figures_a and figures_b must have a resampled figure in common. Received: none")
-    return tuple(differences)
+    if (result_a.protocol, result_a.counts) != (result_b.protocol, result_b.counts):
+        raise ValueError(
+            "result_b must be of the protocol of result_a. Received: "
+            + " and ".join(f"{result.protocol} with {result.counts}" for result in (result_a, result_b))
+        )
+    drawn, ours, theirs = _shared_draws(result_a.resamples, result_b.resamples)
+    values_b = {figure.name: figure.value for figure in result_b.figures}
+    common = [figure for figure in result_a.figures if figure.name in values_b]
+    if not common:
+        raise ValueError("result_a and result_b must have a figure in common. Received: none")
+    differences = tuple(
+        _difference(figure, values_b[figure.name], ours.get(figure.name), theirs.get(figure.name)) for figure in common
+    )
+    return Comparison(result_a.protocol, tuple(models), differences, *drawn)
 
 
 def compare_pairs(
@@ -178,7 +95,7 @@ def compare_pairs(
     Raises:
         ValueError: see `evaluate_pairs`; its message does not say which model it is about.
 
-    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13.
+    Source: see `compare_results`.
 
     Example:
         >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
@@ -186,12 +103,30 @@ def compare_pairs(
         >>> compare_pairs(protocol, bad, good, repeats=20)["EER"].difference
         -1.0
     """
-    fars = checked_fars(fars, np.count_nonzero(~protocol.same))
-    figures, resampled = [], []
-    for embeddings, mirrored in ((embeddings_a, mirrored_a), (embeddings_b, mirrored_b)):
-        scores = score_pairs(protocol, embeddings, mirrored, fusion=fusion, center=center, pca=pca)
-        figures.append(evaluate_pair_scores(protocol, scores, fars=fars, intervals=False).figures)
-        resampled.append(resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed))
-    drawn = resampled_units(protocol.subjects, protocol.left, protocol.right)[0]
-    differences = compare_figures(*figures, *resampled)
-    return Comparison(protocol.name, tuple(models), differences, drawn, repeats, seed)
+    fars = None if fars is None else tuple(fars)
+    options = {"fusion": fusion, "center": center, "pca": pca, "fars": fars, "repeats": repeats, "seed": seed}
+    sides = (embeddings_a, mirrored_a), (embeddings_b, mirrored_b)
+    return compare_results(*(evaluate_pairs(protocol, *side, **options) for side in sides), models)
+
+
+def _shared_draws(ours, theirs):
+    """What was drawn, as the last attributes of a `Comparison`; and both models' values on the draws, by name."""
+    known = [resamples for resamples in (ours, theirs) if resamples is not None]
+    drawn = [(resamples.drawn, resamples.repeats, resamples.seed) for resamples in known]
+    if len(drawn) == 2 and drawn[0] != drawn[1]:
+        raise ValueError(
+            "result_b must be evaluated on the draws of result_a, with its repeats and seed. "
+            f"Received: {drawn[1]} and {drawn[0]}"
+        )
+    if len(drawn) < 2 or not ours.values.keys() & theirs.values.keys():
+        return (), {}, {}
+    return drawn[0], ours.values, theirs.values
+
+
+def _difference(figure: Figure, b: float, ours: np.ndarray | None, theirs: np.ndarray | None) -> Difference:
+    gained = np.empty(0) if ours is None or theirs is None else theirs - ours
+    interval = defined_interval(gained) if gained.size else None
+    if interval is None:
+        return Difference(figure.name, figure.value, b, note=figure.note)
+    sign = np.sign(gained[~np.isnan(gained)]) * (-1 if figure.name in _SMALLER_IS_BETTER else 1)
+    return Difference(figure.name, figure.value, b, interval, float(np.mean((sign + 1.0) / 2.0)), figure.note)

@@ -11,6 +11,8 @@ from keras_normface.evaluation.gallery_search import search_gallery
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
 from keras_normface.evaluation.listed_scores import curve_of_sorted, listed_scores
 from keras_normface.evaluation.pooling import pool_templates
+from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import bounded_threshold, chosen_rates
 from keras_normface.evaluation.split_figures import Case, split_figure
@@ -27,6 +29,7 @@ def evaluate_ijb(
     fpirs: tuple[float, ...] | None = None,
     ranks: tuple[int, ...] = (1, 5, 10),
     intervals: bool = True,
+    repeats: int = REPEATS,
     seed: int = 0,
 ) -> Result:
     """Verification of the listed template pairs and search of the galleries, whichever the protocol has.
@@ -45,7 +48,8 @@ def evaluate_ijb(
         fars: rates for 1:1; None for those of 1e-1 to 1e-6 that every split resolves.
         fpirs: rates for 1:N; None for those of 1e-1 to 1e-3 that every gallery resolves.
         ranks: k of the rank-k rates.
-        intervals: whether to resample subjects 1000 times, with the thresholds kept.
+        intervals: whether to resample subjects, with the thresholds kept.
+        repeats: how many times.
         seed: of the resampling.
 
     Returns:
@@ -64,6 +68,7 @@ def evaluate_ijb(
         toy: rank-1 100.00 %
         toy: TPIR@FPIR=1e+00 100.00 %
     """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     if not protocol.pairs and not protocol.searches:
         raise ValueError(f"protocol must have pairs or searches. Received: {protocol.name} without any")
@@ -76,15 +81,15 @@ def evaluate_ijb(
         counts["subjects"] = int(np.unique(subjects[subjects >= 0]).size)
     figures, curves = [], {}
     if protocol.pairs:
-        figures += _verification(protocol, unit, people, fars, (intervals, seed), counts, curves)
+        figures += _verification(protocol, unit, people, fars, resamples, counts, curves)
     if protocol.searches:
-        figures += _identification(protocol, unit, people, fpirs, ranks, (intervals, seed), counts)
+        figures += _identification(protocol, unit, people, fpirs, ranks, resamples, counts)
     settings = {"pooling": "mean in a medium, sum of media, unit length"}
-    settings["intervals"] = {"resamples": REPEATS, "seed": seed} if intervals else None
-    return Result(protocol.name, tuple(figures), counts, settings, curves)
+    settings["intervals"] = resamples.settings if intervals else None
+    return Result(protocol.name, tuple(figures), counts, settings, curves, resamples)
 
 
-def _verification(protocol, unit, people, fars, resampling, counts, curves):
+def _verification(protocol, unit, people, fars, resamples, counts, curves):
     impostors = [int(pairs.same.size - np.count_nonzero(pairs.same)) for pairs in protocol.pairs]
     for number, pairs in enumerate(protocol.pairs):
         if not 0 < impostors[number] < pairs.same.size:
@@ -110,14 +115,14 @@ def _verification(protocol, unit, people, fars, resampling, counts, curves):
         )
     counts["impostor pairs"] = sum(impostors)
     counts["genuine pairs"] = sum(int(pairs.same.sum()) for pairs in protocol.pairs)
-    return [split_figure(name, [[case] for case in cases[name]], *resampling) for name in cases]
+    return [split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
 
 
-def _identification(protocol, unit, people, fpirs, ranks, resampling, counts):
+def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     if people is None or (protocol.template_subjects < 0).any():
         raise ValueError("template_subjects must be known for searches. Received: a protocol that lacks some")
     found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
-    strangers = min(np.count_nonzero(~scores.mated) for split in found for scores, _ in split)
+    strangers = fewest_non_mated(protocol)
     if not all(scores.mated.any() for split in found for scores, _ in split):
         raise ValueError("searches must each have a mated probe. Received: a gallery without any")
     if strangers:
@@ -131,7 +136,24 @@ def _identification(protocol, unit, people, fpirs, ranks, resampling, counts):
     cases = {f"rank-{rank}": [[_ranked(*one, rank) for one in split] for split in found] for rank in ranks}
     for fpir in fpirs or ():
         cases[rate_name("TPIR@FPIR", fpir)] = [[_above(*one, fpir) for one in split] for split in found]
-    return [split_figure(name, cases[name], *resampling) for name in cases]
+    return [split_figure(name, cases[name], resamples) for name in cases]
+
+
+def fewest_non_mated(protocol: TemplateProtocol) -> int | None:
+    """The least number of non-mated probes of a gallery, which says what FPIR a protocol resolves.
+
+    Args:
+        protocol: a `TemplateProtocol`.
+
+    Returns:
+        The number, or None where there is no search or a subject is unknown.
+    """
+    subjects = protocol.template_subjects
+    searches = [search for split in protocol.searches for search in split]
+    if not searches or subjects is None or (subjects < 0).any():
+        return None
+    sides = [(subjects[protocol.rows(search.probes)], subjects[protocol.rows(search.gallery)]) for search in searches]
+    return min(int(np.count_nonzero(~np.isin(probes, gallery))) for probes, gallery in sides)
 
 
 def _search(protocol, unit, people, search):

@@ -10,41 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation._checks import unit_rows
+from keras_normface.evaluation.near_duplicates import NearDuplicate, near_duplicates
 
 NEAR_DUPLICATE = 0.9
 _SEPARATORS = re.compile(r"[\s_\-]+")
-_TRAIN_ROWS, _TEST_ROWS = 8192, 1024
 _SHOWN = 20
-
-
-@dataclass(frozen=True)
-class NearDuplicate:
-    """A test image and the training image nearest to it.
-
-    Attributes:
-        train_identity: the name that the training set gives it.
-        test_identity: the name that the test set gives it.
-        train_row: row of the training image.
-        test_row: row of the test image.
-        cosine: of the two embeddings.
-
-    Example:
-        >>> print(NearDuplicate("0000102", "Ada_Lovelace", 7, 2, 0.97))
-        test image 2 of 'Ada_Lovelace' is training image 7 of '0000102'? cosine 0.970
-    """
-
-    train_identity: str
-    test_identity: str
-    train_row: int
-    test_row: int
-    cosine: float
-
-    def __str__(self) -> str:
-        return (
-            f"test image {self.test_row} of {self.test_identity!r} is training image {self.train_row} of "
-            f"{self.train_identity!r}? cosine {self.cosine:.3f}"
-        )
 
 
 @dataclass(frozen=True)
@@ -155,7 +125,7 @@ def find_leaks(
         raise ValueError(f"threshold must be a cosine in (-1, 1]. Received: threshold={threshold!r}")
     near = None
     if train_embeddings is not None:
-        near = _near_duplicates(ours, theirs, np.asanyarray(train_embeddings), np.asarray(test_embeddings), threshold)
+        near = near_duplicates(ours, theirs, np.asanyarray(train_embeddings), np.asarray(test_embeddings), threshold)
     return Leaks(_same_names(ours, theirs), near, float(threshold), len(set(ours)), len(set(theirs)))
 
 
@@ -165,37 +135,6 @@ def _same_names(ours: list[str], theirs: list[str]) -> tuple[tuple[str, str], ..
         known.setdefault(normalised_name(name), set()).add(name)
     pairs = {(name, other) for other in theirs for name in known.get(normalised_name(other), ())}
     return tuple(sorted(pairs, key=lambda pair: pair[::-1]))
-
-
-def _near_duplicates(ours, theirs, train, test, threshold) -> tuple[NearDuplicate, ...]:
-    for name, rows, names in (("train_embeddings", train, ours), ("test_embeddings", test, theirs)):
-        if rows.ndim != 2 or len(rows) != len(names):
-            raise ValueError(f"{name} must have shape ({len(names)}, D), a row a name. Received: shape {rows.shape}")
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(
-            f"test_embeddings must have as many columns as train_embeddings, {train.shape[1]}. "
-            f"Received: test_embeddings.shape={test.shape}"
-        )
-    test = unit_rows(test, "test_embeddings").astype(np.float32)
-    best, where = np.full(len(test), -np.inf, np.float32), np.zeros(len(test), np.int64)
-    for start in range(0, len(train), _TRAIN_ROWS):
-        what = f"train_embeddings[{start}:]"
-        block = unit_rows(train[start : start + _TRAIN_ROWS], what).astype(np.float32)
-        for first in range(0, len(test), _TEST_ROWS):
-            rows = slice(first, first + _TEST_ROWS)
-            cosines = test[rows] @ block.T
-            nearest = cosines.argmax(axis=1)
-            values = cosines[np.arange(len(nearest)), nearest]
-            better = values > best[rows]
-            best[rows] = np.where(better, values, best[rows])
-            where[rows] = np.where(better, start + nearest, where[rows])
-    # A float32 product of equal unit vectors may fall short of 1 by this much.
-    found = np.flatnonzero(best >= threshold - 1e-6)
-    found = found[np.argsort(-best[found], kind="stable")]
-    return tuple(
-        NearDuplicate(ours[where[row]], theirs[row], int(where[row]), int(row), float(min(best[row], 1.0)))
-        for row in found
-    )
 
 
 def _first(lines: Iterable[str]) -> list[str]:

@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
+from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.distractors import distractor_blocks, read_ahead
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.index_lists import checked_ranks, embeddings_of
 from keras_normface.evaluation.mate_ranks import MateRanks
 from keras_normface.evaluation.megaface import MegaFaceProtocol
+from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import (
     TIE,
@@ -24,7 +26,7 @@ from keras_normface.evaluation.score_tails import (
     chosen_rates,
     unit_rows_float32,
 )
-from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.subject_shares import THRESHOLD_KEPT, TOO_FEW, resampled_shares, subject_sums
 
 _FARS = (1e-4, 1e-5, 1e-6)
 _BLOCK_ROWS, _TILE_ROWS, _FIRST_COLUMNS = 8192, 64, 64
@@ -38,6 +40,7 @@ def evaluate_megaface(
     ranks: tuple[int, ...] = (1, 10, 100),
     fars: tuple[float, ...] | None = None,
     intervals: bool = True,
+    repeats: int = REPEATS,
     seed: int = 0,
 ) -> Result:
     """Identification and verification among distractors.
@@ -57,7 +60,8 @@ def evaluate_megaface(
         ranks: k of the rank-k rates; the larger the largest, the slower. Together they are the CMC curve.
         fars: rates; None for those of 1e-4, 1e-5 and 1e-6 that are resolved. Memory grows with the largest: some
             12 bytes * far * N * M.
-        intervals: whether to resample subjects 1000 times, with the thresholds kept.
+        intervals: whether to resample subjects, with the thresholds kept.
+        repeats: how many times.
         seed: of the resampling.
 
     Returns:
@@ -74,6 +78,7 @@ def evaluate_megaface(
         >>> result["rank-1"].value, result["rank-2"].value
         (0.0, 0.5)
     """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     probes = unit_rows_float32(embeddings_of(probes, len(protocol.images), "probes"), "probes")
     num_impostor = len(probes) * protocol.num_distractors
     fars = chosen_rates(fars, _FARS, num_impostor, "fars", "impostor scores")
@@ -91,7 +96,7 @@ def evaluate_megaface(
         # The two kinds are summed in different orders: without this, a model that maps all to one could pass.
         threshold = bounded_threshold(impostor, far, num_impostor, -2.0) + TIE
         cases.append((rate_name("TAR@FAR", far), genuine >= threshold, float(threshold)))
-    figures = tuple(_figure(*case, owners, people.size, intervals, seed) for case in cases)
+    figures = tuple(_figure(*case, owners, people.size, resamples) for case in cases)
     counts = {
         "images": len(probes),
         "subjects": people.size,
@@ -100,19 +105,19 @@ def evaluate_megaface(
         "genuine": left.size // 2,
         "impostor": num_impostor,
     }
-    return Result(
-        protocol.name, figures, counts, {"intervals": {"resamples": REPEATS, "seed": seed} if intervals else None}
-    )
+    settings = {"intervals": resamples.settings if intervals else None}
+    return Result(protocol.name, figures, counts, settings, resamples=resamples)
 
 
-def _figure(name, success, threshold, owners, num_people, intervals, seed) -> Figure:
+def _figure(name, success, threshold, owners, num_people, resamples) -> Figure:
     hits = subject_sums(owners, success, num_people)[None]
     totals = subject_sums(owners, np.ones(owners.size), num_people)[None]
-    shares = resampled_shares(hits, totals, seed=seed) if intervals else None
-    interval = None if shares is None else percentile_interval(shares[:, 0])
-    note = ""
-    if interval is not None:
-        note = "interval over subjects, distractors kept" if threshold is None else THRESHOLD_KEPT
+    interval, note = None, ""
+    if resamples is not None:
+        shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
+        interval = resamples.keep(name, None if shares is None else shares[:, 0])
+        kept = "interval over subjects, distractors kept" if threshold is None else THRESHOLD_KEPT
+        note = TOO_FEW if interval is None else kept
     return Figure(name, float(success.mean()), interval=interval, threshold=threshold, note=note)
 
 

@@ -1,38 +1,14 @@
-"""From embeddings to the cosines of pairs: mirror fusion, and a mean or PCA that is fitted on some of the images."""
+"""From embeddings to the cosines of pairs, with mirror fusion."""
 
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 FUSIONS = ("sum", "concatenate", "maximum")
 _BLOCK_ROWS = 1024
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """A mean that is subtracted, and directions that are kept.
-
-    Attributes:
-        mean: (D,) float64.
-        components: (D, K) float64 with orthonormal columns, or None where all is kept.
-
-    Example:
-        >>> import numpy as np
-        >>> Projection(np.ones(2), None).of(np.array([[1.0, 3.0]])).tolist()
-        [[0.0, 2.0]]
-    """
-
-    mean: np.ndarray
-    components: np.ndarray | None
-
-    def of(self, features: np.ndarray) -> np.ndarray:
-        """Project (N, D) features: (N, K) float64."""
-        centred = features.astype(np.float64) - self.mean
-        return centred if self.components is None else centred @ self.components
 
 
 def fused_features(embeddings: ArrayLike, mirrored: ArrayLike | None, fusion: str | None, count: int) -> np.ndarray:
@@ -69,40 +45,6 @@ def fused_features(embeddings: ArrayLike, mirrored: ArrayLike | None, fusion: st
     if fusion == "concatenate":
         return np.concatenate([front, back], axis=1)
     return checked_rows(front + back if fusion == "sum" else np.maximum(front, back), "the fused embeddings", count)
-
-
-def fitted_projection(features: np.ndarray, share: float | None) -> Projection:
-    """The mean of features and, if wanted, their principal directions.
-
-    Args:
-        features: (N, D), N >= 2.
-        share: None for the mean alone, or the share of the variance, in (0, 1], that the least number of
-            principal components must keep.
-
-    Returns:
-        A `Projection`.
-
-    Raises:
-        ValueError: `share` is out of range, or the features do not vary.
-
-    Example:
-        >>> import numpy as np
-        >>> fitted_projection(np.array([[0.0, 0.0], [4.0, 0.0], [2.0, 0.1]]), 0.9).components.shape
-        (2, 1)
-    """
-    mean = features.mean(axis=0, dtype=np.float64)
-    if share is None:
-        return Projection(mean, None)
-    covariance = np.zeros((mean.size, mean.size))
-    for start in range(0, len(features), _BLOCK_ROWS):
-        centred = features[start : start + _BLOCK_ROWS] - mean
-        covariance += centred.T @ centred
-    variances, directions = np.linalg.eigh(covariance)
-    cumulated = np.cumsum(np.maximum(variances[::-1], 0.0))
-    if cumulated[-1] == 0.0:
-        raise ValueError("embeddings must vary to be projected. Received: embeddings all equal in the fitting folds")
-    kept = int(np.argmax(cumulated / cumulated[-1] >= share)) + 1
-    return Projection(mean, directions[:, ::-1][:, :kept])
 
 
 def checked_share(share: float | None, name: str) -> float | None:
@@ -144,7 +86,8 @@ def paired_cosines(features: np.ndarray, left: np.ndarray, right: np.ndarray) ->
 
     cosines, squares = np.empty(left.size), np.empty(len(features))
     for start in range(0, len(features), _BLOCK_ROWS):
-        rows = np.arange(start, min(start + _BLOCK_ROWS, len(features)))
+        # A slice, of which no copy is made.
+        rows = slice(start, start + _BLOCK_ROWS)
         squares[rows] = dots(rows, rows)
     for start in range(0, left.size, _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)

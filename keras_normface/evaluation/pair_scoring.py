@@ -12,11 +12,11 @@ from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.pair_features import (
     checked_rows,
     checked_share,
-    fitted_projection,
     fused_features,
     paired_cosines,
 )
 from keras_normface.evaluation.pair_protocol import PairProtocol
+from keras_normface.evaluation.projection import fold_projections
 from keras_normface.evaluation.resampled_pairs import resampled_figures, resampled_units
 
 
@@ -71,9 +71,7 @@ def score_pairs(
         return PairScores(cosines[None], cosines, settings)
     names, codes = np.unique(protocol.folds, return_inverse=True)
     rows, dimensions = np.empty((names.size, left.size)), []
-    for fold in range(names.size):
-        others = codes != fold
-        projection = fitted_projection(features[np.union1d(left[others], right[others])], pca)
+    for fold, projection in enumerate(fold_projections(features, left, right, codes, pca)):
         what = f"embeddings as projected for fold {names[fold]}"
         projected = checked_rows(projection.of(features), what, len(features))
         rows[fold] = paired_cosines(projected, left, right)

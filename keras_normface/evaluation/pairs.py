@@ -8,12 +8,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.bootstrap import REPEATS, percentile_interval
+from keras_normface.evaluation.bootstrap import REPEATS
 from keras_normface.evaluation.figure import Figure, rate_name
 from keras_normface.evaluation.folds import cross_validated_accuracy
 from keras_normface.evaluation.pair_protocol import PairProtocol
 from keras_normface.evaluation.pair_scoring import PairScores, resample_pairs, score_pairs
 from keras_normface.evaluation.resampled_pairs import BY_PAIR, resampled_units
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import chosen_rates
 from keras_normface.evaluation.verification import equal_error_rate, roc_curve, tar_at_far
@@ -117,16 +118,16 @@ def evaluate_pair_scores(
         "repeats": repeats if intervals else 0,
         "seed": seed,
     }
-    ranges, note = {}, ""
+    ranges, note, resamples = {}, "", None
     if intervals:
         drawn = resampled_units(protocol.subjects, protocol.left, protocol.right)[0]
+        resamples = Resamples(drawn, repeats, seed)
         values = resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed)
-        defined = {name: value for name, value in values.items() if 2 * np.isnan(value).sum() <= value.size}
-        ranges = {name: percentile_interval(value) for name, value in defined.items()}
+        ranges = {name: resamples.keep(name, value) for name, value in values.items()}
         note, settings["resampled"] = _PAIRS_DRAWN if drawn == BY_PAIR else "", drawn
     figures = _figures(protocol, scores.pooled, accuracy, fars, ranges, note)
     curves = {"all pairs": roc_curve(scores.pooled, protocol.same)}
-    return Result(protocol.name, figures, _counts(protocol), settings, curves)
+    return Result(protocol.name, figures, _counts(protocol), settings, curves, resamples)
 
 
 def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float, ...]:

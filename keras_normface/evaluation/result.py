@@ -22,6 +22,7 @@ from keras_normface.evaluation.figure import (
     shown,
     shown_interval,
 )
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.thinned import curve_from_dict, curve_to_dict, thinned_curve
 from keras_normface.evaluation.verification import RocCurve
 from keras_normface.written_beside import written_beside
@@ -40,6 +41,8 @@ class Result:
         counts: images, subjects, genuine and impostor pairs, and the like.
         settings: how it was computed; what JSON holds: numbers, text, lists, dicts, None. NumPy values become such.
         curves: `RocCurve` by name; each is thinned to at most about a thousand of its points.
+        resamples: None, or the figures on the draws behind their intervals, for `compare_results`. They are not
+            stored: a result that was read from a file has none.
 
     Raises:
         ValueError: an attribute is of another type, or two figures have one name.
@@ -60,6 +63,7 @@ class Result:
     counts: dict[str, int]
     settings: dict[str, object] = field(default_factory=dict)
     curves: dict[str, RocCurve] = field(default_factory=dict)
+    resamples: Resamples | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if not isinstance(self.protocol, str) or not self.protocol:
@@ -70,6 +74,8 @@ class Result:
         for name, curve in self.curves.items():
             if not isinstance(curve, RocCurve):
                 raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
+        if not isinstance(self.resamples, (Resamples, type(None))):
+            raise ValueError(f"resamples must be Resamples or None. Received: resamples={self.resamples!r}")
         thin = {str(name): thinned_curve(curve) for name, curve in self.curves.items()}
         object.__setattr__(self, "curves", thin)
 

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_normface.evaluation.bootstrap import percentile_interval
 from keras_normface.evaluation.figure import Figure
-from keras_normface.evaluation.subject_shares import NO_SUBJECTS, THRESHOLD_KEPT, resampled_shares, subject_sums
+from keras_normface.evaluation.resamples import Resamples
+from keras_normface.evaluation.subject_shares import (
+    NO_SUBJECTS,
+    THRESHOLD_KEPT,
+    TOO_FEW,
+    resampled_shares,
+    subject_sums,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +32,13 @@ class Case:
     threshold: float | None
 
 
-def split_figure(name: str, splits: list[list[Case]], intervals: bool, seed: int) -> Figure:
+def split_figure(name: str, splits: list[list[Case]], resamples: Resamples | None = None) -> Figure:
     """The mean over splits of the mean over each split's galleries.
 
     Args:
         name: of the figure.
         splits: for each split its cases, one for each gallery.
-        intervals: whether to resample subjects.
-        seed: of the resampling.
+        resamples: None for no interval, or what keeps the figure on the draws of subjects.
 
     Returns:
         A `Figure`, with the standard deviation over the splits when there are several.
@@ -41,19 +46,19 @@ def split_figure(name: str, splits: list[list[Case]], intervals: bool, seed: int
     Example:
         >>> import numpy as np
         >>> galleries = [Case(np.array([True, False]), None, None), Case(np.array([True]), None, None)]
-        >>> split_figure("rank-1", [galleries], intervals=False, seed=0).value
+        >>> split_figure("rank-1", [galleries]).value
         0.75
     """
     cases = [case for split in splits for case in split]
     weights = np.array([1.0 / (len(splits) * len(split)) for split in splits for _ in split])
     values = [float(np.mean([case.success.mean() for case in split])) for split in splits]
     interval, note = None, ""
-    if intervals and any(case.owners is None for case in cases):
+    if resamples is not None and any(case.owners is None for case in cases):
         note = NO_SUBJECTS
-    elif intervals:
-        interval = _interval(cases, weights, seed)
+    elif resamples is not None:
+        interval = resamples.keep(name, _on_draws(cases, weights, resamples))
         kept = "interval over subjects" if cases[0].threshold is None else THRESHOLD_KEPT
-        note = "" if interval is None else kept
+        note = TOO_FEW if interval is None else kept
     several = len(splits) > 1
     return Figure(
         name,
@@ -66,9 +71,9 @@ def split_figure(name: str, splits: list[list[Case]], intervals: bool, seed: int
     )
 
 
-def _interval(cases: list[Case], weights: np.ndarray, seed: int):
+def _on_draws(cases: list[Case], weights: np.ndarray, resamples: Resamples) -> np.ndarray | None:
     num_people = 1 + max(int(case.owners.max()) for case in cases)
     hits = np.stack([subject_sums(case.owners, case.success, num_people) for case in cases])
     totals = np.stack([subject_sums(case.owners, np.ones(case.owners.size), num_people) for case in cases])
-    shares = resampled_shares(hits, totals, seed=seed)
-    return None if shares is None else percentile_interval(shares @ weights)
+    shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
+    return None if shares is None else shares @ weights

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_normface.evaluation.bootstrap import REPEATS, count_blocks
+from keras_normface.evaluation.bootstrap import count_blocks
 
 THRESHOLD_KEPT = "interval over subjects, threshold kept"
 """What the note of a figure with such an interval says."""
 NO_SUBJECTS = "no interval: subjects unknown"
+TOO_FEW = "no interval: too few subjects"
 
 
 def subject_sums(subjects: np.ndarray, values: np.ndarray, num_subjects: int) -> np.ndarray:
@@ -16,7 +17,7 @@ def subject_sums(subjects: np.ndarray, values: np.ndarray, num_subjects: int) ->
     return np.bincount(subjects, weights=values, minlength=num_subjects)
 
 
-def resampled_shares(hits: np.ndarray, totals: np.ndarray, *, repeats: int = REPEATS, seed: int = 0):
+def resampled_shares(hits: np.ndarray, totals: np.ndarray, repeats: int, seed: int) -> np.ndarray | None:
     """Several shares on the same resamples of the subjects.
 
     Args:
@@ -30,7 +31,7 @@ def resampled_shares(hits: np.ndarray, totals: np.ndarray, *, repeats: int = REP
 
     Example:
         >>> import numpy as np
-        >>> resampled_shares(np.ones((1, 3)), np.ones((1, 3)), repeats=2).tolist()
+        >>> resampled_shares(np.ones((1, 3)), np.ones((1, 3)), repeats=2, seed=0).tolist()
         [[1.0], [1.0]]
     """
     present = totals.any(axis=0)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.bootstrap import REPEATS, count_blocks, pair_weights, percentile_interval
+from keras_normface.evaluation.bootstrap import REPEATS, count_blocks, pair_weights
 from keras_normface.evaluation.figure import Figure
 from keras_normface.evaluation.folds import cross_validated_accuracy
 from keras_normface.evaluation.index_lists import embeddings_of
 from keras_normface.evaluation.intersection_kernel import BINS, cosine_histogram, intersection_kernel
 from keras_normface.evaluation.resampled_pairs import BY_PAIR, resampled_figures, resampled_units
+from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import unit_rows_float32
 from keras_normface.evaluation.video_pairs import VideoPairProtocol
 
+_SVM = "accuracy HIK-SVM"
 _PAIRS_DRAWN = "subjects unknown: the interval draws pairs"
 
 
@@ -25,6 +27,7 @@ def evaluate_video_pairs(
     svm: bool = False,
     penalty: float = 1.0,
     intervals: bool = True,
+    repeats: int = REPEATS,
     seed: int = 0,
 ) -> Result:
     """Accuracy of the mean of all frame-pair cosines, and on request of the histogram-intersection-kernel SVM.
@@ -40,8 +43,9 @@ def evaluate_video_pairs(
         embeddings: (N, D), one row for each of `protocol.images`; any lengths.
         svm: whether to train the SVM; needs scikit-learn.
         penalty: the C of the SVM.
-        intervals: whether to resample subjects (pairs, where a subject is unknown) 1000 times; thresholds are
-            chosen anew on each draw, the SVM is not trained anew.
+        intervals: whether to resample subjects (pairs, where a subject is unknown); thresholds are chosen anew on
+            each draw, the SVM is not trained anew.
+        repeats: how many times.
         seed: of the resampling.
 
     Returns:
@@ -66,17 +70,18 @@ def evaluate_video_pairs(
     codes = np.unique(protocol.folds, return_inverse=True)[1]
     drawn, units = resampled_units(_video_subjects(protocol), protocol.left, protocol.right)
     note = _PAIRS_DRAWN if intervals and drawn == BY_PAIR else ""
-    interval = None
+    resamples, interval = Resamples(drawn, repeats, seed) if intervals else None, None
     if intervals:
         rows = scores[None], scores, protocol.same, protocol.folds
-        interval = percentile_interval(resampled_figures(units, *rows, [], repeats=REPEATS, seed=seed)["accuracy"])
+        values = resampled_figures(units, *rows, [], repeats=repeats, seed=seed)
+        interval = resamples.keep("accuracy", values["accuracy"])
     figures = [_figure("accuracy", folds.accuracies, interval, note)]
     if svm:
         right = _svm_decisions(protocol, unit, codes, penalty) == protocol.same
-        interval = _kept_interval(units, right, seed) if intervals else None
+        interval = resamples.keep(_SVM, _kept_decisions(units, right, repeats, seed)) if intervals else None
         note = "; ".join(["decisions kept in the interval", note] if note else ["decisions kept in the interval"])
         accuracies = np.bincount(codes, weights=right) / np.bincount(codes)
-        figures.append(_figure("accuracy HIK-SVM", accuracies, interval, note if intervals else ""))
+        figures.append(_figure(_SVM, accuracies, interval, note if intervals else ""))
     counts = {
         "images": len(protocol.images),
         "videos": len(protocol.videos),
@@ -86,11 +91,11 @@ def evaluate_video_pairs(
     }
     settings = {
         "thresholds": folds.thresholds,
-        "intervals": {"resamples": REPEATS, "seed": seed} if intervals else None,
+        "intervals": resamples.settings if intervals else None,
     }
     if svm:
         settings["svm"] = {"bins": BINS, "C": penalty}
-    return Result(protocol.name, tuple(figures), counts, settings)
+    return Result(protocol.name, tuple(figures), counts, settings, resamples=resamples)
 
 
 def _figure(name: str, accuracies: np.ndarray, interval, note: str) -> Figure:
@@ -103,13 +108,13 @@ def _video_subjects(protocol: VideoPairProtocol) -> np.ndarray | None:
     return None if protocol.subjects is None else protocol.subjects[[frames[0] for frames in protocol.videos]]
 
 
-def _kept_interval(units, right: np.ndarray, seed: int) -> tuple[float, float]:
+def _kept_decisions(units, right: np.ndarray, repeats: int, seed: int) -> np.ndarray:
     values = []
-    for counts in count_blocks(units[0], REPEATS, seed, columns=right.size):
+    for counts in count_blocks(units[0], repeats, seed, columns=right.size):
         weights = pair_weights(counts, *units[1:])
         with np.errstate(invalid="ignore"):
             values.append((weights @ right.astype(np.float64)) / weights.sum(axis=1))
-    return percentile_interval(np.concatenate(values))
+    return np.concatenate(values)
 
 
 def _svm_decisions(protocol, unit: np.ndarray, codes: np.ndarray, penalty: float) -> np.ndarray:

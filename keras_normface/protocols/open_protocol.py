@@ -88,8 +88,7 @@ def open_protocol(kind, path, root=None, **options):
         return OpenedProtocol(*read_packed_pairs(path, name=PACKED[kind]))
     if kind in PACKED_ONLY:
         raise ValueError(
-            f"`path` must be a .bin file for {kind}: the published list of pairs does not say which fold each is in. "
-            f"Received: path={os.fspath(path)}"
+            f"`path` must be a .bin file for {kind}, the only form of it that is read. Received: path={os.fspath(path)}"
         )
     if kind == "ytf":
         if root is None:

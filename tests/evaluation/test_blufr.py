@@ -90,6 +90,7 @@ def test_by_hand():
     result = evaluate_blufr(protocol, rows, fars=(1 / 8, 2 / 8, 3 / 8), dir_fars=1.0)
     assert [result[f"VR@FAR={far}"].value for far in (0.125, 0.25, 0.375)] == [0.0, 0.5, 1.0]
     assert result["DIR@FAR=1e+00 rank-1"].value == 0.5
+    assert result["VR@FAR=0.125 mean"].interval == (0.0, 0.0)
     assert result.counts["fewest impostor pairs"] == 8
     assert result.counts["fewest impostor probes"] == 1
 
@@ -168,6 +169,19 @@ def test_intervals_hold_the_figure_and_follow_the_seed():
     assert again.to_json() == result.to_json()
     other = evaluate_blufr(protocol, rows, fars=0.2, seed=4)
     assert other["VR@FAR=2e-01 mean"].interval != (low, high)
+
+
+def test_a_figure_that_few_draws_define_has_no_interval():
+    # Six people, and in each of six trials a pair of one of them alone: few draws hold them all.
+    subjects = np.repeat(np.arange(7), 2)
+    trials = tuple(
+        BlufrTrial([12], [2 * n, 2 * n + 1, (2 * n + 2) % 12], [2 * n], [2 * n + 1, (2 * n + 2) % 12]) for n in range(6)
+    )
+    protocol = BlufrProtocol("few", tuple(f"i{n}" for n in range(14)), subjects, trials)
+    result = evaluate_blufr(protocol, np.eye(7)[subjects], fars=0.5, dir_fars=1.0, repeats=60)
+    assert result["VR@FAR=5e-01"].interval is None
+    assert result["VR@FAR=5e-01"].note == "mean minus standard deviation; no interval: too few subjects"
+    assert not result.resamples.values
 
 
 def test_all_scores_equal():

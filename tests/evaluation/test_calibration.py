@@ -9,7 +9,8 @@ import pytest
 from keras_normface import export_embedding_model, read_threshold, store_threshold
 from keras_normface.evaluation import tar_at_far
 from keras_normface.evaluation.bootstrap import subject_counts
-from keras_normface.evaluation.calibration import CalibratedThreshold, calibrate_threshold
+from keras_normface.evaluation.calibrated_threshold import CalibratedThreshold
+from keras_normface.evaluation.calibration import calibrate_threshold
 
 
 def people(count=12, images=3, seed=0):

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from keras_normface.evaluation import PairProtocol, evaluate_pairs, tar_at_far
+from keras_normface.evaluation import PairProtocol, Result, evaluate_pairs, tar_at_far
 from keras_normface.evaluation.bootstrap import subject_counts
-from keras_normface.evaluation.compare import compare_figures, compare_pairs
+from keras_normface.evaluation.compare import compare_pairs, compare_results
 from keras_normface.evaluation.figure import Figure
 from keras_normface.evaluation.pair_scoring import score_pairs
+from keras_normface.evaluation.resamples import Resamples
 
 PEOPLE, IMAGES = 20, 3
 
@@ -113,20 +114,72 @@ class TestComparePairs:
             compare_pairs(protocol(), embeddings(1.0), embeddings(1.0)[1:], repeats=5)
 
 
-class TestCompareFigures:
+def result(values, draws=None, *, protocol="toy", seed=0, drawn="subjects", counts=4):
+    """Figures by name; and their values on the draws, or no draws at all."""
+    resamples = None
+    if draws is not None:
+        resamples = Resamples(drawn, max((len(each) for each in draws.values()), default=9), seed)
+        for name, each in draws.items():
+            resamples.keep(name, each)
+    figures = tuple(Figure(name, value, note="some note") for name, value in values.items())
+    return Result(protocol, figures, {"pairs": counts}, resamples=resamples)
+
+
+class TestCompareResults:
     def test_by_hand(self):
         # b - a: .1, 0, undefined, -.1; better, equal, better not: (1 + .5 + 0) / 3.
-        a, b = [Figure("x", 0.5), Figure("only a", 0.5)], [Figure("x", 0.75)]
-        resampled = {"x": [0.5, 0.5, np.nan, 0.5]}, {"x": [0.6, 0.5, 0.5, 0.4]}
-        (difference,) = compare_figures(a, b, *resampled)
+        a = result({"x": 0.5, "only a": 0.5}, {"x": [0.5, 0.5, np.nan, 0.5]})
+        comparison = compare_results(a, result({"x": 0.75}, {"x": [0.6, 0.5, 0.5, 0.4]}), ("old", "new"))
+        (difference,) = comparison.differences
         assert (difference.a, difference.b, difference.b_better) == (0.5, 0.75, 0.5)
         assert difference.interval == pytest.approx((-0.095, 0.095))
+        assert (comparison.resampled, comparison.repeats, comparison.seed) == ("subjects", 4, 0)
+        assert str(difference).endswith("second better in 50.0 %; some note")
 
-    def test_other_resamples(self):
-        figures = [Figure("x", 0.5)]
-        with pytest.raises(ValueError, match="on 2 and 3 resamples"):
-            compare_figures(figures, figures, {"x": [0.1] * 3}, {"x": [0.1] * 2})
+    def test_a_figure_without_draws_has_no_interval(self):
+        draws = {"x": [0.5] * 4}
+        comparison = compare_results(result({"x": 0.5, "y": 0.25}, draws), result({"x": 0.5, "y": 0.5}, draws))
+        assert comparison["x"].interval == (0.0, 0.0)
+        assert (comparison["y"].interval, comparison["y"].b_better) == (None, None)
+        assert str(comparison["y"]) == "y 25.00 % and 50.00 %, difference +25.00 %; some note"
+
+    @pytest.mark.parametrize("draws", [(None, None), ({"x": [0.5]}, None), (None, {"x": [0.5]}), ({}, {})])
+    def test_without_draws_the_text_says_so(self, draws):
+        comparison = compare_results(*(result({"x": 0.5}, each) for each in draws))
+        assert str(comparison).splitlines()[0] == "toy, a against b, without intervals of the differences"
+        assert json.loads(json.dumps(comparison.to_dict()))["repeats"] == 0
+
+    def test_draws_that_hardly_define_a_figure(self):
+        # Each is defined on half of the draws, both together on none.
+        a, b = [0.5, 0.5, np.nan, np.nan], [np.nan, np.nan, 0.5, 0.5]
+        assert compare_results(result({"x": 0.5}, {"x": a}), result({"x": 0.5}, {"x": b}))["x"].interval is None
+
+    @pytest.mark.parametrize("other", [{"seed": 1}, {"drawn": "pairs"}, {"draws": {"x": [0.1] * 2}}])
+    def test_other_draws(self, other):
+        second = result({"x": 0.5}, **{"draws": {"x": [0.1] * 3}, **other})
+        with pytest.raises(ValueError, match="on the draws of result_a"):
+            compare_results(result({"x": 0.5}, {"x": [0.1] * 3}), second)
+
+    @pytest.mark.parametrize("other", [{"protocol": "another"}, {"counts": 5}])
+    def test_another_protocol(self, other):
+        with pytest.raises(ValueError, match="of the protocol of result_a"):
+            compare_results(result({"x": 0.5}), result({"x": 0.5}, **other))
 
     def test_nothing_in_common(self):
-        with pytest.raises(ValueError, match="a resampled figure in common"):
-            compare_figures([Figure("x", 0.5)], [Figure("y", 0.5)], {"x": [0.5]}, {"y": [0.5]})
+        with pytest.raises(ValueError, match="a figure in common"):
+            compare_results(result({"x": 0.5}), result({"y": 0.5}))
+
+    def test_a_stored_result_has_no_draws(self):
+        first = result({"x": 0.5}, {"x": [0.5] * 4})
+        again = Result.from_json(first.to_json())
+        assert again.resamples is None
+        assert again.to_json() == first.to_json()
+        assert compare_results(first, again)["x"].interval is None
+
+    def test_draws_of_another_number_or_kind(self):
+        with pytest.raises(ValueError, match="one for each of 3 draws"):
+            Resamples("subjects", 3, 0).keep("x", [0.5])
+        with pytest.raises(ValueError, match="repeats must be"):
+            Resamples("subjects", 0, 0)
+        with pytest.raises(ValueError, match="resamples must be Resamples"):
+            Result("toy", (), {}, resamples={"x": [0.5]})

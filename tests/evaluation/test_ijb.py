@@ -5,7 +5,7 @@ import pytest
 from evaluation_oracle import cosine, exact_rows, rank_of, rate_at
 from sklearn.metrics import roc_curve as sklearn_roc
 
-from keras_normface.evaluation.ijb import evaluate_ijb
+from keras_normface.evaluation.ijb import evaluate_ijb, fewest_non_mated
 from keras_normface.evaluation.templates import GallerySearch, TemplatePairs, TemplateProtocol
 
 TEMPLATES = 40
@@ -196,6 +196,12 @@ def test_all_scores_equal():
     assert result["rank-1"].value == 0.0
 
 
+def test_one_subject_alone_has_no_interval():
+    protocol = small(searches=((GallerySearch([0], [2, 3]),),))
+    for figure in evaluate_ijb(protocol, np.eye(4) + 0.1, ranks=1, fpirs=1.0).figures:
+        assert (figure.interval, figure.note) == (None, "no interval: too few subjects")
+
+
 def small(subjects=(1, 2, 1, 3), pairs=(), searches=()):
     return TemplateProtocol("small", tuple("abcd"), range(4), range(4), [0] * 4, subjects, pairs, searches)
 
@@ -221,6 +227,20 @@ def test_refusals(protocol, options, message):
 def test_a_closed_set_has_no_tpir():
     result = evaluate_ijb(small(searches=((GallerySearch([0, 1], [2]),),)), np.eye(4) + 0.1, ranks=1)
     assert [figure.name for figure in result.figures] == ["rank-1"]
+
+
+def test_the_fewest_probes_without_a_mate():
+    rng = np.random.default_rng(8)
+    protocol = random_protocol(rng, splits=2)
+    subjects, numbers = protocol.template_subjects, []
+    for search in (search for split in protocol.searches for search in split):
+        known = {subjects[g - 100] for g in search.gallery}
+        numbers.append(sum(subjects[probe - 100] not in known for probe in search.probes))
+    assert fewest_non_mated(protocol) == min(numbers) > 0
+    assert fewest_non_mated(small(searches=((GallerySearch([0, 1], [2]),),))) == 0
+    assert fewest_non_mated(small()) is None
+    assert fewest_non_mated(small(None, searches=((GallerySearch([0], [2]),),))) is None
+    assert fewest_non_mated(small((1, 2, 1, -1), searches=((GallerySearch([0], [2]),),))) is None
 
 
 def test_a_bad_embedding_is_named():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_normface.evaluation import leaks
+from keras_normface.evaluation import near_duplicates
 from keras_normface.evaluation.leaks import find_leaks, normalised_name
 
 
@@ -63,8 +63,8 @@ class TestEmbeddings:
     @pytest.mark.parametrize("threshold", [-0.5, 0.2, 0.4, 0.9, 1.0])
     @pytest.mark.parametrize("rows", [3, 8, 1000])
     def test_against_loops_whatever_the_blocks(self, monkeypatch, threshold, rows):
-        monkeypatch.setattr(leaks, "_TRAIN_ROWS", rows)
-        monkeypatch.setattr(leaks, "_TEST_ROWS", rows + 1)
+        monkeypatch.setattr(near_duplicates, "_TRAIN_ROWS", rows)
+        monkeypatch.setattr(near_duplicates, "_TEST_ROWS", rows + 1)
         train, test = planted()
         expected = {}
         for row, ours in enumerate(test):
@@ -81,7 +81,7 @@ class TestEmbeddings:
         assert cosines == sorted(cosines, reverse=True)
 
     def test_of_equal_training_images_the_first(self, monkeypatch):
-        monkeypatch.setattr(leaks, "_TRAIN_ROWS", 2)
+        monkeypatch.setattr(near_duplicates, "_TRAIN_ROWS", 2)
         found = find_leaks(names("a", 5), ["b"], np.ones((5, 3)), [[2.0, 2.0, 2.0]])
         assert [each.train_row for each in found.by_embedding] == [0]
 

@@ -145,7 +145,8 @@ def test_intervals_over_the_identities():
     assert "distractors kept" in result["rank-10"].note
     assert "threshold kept" in result.figures[-1].note
     one = MegaFaceProtocol("one", ("a", "b"), [3, 3], 300)
-    assert evaluate_megaface(one, probes[:2], distractors)["rank-1"].interval is None
+    figure = evaluate_megaface(one, probes[:2], distractors)["rank-1"]
+    assert (figure.interval, figure.note) == (None, "no interval: too few subjects")
 
 
 def test_refusals():

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_normface.evaluation import cross_validated_accuracy, equal_error_rate, tar_at_far
-from keras_normface.evaluation.pair_features import fitted_projection, fused_features
+from keras_normface.evaluation.pair_features import fused_features
 from keras_normface.evaluation.pair_scoring import score_pairs
 from keras_normface.evaluation.pairs import PairProtocol, evaluate_pairs
+from keras_normface.evaluation.projection import fitted_projection
 
 
 def keys(count):
@@ -125,6 +126,7 @@ class TestScores:
         protocol, embeddings = toy()
         whole = [score_pairs(protocol, embeddings, pca=pca).rows for pca in (None, 0.9)]
         monkeypatch.setattr("keras_normface.evaluation.pair_features._BLOCK_ROWS", 7)
+        monkeypatch.setattr("keras_normface.evaluation.projection._BLOCK_ROWS", 7)
         parts = [score_pairs(protocol, embeddings, pca=pca).rows for pca in (None, 0.9)]
         np.testing.assert_array_equal(whole[0], parts[0])
         np.testing.assert_allclose(whole[1], parts[1], atol=1e-12)
