@@ -408,6 +408,14 @@ def test_missing_images_and_embeddings_are_listed(lfw, model, tmp_path):
     assert "leads out of the directory" in refused(*options, "--images", faces, "--model", model)
 
 
+def test_distractors_that_are_no_matrix(tmp_path):
+    options = products.prepared("megaface", tmp_path)
+    matrix = options[options.index("--distractors") + 1] = tmp_path / "d.npy"
+    for content in (b"", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00\x09\x00((((((((\n"):
+        matrix.write_bytes(content)
+        assert "d.npy must be an .npy file" in refused(*options, "--embeddings", matrix)
+
+
 def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
     fusing = products.export(tmp_path / "fusing", fuse_mirror=True)
     assert "by itself" in refused(*lfw_options(lfw), "--model", fusing, "--mirror", "sum")

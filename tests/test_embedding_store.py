@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 
 import keras
 import numpy as np
@@ -134,7 +135,7 @@ def test_a_run_that_was_killed_goes_on(model, files, tmp_path, small_chunks):
     np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "pickle", "empty", "swapped"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text", "pickle", "empty", "swapped", "huge"])
 def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, small_chunks, damage):
     before = embed_images(model, files, cache=tmp_path / "cache").front
     chunks = sorted((tmp_path / "cache").glob("*/*.npz"), key=lambda path: path.stat().st_size)
@@ -143,7 +144,11 @@ def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, sma
         content[len(content) // 2] ^= 1
     buffer = io.BytesIO()
     np.savez(buffer, key=np.array("k"), embeddings=np.array([{"a": 1}], dtype=object))
+    huge = io.BytesIO()
+    with zipfile.ZipFile(huge, "w") as file:
+        file.writestr("embeddings.npy", made_up(f"({10**14}, 4)"))
     damaged = {
+        "huge": huge.getvalue(),
         "cut": content[:-40],
         "flipped": content,
         "text": b"nothing",
@@ -272,6 +277,19 @@ def test_stored_embeddings_are_found_by_name(tmp_path):
         named_rows(names, found, wanted)
 
 
+def saved(array):
+    """Bytes of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def made_up(shape):
+    """Bytes of an .npy file with a header of this shape, and no numbers."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
 def test_what_is_no_file_of_embeddings(tmp_path):
     path = tmp_path / "e.npz"
     with pytest.raises(ValueError, match="npz"):
@@ -285,6 +303,12 @@ def test_what_is_no_file_of_embeddings(tmp_path):
         load_embeddings(path)
     for content in (b"", b"PK\x03\x04 cut", pickle.dumps([1])):
         path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"e.npz must be an .npz file"):
+            load_embeddings(path)
+    for shape in ("(10**3, 4), " + "(" * 40, f"({10**14}, 4)", f"({10**30}, 4)", "(-1, 4)"):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("names.npy", saved(np.array(["a"])))
+            file.writestr("embeddings.npy", made_up(shape))
         with pytest.raises(ValueError, match=r"e.npz must be an .npz file"):
             load_embeddings(path)
     np.save(tmp_path / "matrix.npy", np.eye(2))

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_normface.cli.evaluate_features import ModelFeatures
 from keras_normface.data.identity_folder import EXTENSIONS
+from keras_normface.embedding_store.stored import DAMAGE
 from keras_normface.protocols import FolderImages, MegafaceFeatures
 
 
@@ -53,7 +54,7 @@ def _matrix(request):
     path = request.distractors
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} must be an .npy file with a matrix: {error}") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
         raise ValueError(f"{path} must be an .npy file with a matrix, a row for each distractor")

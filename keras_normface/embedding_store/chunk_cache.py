@@ -57,7 +57,7 @@ class ChunkCache:
             reason = None if sound and embeddings.dtype == np.float32 else "it is not what its name says"
         except FileNotFoundError:
             return None
-        except (*DAMAGE, AttributeError, TypeError) as error:
+        except DAMAGE as error:
             reason = error
         if reason is not None:
             warnings.warn(f"The cached embeddings {path} are damaged and made anew: {reason}", stacklevel=2)

@@ -1,6 +1,7 @@
 """Embeddings in a file, each under the name of its image."""
 
 import os
+import tokenize
 import zipfile
 import zlib
 
@@ -9,8 +10,11 @@ import numpy as np
 from keras_normface.written_beside import written_beside
 
 _MOST_LISTED = 5
-# What NumPy and zipfile raise for damaged files.
-DAMAGE = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+# What NumPy and zipfile raise for damaged files, and for headers that were made up.
+DAMAGE = (
+    *(ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(AttributeError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError),
+)
 
 
 def save_embeddings(path, names, embeddings):
@@ -58,7 +62,7 @@ def load_embeddings(path):
             names, embeddings = file["names"], file["embeddings"]
     except FileNotFoundError:
         raise
-    except (*DAMAGE, AttributeError, TypeError) as error:
+    except DAMAGE as error:
         raise ValueError(
             f"{os.fspath(path)} must be an .npz file with the arrays names and embeddings: {error}"
         ) from error

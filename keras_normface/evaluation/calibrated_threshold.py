@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import numbers
 from dataclasses import asdict, dataclass, fields
 
@@ -66,6 +65,8 @@ class CalibratedThreshold:
                 raise ValueError(f"interval must be (low, high) or None. Received: interval={self.interval!r}")
             for end in self.interval:
                 _check_number("interval", end, -1.0, 1.01)
+            if self.interval[0] > self.interval[1]:
+                raise ValueError(f"interval must be (low, high), low <= high. Received: interval={self.interval!r}")
             object.__setattr__(self, "interval", tuple(self.interval))
 
     @property
@@ -119,5 +120,6 @@ class CalibratedThreshold:
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
+    # NaN is not in the range, and an integer of any size can be compared.
+    if not number or not low <= value <= high:
         raise ValueError(f"{name} must be a number in [{low:g}, {high:g}]. Received: {name}={value!r}")

@@ -171,9 +171,12 @@ def _check_text(key: str, value: object, optional: bool) -> None:
 
 
 def _finite(key: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise ValueError(f"{key} must be a finite number. Received: {key}={value!r}")
-    return float(value)
+    try:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"{key} must be a finite number. Received: {key}={value!r}")
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{key} must be a finite number. Received: {key} beyond what a float can hold") from None
 
 
 def _checked_interval(interval: object) -> tuple[float, float]:

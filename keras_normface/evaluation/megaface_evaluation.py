@@ -19,6 +19,7 @@ from keras_normface.evaluation.resampled_pairs import BY_SUBJECT
 from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
 from keras_normface.evaluation.score_tails import (
+    TIE,
     TopScores,
     accepted,
     bounded_threshold,
@@ -47,9 +48,9 @@ def evaluate_megaface(
     For every ordered pair of images of a subject, one is the probe and the other, its mate, joins the distractors:
     the rank is one more than the number of distractors that are at least as similar to the probe as the mate is.
     Cosines within 1e-6 are tied, and ties count against the probe. TAR@FAR: genuine scores are those of the
-    unordered pairs, impostor scores those of each probe with each distractor; the threshold is the lowest at which
-    at most that share of them is accepted. Source: Kemelmacher-Shlizerman et al. 2016, "The MegaFace benchmark",
-    section 4.
+    unordered pairs, impostor scores those of each probe with each distractor; the threshold is 1e-6 above the lowest
+    at which at most that share of them is accepted. Source: Kemelmacher-Shlizerman et al. 2016, "The MegaFace
+    benchmark", section 4.
 
     Args:
         protocol: a `MegaFaceProtocol`.
@@ -92,7 +93,8 @@ def evaluate_megaface(
     cases = [(f"rank-{rank}", found <= rank, None) for rank in ranks]
     impostor = top.largest()
     for far in fars:
-        threshold = bounded_threshold(impostor, far, num_impostor, -2.0)
+        # The two kinds are summed in different orders: without this, a model that maps all to one could pass.
+        threshold = bounded_threshold(impostor, far, num_impostor, -2.0) + TIE
         cases.append((rate_name("TAR@FAR", far), genuine >= threshold, float(threshold)))
     figures = tuple(_figure(*case, owners, people.size, resamples) for case in cases)
     counts = {

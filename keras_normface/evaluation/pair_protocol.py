@@ -50,7 +50,7 @@ class PairProtocol:
             raise ValueError(f"folds must name at least two folds. Received: folds all {changes['folds'][0]!r}")
         if self.subjects is not None:
             changes["subjects"] = checked_subjects(self.subjects, len(images))
-            _check_agreement(changes["subjects"], left, right, changes["same"])
+            check_agreement(changes["subjects"], left, right, changes["same"])
         for name, value in changes.items():
             object.__setattr__(self, name, value)
 
@@ -71,7 +71,22 @@ def _checked_same(same: object, left: np.ndarray, right: np.ndarray) -> np.ndarr
     return same.astype(bool)
 
 
-def _check_agreement(subjects: np.ndarray, left: np.ndarray, right: np.ndarray, same: np.ndarray) -> None:
+def check_agreement(subjects: np.ndarray, left: np.ndarray, right: np.ndarray, same: np.ndarray) -> None:
+    """Refuse pairs that are said to be of one subject and are of two, or the other way round.
+
+    Args:
+        subjects: (N,) subject of each image (or video), -1 where unknown.
+        left: (P,) indices into `subjects`.
+        right: (P,) indices into `subjects`.
+        same: (P,) bool.
+
+    Raises:
+        ValueError: there is such a pair; it is named.
+
+    Example:
+        >>> import numpy as np
+        >>> check_agreement(np.array([7, 7, -1]), np.array([0, 0]), np.array([1, 2]), np.array([True, True]))
+    """
     known = (subjects[left] >= 0) & (subjects[right] >= 0)
     wrong = np.flatnonzero(known & ((subjects[left] == subjects[right]) != same))
     if wrong.size:

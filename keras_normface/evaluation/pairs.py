@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_normface.evaluation.pair_scoring import PairScores, resample_pairs, s
 from keras_normface.evaluation.resampled_pairs import BY_PAIR, resampled_units
 from keras_normface.evaluation.resamples import Resamples
 from keras_normface.evaluation.result import Result
+from keras_normface.evaluation.score_tails import chosen_rates
 from keras_normface.evaluation.verification import equal_error_rate, roc_curve, tar_at_far
 
 DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
@@ -136,10 +138,10 @@ def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float
         num_impostor: how many impostor pairs there are.
 
     Returns:
-        Rates; those that came are refused by `tar_at_far` where they cannot be resolved.
+        Rates.
 
     Raises:
-        ValueError: a rate occurs twice.
+        ValueError: a rate is no number in (0, 1], occurs twice, or cannot be resolved.
 
     Example:
         >>> checked_fars(None, 500)
@@ -147,10 +149,11 @@ def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float
     """
     if fars is None:
         return tuple(far for far in DEFAULT_FARS if far * num_impostor >= 1.0)
-    fars = tuple(fars)
-    if len(set(fars)) != len(fars):
+    fars = (fars,) if isinstance(fars, numbers.Real) else tuple(fars)
+    chosen = chosen_rates(fars, (), num_impostor, "fars", "impostor pairs")
+    if len(chosen) != len(fars):
         raise ValueError(f"fars must hold each rate once. Received: fars={fars}")
-    return fars
+    return chosen
 
 
 def _figures(protocol, pooled, accuracy, fars, ranges, note) -> tuple[Figure, ...]:

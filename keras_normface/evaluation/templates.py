@@ -50,7 +50,8 @@ class GallerySearch:
         probes: (Q,) template ids, mated and non-mated ones mixed.
 
     Raises:
-        ValueError: either is empty or no list of integers, or the gallery holds a template twice.
+        ValueError: either is empty or no list of integers, or the gallery holds a template twice, or one that is
+            looked up in it.
 
     Example:
         >>> GallerySearch([1, 2], [3]).gallery.tolist()
@@ -66,6 +67,9 @@ class GallerySearch:
             if not values.size or (name == "gallery" and np.unique(values).size < values.size):
                 raise ValueError(f"{name} must hold at least one template, a gallery each once. Received: {values}")
             object.__setattr__(self, name, values)
+        both = np.intersect1d(self.gallery, self.probes)
+        if both.size:
+            raise ValueError(f"probes must not be in the gallery themselves. Received: template {both[0]} in both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +130,8 @@ class TemplateProtocol:
             changes["template_subjects"] = checked_subjects(self.template_subjects, count, name="template_subjects")
         for name, value in changes.items():
             object.__setattr__(self, name, value)
+        if not all(self.searches):
+            raise ValueError("searches must hold at least one search for each split. Received: a split without any")
         for pairs in self.pairs:
             self._check_pairs(pairs)
         for search in (search for split in self.searches for search in split):

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_normface.evaluation._checks import checked_labels
 from keras_normface.evaluation.index_lists import checked_indices, checked_keys, checked_subjects
+from keras_normface.evaluation.pair_protocol import check_agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class VideoPairProtocol:
         subjects: (N,) subject of each frame, -1 where unknown, or None; one for each video.
 
     Raises:
-        ValueError: lists that do not fit each other, or a video with frames of two subjects.
+        ValueError: lists that do not fit each other, a video with frames of two subjects, or a pair whose two
+            subjects contradict `same`.
 
     Example:
         >>> protocol = VideoPairProtocol("toy", ("a1", "a2", "b1"), ([0, 1], [2]), [0], [1], [False], [0])
@@ -62,5 +64,7 @@ class VideoPairProtocol:
             for number, frames in enumerate(videos):
                 if np.unique(changes["subjects"][frames]).size > 1:
                     raise ValueError(f"subjects must be one for each video. Received: videos[{number}] with several")
+            owners = changes["subjects"][[frames[0] for frames in videos]]
+            check_agreement(owners, left, right, changes["same"])
         for name, value in changes.items():
             object.__setattr__(self, name, value)

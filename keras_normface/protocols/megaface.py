@@ -40,7 +40,9 @@ def read_megaface(probes, distractors, name="MegaFace"):
     'MegaFace, 2 probes, 1 000 000 distractors'
     """
     images, persons = _list(probes, with_persons=True)
-    _, numbers = np.unique(np.array(persons), return_inverse=True)
+    # Not NumPy's unique, to which a name is the same with zero characters behind it.
+    places = {person: place for place, person in enumerate(sorted(set(persons)))}
+    numbers = np.array([places[person] for person in persons])
     others = distractors if isinstance(distractors, int) else _list(distractors)[0]
     count = others if isinstance(others, int) else len(others)
     counted = f"{len(images):,} probes; {count:,} distractors".replace(",", " ").replace(";", ",")

@@ -35,8 +35,8 @@ def read_packed_pairs(path, folds=10, name=None):
         name: What the protocol is called; by default told by the file's name.
 
     Returns:
-        Pair of a `PairProtocol`, whose images are called "0", "3", ... by where they first occur in the file, and
-        the `PackedImages` that hold their bytes.
+        Pair of a `PairProtocol` and the `PackedImages` that hold the bytes. Images are called after the file and by
+        where they first occur in it, "agedb_30/0", "agedb_30/3", ...: what was stored for one file fits no other.
 
     Raises:
         UnsafePickleError, PairFileError: From `read_pair_file`.
@@ -51,8 +51,8 @@ def read_packed_pairs(path, folds=10, name=None):
     >>> with open(path, "wb") as file:
     ...     pickle.dump(([b"Ada", b"Ada later", b"Bob", b"Ada"], [True, False]), file)
     >>> protocol, images = read_packed_pairs(path, folds=2)
-    >>> protocol.name, protocol.images, protocol.right.tolist(), images.read("2")
-    ('AgeDB-30, 2 pairs, 2 folds', ('0', '1', '2'), [1, 0], b'Bob')
+    >>> protocol.name, protocol.images[1:], protocol.right.tolist(), images.read("agedb_30/2")
+    ('AgeDB-30, 2 pairs, 2 folds', ('agedb_30/1', 'agedb_30/2'), [1, 0], b'Bob')
     """
     pairs = read_pair_file(path)
     if not 2 <= folds <= len(pairs):
@@ -63,7 +63,7 @@ def read_packed_pairs(path, folds=10, name=None):
     for place, image in enumerate(pairs.images):
         digest = hashlib.sha256(image).digest()
         numbers.append(kept.setdefault(digest, (len(kept), place))[0])
-    encoded = {str(place): pairs.images[place] for _, place in kept.values()}
+    encoded = {f"{pairs.path.stem}/{place}": pairs.images[place] for _, place in kept.values()}
     sizes = [len(block) for block in np.array_split(pairs.same, folds)]
     name = NAMES.get(pairs.path.stem, pairs.path.stem) if name is None else name
     with faults_of(path):

@@ -62,6 +62,15 @@ def test_by_hand():
     assert values == [0.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_that_maps_all_to_one_finds_and_verifies_nobody(seed):
+    # Genuine and impostor cosines are sums of one and the same terms, in whatever order.
+    row = np.random.default_rng(seed).normal(size=512).astype("float32")
+    protocol = MegaFaceProtocol("one", tuple(f"i{n}" for n in range(30)), np.arange(30) % 10, 2001)
+    result = evaluate_megaface(protocol, np.tile(row, (30, 1)), np.tile(row, (2001, 1)), ranks=1, fars=(1e-3, 0.5))
+    assert [figure.value for figure in result.figures] == [0.0, 0.0, 0.0]
+
+
 def test_a_distractor_that_is_the_mate_counts_against_the_probe():
     # In float32 the same cosine may come out of two products with different last bits.
     rng = np.random.default_rng(3)

@@ -206,8 +206,13 @@ class TestFars:
     def test_a_far_that_cannot_be_resolved_is_refused_with_both_numbers(self):
         protocol, embeddings = toy()
         impostor = int((~protocol.same).sum())
-        with pytest.raises(ValueError, match=rf"1/{impostor} = .*Received: far=1e-09"):
+        with pytest.raises(ValueError, match=rf"1/{impostor} = .*Received: 1e-09"):
             evaluate_pairs(protocol, embeddings, fars=(0.1, 1e-9))
+
+    def test_one_rate_may_come_alone(self):
+        protocol, embeddings = toy()
+        alone, listed = (evaluate_pairs(protocol, embeddings, fars=fars, intervals=False) for fars in (0.1, [0.1]))
+        assert alone["TAR@FAR=1e-01"] == listed["TAR@FAR=1e-01"]
 
     def test_default_rates_are_those_that_can_be(self):
         protocol, embeddings = toy()
@@ -328,7 +333,9 @@ class TestErrors:
             ({"pca": 0.0}, r"pca must be None or a share in \(0, 1\]. Received: pca=0.0"),
             ({"pca": True}, "pca must be None or a share"),
             ({"fars": (0.1, 0.1)}, "fars must hold each rate once"),
-            ({"fars": (0.0,)}, r"far must be a number in \(0, 1\]"),
+            ({"fars": (0.0,)}, r"fars must be numbers in \(0, 1\]"),
+            ({"fars": ("0.1",)}, r"fars must be numbers in \(0, 1\]. Received: '0.1'"),
+            ({"fars": 2}, r"fars must be numbers in \(0, 1\]. Received: 2"),
             ({"repeats": 0}, "repeats must be an integer of at least 1"),
             ({"seed": -1}, "seed must be an integer of at least 0"),
             ({"embeddings": np.ones((48, 2)), "pca": 0.9}, "embeddings must vary"),

@@ -127,6 +127,7 @@ class TestJson:
             ("figures", [{"name": "a", "value": "1"}]),
             ("figures", [{"name": "a", "value": 1, "code": 2}]),
             ("figures", [{"name": "a", "value": math.nan}]),
+            ("figures", [{"name": "a", "value": 10**400}]),
             ("figures", [{"name": "a", "value": 1}, {"name": "a", "value": 2}]),
             ("counts", {"pairs": 0.5}),
             ("curves", {"a": 3}),

@@ -101,6 +101,7 @@ def test_templates_are_rising():
         ({"pairs": (TemplatePairs([1], [9], [True]),)}, "template 9 without any"),
         ({"pairs": (TemplatePairs([1, 1], [2, 3], [True, True]),)}, r"same\[1\]=True for subjects 7 and 8"),
         ({"searches": ((GallerySearch([1], [9]),),)}, "template 9 without any"),
+        ({"searches": ((),)}, "a split without any"),
     ],
 )
 def test_lists_that_do_not_fit(changes, message):
@@ -117,3 +118,5 @@ def test_pairs_and_galleries_that_cannot_be():
         GallerySearch([1, 1], [3])
     with pytest.raises(ValueError, match="probes must hold at least one template"):
         GallerySearch([1], [])
+    with pytest.raises(ValueError, match="template 2 in both"):
+        GallerySearch([1, 2], [3, 2])

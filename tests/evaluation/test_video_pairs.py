@@ -202,6 +202,8 @@ def test_refusals():
         ({"same": [2]}, "right and same"),
         ({"folds": [0, 1]}, "folds must have shape"),
         ({"subjects": [4, 5, 6]}, r"videos\[0\] with several"),
+        ({"subjects": [4, 4, 4]}, r"same\[0\]=False for subjects 4 and 4"),
+        ({"subjects": [4, 4, 5], "same": [1]}, r"same\[0\]=True for subjects 4 and 5"),
     ],
 )
 def test_lists_that_do_not_fit(changes, message):

@@ -111,14 +111,23 @@ def test_packed_pairs(tmp_path):
     same = [number % 3 == 0 for number in range(11)]
     protocol, read = read_packed_pairs(files.write_packed(tmp_path / "agedb_30.bin", images, same))
     assert protocol.name == "AgeDB-30, 11 pairs, ten folds"
-    assert protocol.images == ("0", "1", "2", "3", "4", "5", "6")
+    assert protocol.images == tuple(f"agedb_30/{number}" for number in range(7))
     assert protocol.subjects is None
     assert protocol.folds.tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert protocol.same.tolist() == same
     for pair in range(11):
         assert read.read(protocol.images[protocol.left[pair]]) == images[2 * pair]
         assert read.read(protocol.images[protocol.right[pair]]) == images[2 * pair + 1]
-    assert read.missing(["0", "7"]) == ["7"]
+    assert read.missing(["agedb_30/0", "agedb_30/7"]) == ["agedb_30/7"]
+
+
+def test_images_of_two_packed_files_have_different_names(tmp_path):
+    # Otherwise embeddings stored for one file would pass for those of another.
+    names = []
+    for name in ("agedb_30.bin", "calfw.bin"):
+        path = files.write_packed(tmp_path / name, [b"a", b"b"] * 4, [True, False] * 2)
+        names.append(set(read_packed_pairs(path, folds=2)[0].images))
+    assert not names[0] & names[1]
 
 
 def test_folds_of_packed_pairs_are_those_of_scikit_learn(tmp_path):

@@ -96,6 +96,12 @@ def test_megaface_lists(tmp_path):
     assert read_megaface(tmp_path / "probes.json", 10).distractors == 10
 
 
+def test_megaface_persons_are_told_by_each_character(tmp_path):
+    content = {"path": ["a", "b", "c", "d"], "id": ["Ada\0", "Ada", "Ada", "Ada\0"]}
+    path = files.write(tmp_path / "probes.json", json.dumps(content))
+    assert read_megaface(path, 10).subjects.tolist() == [1, 0, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
