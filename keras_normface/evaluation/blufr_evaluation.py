@@ -51,7 +51,8 @@ def evaluate_blufr(
 ) -> Result:
     """Verification of all pairs and open-set identification, mean minus standard deviation over the trials.
 
-    VR@FAR: the threshold is the round(FAR * N)-th largest of the N impostor scores of all pairs of the test set.
+    VR@FAR: the threshold is the round(FAR * N)-th largest of the N impostor scores of all pairs of the test set; where
+    that is the last, the smallest of all scores.
     DIR@FAR rank-k: the N scores are each impostor probe's highest over the gallery; a genuine probe counts when its
     mate scores at least the threshold and is among the k best. In ranks, scores within 1e-6 are tied and ties count
     against the probe. Source: Liao et al. 2014, "A benchmark study of large-scale unconstrained face recognition",
@@ -142,14 +143,14 @@ def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
     pairs, search = scored.pairs, scored.search
     totals = subject_sums(pairs.genuine_subjects, np.ones(pairs.genuine.size), num_subjects)
     for far in fars:
-        threshold = pairs.impostor[_rounded(far, pairs.num_impostor) - 1]
+        threshold = _threshold(pairs.impostor, far, pairs.num_impostor, pairs.genuine)
         yield subject_sums(pairs.genuine_subjects, pairs.genuine >= threshold, num_subjects), totals, float(threshold)
     known = scored.probe_subjects[search.mated]
     totals = subject_sums(known, np.ones(known.size), num_subjects)
     strangers = np.sort(search.highest[~search.mated])[::-1]
     mate, mate_rank = search.mate[search.mated], search.rank[search.mated]
     for far in dir_fars:
-        threshold = strangers[_rounded(far, strangers.size) - 1]
+        threshold = _threshold(strangers, far, strangers.size, mate)
         for rank in ranks:
             found = (mate >= threshold) & (mate_rank <= rank)
             yield subject_sums(known, found, num_subjects), totals, float(threshold)
@@ -183,6 +184,12 @@ def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projec
     else:
         raise ValueError(f'projection must be None, "pca" or a function. Received: projection={projection!r}')
     return unit_rows_float32(transform(np.asarray(rows[trial.test], np.float64)), "projected embeddings")
+
+
+def _threshold(impostor: np.ndarray, far: float, count: int, genuine: np.ndarray) -> np.float32:
+    accepted = _rounded(far, count)
+    # Where all impostors are accepted, so is everything: the benchmark's own code does that too.
+    return min(impostor[-1], genuine.min()) if accepted == count else impostor[accepted - 1]
 
 
 def _rounded(far: float, count: int) -> int:

@@ -82,14 +82,16 @@ def test_by_hand():
     # Impostor pairs, 8: ann-bob 90, 120, 80, 110; eve-ann 15, 5; eve-bob 75, 105. The two best: 5 and 15 apart.
     # FAR 1/8: threshold cos 5: no genuine pair. FAR 2/8: cos 15: ann's, one of two. FAR 3/8: cos 75: both.
     # Gallery: ann 0, bob 90. Impostor probe eve: best 15 (ann). Mates: ann 10 apart, rank 1; bob 30 apart, rank 1.
-    # DIR@FAR 1: threshold cos 15: ann's alone, 1/2.
+    # DIR@FAR 1: every impostor is accepted, so every mate is, though bob's lies below cos 15.
     degrees = np.array([0, 10, 90, 120, 15, 200])
     rows = np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], axis=1)
     trial = BlufrTrial(train=[5], test=[0, 1, 2, 3, 4], gallery=[0, 2], probes=[1, 3, 4])
     protocol = BlufrProtocol("hand", tuple("abcdef"), [1, 1, 2, 2, 3, 4], (trial, trial))
-    result = evaluate_blufr(protocol, rows, fars=(1 / 8, 2 / 8, 3 / 8), dir_fars=1.0)
+    result = evaluate_blufr(protocol, rows, fars=(1 / 8, 2 / 8, 3 / 8, 1.0), dir_fars=1.0)
+    assert result["VR@FAR=1e+00"].value == 1.0
     assert [result[f"VR@FAR={far}"].value for far in (0.125, 0.25, 0.375)] == [0.0, 0.5, 1.0]
-    assert result["DIR@FAR=1e+00 rank-1"].value == 0.5
+    assert result["DIR@FAR=1e+00 rank-1"].value == 1.0
+    assert result.settings["trials"]["DIR@FAR=1e+00 rank-1"][0]["threshold"] == pytest.approx(np.cos(np.radians(30)))
     assert result["VR@FAR=0.125 mean"].interval == (0.0, 0.0)
     assert result.counts["fewest impostor pairs"] == 8
     assert result.counts["fewest impostor probes"] == 1
