@@ -143,15 +143,21 @@ def remember(recipe, data, strategy, args, **others):
         Path(beside).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
+def note_on_names(recipe, reader):
+    """What is to be said where those that the recipe leaves out have names of another kind than the data's."""
+    name, kinds = reader.identities[0], {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
+    if not kinds or re.sub(r"\d", "0", name) in kinds:
+        return ""
+    return (
+        f"\nNote: identities have names such as {name!r}, those to be left out such as "
+        f"{recipe.excluded_identities[0]!r}: if these are the same people, none of them is left out"
+    )
+
+
 def show_plan(recipe, data, model, args):
     """What is going to be done, before it is."""
     print(recipes.table(recipe.describe()))
-    kinds = {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
-    if kinds and re.sub(r"\d", "0", data.reader.identities[0]) not in kinds:
-        print(
-            f"\nNote: the identities have names such as {data.reader.identities[0]!r}, those to be left out "
-            f"such as {recipe.excluded_identities[0]!r}: if these are the same people, none of them is left out"
-        )
+    print(note_on_names(recipe, data.reader))
     parameters = [sum(int(np.prod(w.shape)) for w in part.trainable_weights) for part in (model.backbone, model)]
     epochs = recipe.steps / data.steps_per_epoch
     print(

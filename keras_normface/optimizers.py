@@ -77,6 +77,18 @@ class CoupledSGD(keras.optimizers.SGD):
         for variable in variables:
             self._table.add(variable, multipliers_of(path_of(variable), self.multipliers))
 
+    def exclude_from_weight_decay(self, var_list=None, var_names=None):
+        """Refused: `multipliers` say what is not decayed, and come back with the config.
+
+        Args:
+            var_list: Not used.
+            var_names: Not used.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("give `multipliers` to CoupledSGD, such as [('/bias$', 1.0, 0.0)], for what is not decayed")
+
     def update_step(self, gradient, variable, learning_rate):
         """Change one variable.
 

@@ -191,6 +191,11 @@ def test_keras_own_decay_is_refused():
         CoupledSGD(weight_decay=0.1)
 
 
+def test_keras_own_exclusion_would_do_nothing_and_is_refused():
+    with pytest.raises(ValueError, match="give `multipliers`"):
+        CoupledSGD().exclude_from_weight_decay(var_names=["bias"])
+
+
 @pytest.mark.parametrize("value", [-1e-9, float("nan"), float("inf")])
 def test_a_decay_out_of_range_is_refused(value):
     with pytest.raises(ValueError, match="`coupled_weight_decay` must be at least 0"):
