@@ -1,13 +1,14 @@
 """Files that take long come first, so that no process is left alone with one at the end."""
 
 LONGEST = (
+    "test_architecture.py",
+    "test_cli_evaluate.py",
     "test_replicas.py",
     "test_replicas_slow.py",
     "test_casia_examples.py",
     "test_resume.py",
     "test_recipes.py",
     "test_workers.py",
-    "test_cli_evaluate.py",
     "test_readme.py",
     "test_metric_losses.py",
 )

@@ -26,7 +26,9 @@ def test_lfw(tmp_path):
 def test_packed_pairs_of_nobody_known(tmp_path):
     path = files.write_packed(tmp_path / "calfw.bin", [b"a", b"b", b"c", b"d"] * 10, [True, False] * 10)
     protocol = open_protocol("calfw", path).protocol
-    vector = {"0": [1, 0, 0], "1": [1, 0, 0], "2": [0, 1, 0], "3": [0, 0, 1]}
+    vector = dict(
+        zip(("calfw/0", "calfw/1", "calfw/2", "calfw/3"), ([1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]), strict=True)
+    )
     assert evaluate_pairs(protocol, np.array([vector[name] for name in protocol.images]))["accuracy"].value == 1.0
 
 
