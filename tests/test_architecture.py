@@ -25,6 +25,7 @@ FLOORS = {
     "backbones": 2,
     "losses": 2,
     "optimizers": 2,
+    "fused": 2,
     "heads": 3,
     "data": 3,
     "evaluation": 3,
@@ -38,7 +39,7 @@ FLOORS = {
     "cli": 8,
     "__init__": 9,
 }
-MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "embedding_store", "cli", "prepare"}
+MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "embedding_store", "cli", "prepare", "fused"}
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name)
 FILES = sorted(ROOT.rglob("*.py"))
 

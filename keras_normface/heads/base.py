@@ -105,12 +105,18 @@ class Head(keras.layers.Layer):
         if not self.built:
             self.build(tuple(embeddings.shape))
         embeddings = ops.cast(embeddings, self.compute_dtype)
+        shape = (embeddings.shape[0], self.units)
+        ids, valid = label_checks.class_ids(ops.convert_to_tensor(labels), shape)
+        loss, correct, target = self.statistics_of_ids(ids, embeddings, training)
+        return HeadStatistics(label_checks.nan_where_invalid(loss, valid), correct, target)
+
+    def statistics_of_ids(self, ids, embeddings, training):
+        """Return `HeadStatistics`, given valid class ids and embeddings in the head's type."""
         cosines = self(embeddings)
-        ids, valid = label_checks.class_ids(ops.convert_to_tensor(labels), tuple(cosines.shape))
         loss = self.loss_of_cosines(ids, cosines, embeddings, training)
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         correct = ops.cast(target >= ops.max(cosines, axis=-1), "float32")
-        return HeadStatistics(label_checks.nan_where_invalid(loss, valid), correct, target)
+        return HeadStatistics(loss, correct, target)
 
     def loss_of_cosines(self, ids, cosines, embeddings, training):
         """Return the loss of each sample, given valid class ids; what a head must implement."""

@@ -1,0 +1,5 @@
+"""Fused heads: losses on all cosines of a batch with the agents, without a second array of their size."""
+
+from keras_normface.fused.margin_softmax import MODES, FusedTerms, choose_mode, fused_margin_softmax, supports
+
+__all__ = ["MODES", "FusedTerms", "choose_mode", "fused_margin_softmax", "supports"]

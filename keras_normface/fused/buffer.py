@@ -1,0 +1,29 @@
+"""Buffered: one product, kept until the gradients are taken, and two more."""
+
+from keras import ops
+
+from keras_normface.fused import block as blocks
+
+
+def sums_of(products, inverse, ids, rho, value, *, spec):
+    """`Sums` over all classes but the own one; `products` are `⟨W_j, x̃_i⟩`, `(classes, batch)`."""
+    other = ops.logical_not(_own(products, ids))
+    return tuple(blocks.add(blocks.start(rho, spec), inverse[:, None] * products, other, rho, value, spec))
+
+
+def weights_of(products, inverse, ids, rho, value, upstream, *, spec):
+    """Weights of the two products `(classes, batch)`, radial parts of the agents `(classes, 1)`, gradient by ρ."""
+    cosines = inverse[:, None] * products
+    slope, by_rho = blocks.slopes(cosines, _own(products, ids), rho, value, blocks.Upstream(*upstream), spec)
+    weights = inverse[:, None] * slope
+    radial = ops.sum(weights * cosines, axis=1, keepdims=True) * inverse[:, None]
+    return weights, radial, ops.sum(by_rho, axis=0) if spec.scale_gradient else ops.zeros_like(rho)
+
+
+def without_radial(gradient, radial, agents):
+    """The agents' gradient without its radial part."""
+    return gradient - radial * agents
+
+
+def _own(products, ids):
+    return ops.equal(ops.arange(products.shape[0], dtype="int32")[:, None], ids)

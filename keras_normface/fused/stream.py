@@ -1,0 +1,81 @@
+"""Streaming: the cosines of one block of classes at a time, computed once more for the gradients."""
+
+from keras import ops
+
+from keras_normface import sphere
+from keras_normface.fused import block as blocks
+
+
+def inverse_norms(agents):
+    """`1/‖W_j‖`, `(classes,)`."""
+    return ops.rsqrt(ops.sum(ops.square(agents), axis=-1) + sphere.EPSILON)
+
+
+def forward(units, agents, ids, rho, value, *, spec):
+    """Sums over all classes but the own one, `Sums` of `(batch,)`; arguments as for `fused_margin_softmax`."""
+
+    def body(number, sums):
+        rows, fresh, part = _part(agents, number, spec)
+        cosines = inverse_norms(part)[:, None] * ops.matmul(part, ops.transpose(units))
+        other = ops.logical_and(fresh, ops.not_equal(rows, ids))
+        return number + 1, tuple(blocks.add(blocks.Sums(*sums), cosines, other, rho, value, spec))
+
+    return blocks.Sums(*_over_blocks(body, agents, blocks.start(rho, spec), spec))
+
+
+def backward(units, agents, ids, rho, value, upstream, *, spec):
+    """Gradients by the unit embeddings, the agents and ρ; `upstream` is an `Upstream`."""
+    upstream = blocks.Upstream(*upstream)
+
+    def body(number, state):
+        by_units, by_agents, by_rho = state
+        rows, fresh, part = _part(agents, number, spec)
+        inverse = inverse_norms(part)[:, None]
+        cosines = inverse * ops.matmul(part, ops.transpose(units))
+        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, upstream, spec)
+        by_part, weights = agent_gradient(slope, cosines, inverse, part, units, spec)
+        by_agents = ops.slice_update(by_agents, (rows[0, 0], 0), by_part)
+        weights = ops.where(fresh, weights, 0.0)
+        by_units = by_units + product(ops.transpose(weights), part, spec)
+        if spec.scale_gradient:
+            by_rho = by_rho + ops.sum(ops.where(fresh, rho_slope, 0.0), axis=0)
+        return number + 1, (by_units, by_agents, by_rho)
+
+    zeros = ops.zeros_like(units), ops.zeros_like(agents), ops.zeros_like(rho)
+    return _over_blocks(body, agents, zeros, spec)
+
+
+def agent_gradient(slope, cosines, inverse, agents, units, spec):
+    """Gradient by agents, tangential to them, and the weights with which they enter that of the embeddings.
+
+    `Σ_i slope·cos` is the radial part, so nothing is projected afterwards.
+    """
+    weights = inverse * slope
+    radial = ops.sum(weights * cosines, axis=1, keepdims=True) * inverse
+    return product(weights, units, spec) - radial * agents, weights
+
+
+def product(a, b, spec):
+    """Matrix product of a gradient, in the type of the operands; taken in bfloat16 if `spec` says so."""
+    if not spec.half_gradients:
+        return ops.matmul(a, b)
+    return ops.cast(ops.matmul(ops.cast(a, "bfloat16"), ops.cast(b, "bfloat16")), a.dtype)
+
+
+def _part(agents, number, spec):
+    """Class ids `(block, 1)` of a block, which of them are met for the first time, and its agents.
+
+    The last block ends with the last class, so it may begin among those of the block before.
+    """
+    classes, dim = agents.shape
+    size = min(spec.block, classes)
+    first = ops.minimum(number * size, classes - size)
+    rows = first + ops.arange(size, dtype="int32")[:, None]
+    return rows, rows >= number * size, ops.slice(agents, (first, 0), (size, dim))
+
+
+def _over_blocks(body, agents, state, spec):
+    size = min(spec.block, agents.shape[0])
+    number = -(-agents.shape[0] // size)
+    start = ops.convert_to_tensor(0, dtype="int32")
+    return ops.while_loop(lambda k, _: k < number, body, (start, tuple(state)))[1]
