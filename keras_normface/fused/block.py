@@ -22,7 +22,7 @@ class Spec(NamedTuple):
 
     margin: object = None
     shift: float | None = None
-    block: int = 4096
+    block: int = 8192
     smoothing: bool = False
     scale_gradient: bool = True
     half_gradients: bool = False

@@ -90,7 +90,7 @@ def fused_margin_softmax(
     label_smoothing=0.0,
     class_log_weights=None,
     mode="stream",
-    block=4096,
+    block=8192,
     half_gradients=False,
 ):
     """Cross-entropy of `ρ·ψ(θ_y)` against `ρ·η(θ_j)` for each sample, with gradients by embeddings, agents and ρ.
