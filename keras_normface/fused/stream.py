@@ -3,7 +3,6 @@
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.fused import block as blocks
 
 
 def inverse_norms(agents):
@@ -12,26 +11,25 @@ def inverse_norms(agents):
 
 
 def forward(units, agents, inverse, ids, rho, value, log_weights, *, spec):
-    """Sums over all classes but the own one, `Sums` of `(batch,)`; arguments as for `fused_margin_softmax`."""
+    """The rule's sums over all classes but the own one, each `(batch,)`; arguments as for `fused_margin_softmax`."""
 
     def body(number, sums):
         rows, fresh, part, inverse_part, weights = _part(agents, inverse, log_weights, number, spec)
         cosines = inverse_part * ops.matmul(part, ops.transpose(units))
         other = ops.logical_and(fresh, ops.not_equal(rows, ids))
-        return number + 1, tuple(blocks.add(blocks.Sums(*sums), cosines, other, rho, value, weights, spec))
+        return number + 1, tuple(spec.rule.add(sums, cosines, other, rho, value, weights, spec))
 
-    return blocks.Sums(*_over_blocks(body, agents, blocks.start(rho, spec), spec))
+    return _over_blocks(body, agents, spec.rule.start(rho, spec), spec)
 
 
 def backward(units, agents, inverse, ids, rho, value, log_weights, upstream, *, spec):
-    """Gradients by the unit embeddings, the agents and ρ; `upstream` is an `Upstream`."""
-    upstream = blocks.Upstream(*upstream)
+    """Gradients by the unit embeddings, the agents and ρ; `upstream` is what the rule's `slopes` takes."""
 
     def body(number, state):
         by_units, by_agents, by_rho = state
         rows, fresh, part, inverse_part, log_part = _part(agents, inverse, log_weights, number, spec)
         cosines = inverse_part * ops.matmul(part, ops.transpose(units))
-        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
+        slope, rho_slope = spec.rule.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
         by_part, weights = agent_gradient(slope, cosines, inverse_part, part, units, spec)
         by_agents = ops.slice_update(by_agents, (rows[0, 0], 0), by_part)
         weights = ops.where(fresh, weights, 0.0)
