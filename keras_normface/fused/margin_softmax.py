@@ -8,6 +8,7 @@ from keras import ops
 from keras_normface import sphere
 from keras_normface.fused import block as blocks
 from keras_normface.fused import passes
+from keras_normface.fused.compiled import has_compiler
 from keras_normface.margins import Margin
 
 FIXED_SHIFT_BELOW = 43.5
@@ -29,7 +30,7 @@ class FusedTerms(NamedTuple):
     """What the classes give for each sample, each `(batch,)`.
 
     Attributes:
-        loss: Cross-entropy, in nats.
+        loss: The loss; a cross-entropy is in nats.
         target_cosine: Cosine with the own agent.
         top_other_cosine: Largest cosine with another agent; about −1e30 if there is none. No gradient.
     """
@@ -55,7 +56,7 @@ def supports(margin):
     """
     own_slope = type(margin).non_target_slope is not Margin.non_target_slope
     known = not margin.changes_others or margin.gradient == "detached" or own_slope
-    return known and keras.backend.backend() in ("tensorflow", "jax")
+    return known and has_compiler()
 
 
 def choose_mode(batch, classes):
