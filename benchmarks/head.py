@@ -1,4 +1,4 @@
-"""Forward and backward of the margin softmax head: plain keras.ops, plain under XLA, fused, and PyTorch.
+"""Forward and backward of the margin softmax head (or another, `--head`): plain keras.ops, plain under XLA, fused, and PyTorch.
 
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
 alike. "extra MiB" is the peak beyond embeddings, agents and their gradients. "of peak" is the rate, at 6·B·C·D
@@ -8,6 +8,7 @@ its own 8·B·C·D. "to plain" is the time over that of the faster plain head. P
 Examples:
     python benchmarks/head.py --classes 98304 --batch 128
     python benchmarks/head.py --classes 10572 98304 --precision float32 --steps 5 --rounds 3
+    python benchmarks/head.py --head triplet --classes 98304 --batch 256
 """
 
 import argparse
@@ -183,10 +184,8 @@ def print_table(classes, batch, precision, arguments):
     rates = [r["rate"] for rounds in results.values() for r in rounds if r["rate"]]
     peak = statistics.median(rates) if rates else float("nan")
     plain = min((seconds[line] for line in PLAIN if line in seconds), default=None)
-    print(
-        f"\n{arguments.head}: {classes} classes, batch {batch}, {precision}; float32 matrix product {peak:.0f} GFLOP/s"
-    )
-    print(f"load {os.getloadavg()[0]:.1f}\n")
+    print(f"\n{classes} classes, batch {batch}, {precision}; float32 matrix product {peak:.0f} GFLOP/s")
+    print(f"{arguments.head}, load {os.getloadavg()[0]:.1f}\n")
     print("| head | ms | to plain | extra MiB | GFLOP/s | of peak |\n|---|---|---|---|---|---|")
     for line in lines:
         rate = 6e-9 * batch * classes * DIM / seconds[line]

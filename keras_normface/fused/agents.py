@@ -161,14 +161,14 @@ def _of_all(units, agents, ids, reach, spec, mode):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
         units, agents = ops.stop_gradient(units), ops.stop_gradient(agents)
         target = passes.target_cosines(units, agents, ids)
-        known = passes.inverse_norms(agents), ids, reach(target), None, None
-        sums, products = passes.forward(mode, spec, units, agents, known)
+        known = ids, reach(target), None, None
+        sums, kept = passes.forward(mode, spec, units, agents, known)
         sums = pushes.Sums(*sums)
 
         def gradient(upstream):
             by_total, _, by_target, _ = ops.unstack(upstream, 4)
             state = pushes.Upstream(by_total, by_target)
-            return passes.backward(products, spec, units, agents, known, state)[:2]
+            return passes.backward(kept, spec, units, agents, known, state)[:2]
 
         return ops.stack([sums.total, sums.violating, target, sums.top]), gradient
 
@@ -180,9 +180,8 @@ def _of_the_nearest(units, agents, ids, reach, spec, mode):
     fixed_units, fixed_agents = ops.stop_gradient(units), ops.stop_gradient(agents)
     class_ids = ops.arange(agents.shape[0], dtype="int32")
     like = ops.zeros_like(units[:, 0])
-    inverse = passes.inverse_norms(fixed_agents)
-    known = inverse, ids, ops.stop_gradient(like), None, class_ids
-    sums, _ = passes.forward(mode, spec, fixed_units, fixed_agents, known)
+    known = ids, ops.stop_gradient(like), None, class_ids
+    sums, kept = passes.forward(mode, spec, fixed_units, fixed_agents, known)
     sums = nearest.Sums(*sums)
     two = sphere.normalize(_rows(agents, ops.stack([ids, sums.row], axis=1)))
     target, cosine = ops.unstack(ops.sum(ops.expand_dims(units, 1) * two, axis=-1), 2, axis=1)
@@ -190,7 +189,8 @@ def _of_the_nearest(units, agents, ids, reach, spec, mode):
         return like, like, target, sums.top
     fixed_reach = ops.stop_gradient(reach(target))
     total = pushes.push(sphere.squared_distance(cosine), fixed_reach, spec.exponential)
-    total = ops.where(ops.any(ops.isnan(inverse)), float("nan"), total)  # a search for the largest may pass over a NaN
+    # A search for the largest may pass over a NaN, and the plain loss does not.
+    total = ops.where(ops.any(ops.isnan(kept.inverse)), float("nan"), total)
     return total, ops.cast(total > 0.0, total.dtype), target, sums.top
 
 

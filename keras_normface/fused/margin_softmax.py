@@ -168,15 +168,15 @@ def _core(mode, spec, ids, value, log_weights):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
         units, agents, rho = (ops.stop_gradient(tensor) for tensor in (units, agents, rho))
         target = passes.target_cosines(units, agents, ids)
-        known = passes.inverse_norms(agents), ids, rho, value, log_weights
-        sums, products = passes.forward(mode, spec, units, agents, known)
+        known = ids, rho, value, log_weights
+        sums, kept = passes.forward(mode, spec, units, agents, known)
         sums = blocks.Sums(*sums)
         others = blocks.log_total(sums)
 
         def gradient(upstream):
             by_others, by_eta, by_target, _ = ops.unstack(upstream, 4)
             state = blocks.Upstream(others, by_others, by_eta, by_target)
-            return passes.backward(products, spec, units, agents, known, state)
+            return passes.backward(kept, spec, units, agents, known, state)
 
         return ops.stack([others, sums.eta, target, sums.top]), gradient
 

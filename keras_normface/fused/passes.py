@@ -1,6 +1,7 @@
 """Both passes over the classes in either mode, whatever a block adds."""
 
 import functools
+from typing import NamedTuple
 
 from keras import ops
 
@@ -22,32 +23,42 @@ def target_cosines(units, agents, ids):
     return ops.sum(units * own_agents, axis=-1) * stream.inverse_norms(own_agents)
 
 
-def inverse_norms(agents):
-    """`1/‖W_j‖` of each class, `(classes,)`."""
-    return _call(stream.inverse_norms)(agents)
+class Kept(NamedTuple):
+    """What `forward` keeps for `backward`.
+
+    Attributes:
+        inverse: `1/‖W_j‖` of each class, `(classes,)`.
+        products: `⟨W_j, x̃_i⟩`, `(classes, batch)`, or `None` where they are not kept.
+    """
+
+    inverse: object
+    products: object
 
 
 def forward(mode, spec, units, agents, known):
-    """Sums over the classes, as the spec's rule has them, and the products that `"buffer"` keeps, else `None`.
+    """Sums over the classes, as the spec's rule has them, and `Kept`.
 
     Args:
         mode: `"buffer"` or `"stream"`.
         spec: The rule's `Spec`.
         units: Unit embeddings `(batch, dim)`.
         agents: Tensor `(classes, dim)`, not normalised.
-        known: `(inverse, ids, rho, value, log_weights)`, as for `stream.forward`.
+        known: `(ids, rho, value, log_weights)`, as for `stream.forward`.
     """
     if mode == "stream":
-        return _call(stream.forward, spec)(units, agents, *known), None
+        *sums, inverse = _call(stream.forward, spec)(units, agents, *known)
+        return sums, Kept(inverse, None)
+    inverse = _call(stream.inverse_norms)(agents)
     products = ops.matmul(agents, ops.transpose(units))
-    return _call(buffer.sums_of, spec)(products, *known), products
+    return _call(buffer.sums_of, spec)(products, inverse, *known), Kept(inverse, products)
 
 
-def backward(products, spec, units, agents, known, upstream):
-    """Gradients by the unit embeddings, the agents and ρ; `products` are what `forward` kept."""
+def backward(kept, spec, units, agents, known, upstream):
+    """Gradients by the unit embeddings, the agents and ρ; `kept` comes from `forward`."""
+    inverse, products = kept
     if products is None:
-        return tuple(_call(stream.backward, spec)(units, agents, *known, tuple(upstream)))
-    weights, radial, by_rho = _call(buffer.weights_of, spec)(products, *known, tuple(upstream))
+        return tuple(_call(stream.backward, spec)(units, agents, inverse, *known, tuple(upstream)))
+    weights, radial, by_rho = _call(buffer.weights_of, spec)(products, inverse, *known, tuple(upstream))
     by_units = stream.product(ops.transpose(weights), agents, spec)
     by_agents = stream.product(weights, units, spec)
     return by_units, _call(buffer.without_radial)(by_agents, radial, agents), by_rho
