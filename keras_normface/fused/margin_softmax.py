@@ -172,13 +172,14 @@ def _core(mode, spec, ids, value, log_weights):
         units, agents, rho = (ops.stop_gradient(tensor) for tensor in (units, agents, rho))
         own_agents = ops.take(agents, ids, axis=0)
         target = ops.sum(units * own_agents, axis=-1) * stream.inverse_norms(own_agents)
-        inverse = _call(stream.inverse_norms)(agents)
-        products, known = None, (inverse, ids, rho, value, log_weights)
+        known = ids, rho, value, log_weights
         if mode == "stream":
-            sums = _call(stream.forward, spec)(units, agents, *known)
+            products = None
+            *sums, inverse = _call(stream.forward, spec)(units, agents, *known)
         else:
+            inverse = _call(stream.inverse_norms)(agents)
             products = ops.matmul(agents, ops.transpose(units))
-            sums = _call(buffer.sums_of, spec)(products, *known)
+            sums = _call(buffer.sums_of, spec)(products, inverse, *known)
         sums = blocks.Sums(*sums)
         others = blocks.log_total(sums)
 
@@ -186,8 +187,8 @@ def _core(mode, spec, ids, value, log_weights):
             by_others, by_eta, by_target, _ = ops.unstack(upstream, 4)
             state = blocks.Upstream(others, by_others, by_eta, by_target)
             if mode == "stream":
-                return tuple(_call(stream.backward, spec)(units, agents, *known, tuple(state)))
-            return _buffered_gradient(products, known, units, agents, state, spec)
+                return tuple(_call(stream.backward, spec)(units, agents, inverse, *known, tuple(state)))
+            return _buffered_gradient(products, (inverse, *known), units, agents, state, spec)
 
         return ops.stack([others, sums.eta, target, sums.top]), gradient
 
