@@ -1,5 +1,6 @@
-"""Forward and backward of the margin softmax head (or another, `--head`): plain keras.ops, plain under XLA, fused, and PyTorch.
+"""Forward and backward of the margin softmax head: plain keras.ops, plain under XLA, fused, and PyTorch.
 
+`--head` takes an agent-based head in its place, in float32 and without PyTorch.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
 alike. "extra MiB" is the peak beyond embeddings, agents and their gradients. "of peak" is the rate, at 6·B·C·D
 operations a step, as a share of the rate of a matrix product measured in the same processes; streaming is also shown at
