@@ -1,5 +1,6 @@
-"""Forward and backward of a head (`--head`): plain keras.ops, plain under XLA, fused, and PyTorch.
+"""Forward and backward of the margin softmax head: plain keras.ops, plain under XLA, fused, and PyTorch.
 
+`--head` takes an agent-based head in its place, in float32 and without PyTorch.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
 alike. "extra MiB" is the peak beyond embeddings, agents and their gradients, from one more process in which TensorFlow
 gives memory back to the system (TF_ONEDNN_USE_SYSTEM_ALLOCATOR); times are taken without that. "of peak" is the rate,
