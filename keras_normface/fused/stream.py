@@ -3,7 +3,6 @@
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.fused import block as blocks
 
 
 def inverse_norms(agents):
@@ -16,7 +15,7 @@ def inverse_norms(agents):
 
 
 def forward(units, agents, ids, rho, value, log_weights, *, spec):
-    """Sums over all classes but the own one, `Sums` of `(batch,)`, and `1/‖W_j‖`, `(classes,)`.
+    """The rule's sums over all classes but the own one, each `(batch,)`, and then `1/‖W_j‖`, `(classes,)`.
 
     The norms are taken block by block, too: squares of all agents at once would be an array as large as the agents.
     """
@@ -27,23 +26,22 @@ def forward(units, agents, ids, rho, value, log_weights, *, spec):
         inverse_part = inverse_norms(part)
         cosines = inverse_part[:, None] * ops.matmul(part, ops.transpose(units))
         other = ops.logical_and(fresh, ops.not_equal(rows, ids))
-        sums = blocks.add(blocks.Sums(*sums), cosines, other, rho, value, weights, spec)
+        sums = spec.rule.add(sums, cosines, other, rho, value, weights, spec)
         return number + 1, (*sums, ops.slice_update(inverse, (rows[0, 0],), inverse_part))
 
-    start = *blocks.start(rho, spec), ops.zeros_like(agents[:, 0])
+    start = *spec.rule.start(rho, spec), ops.zeros_like(agents[:, 0])
     return _over_blocks(body, agents, start, spec)
 
 
 def backward(units, agents, inverse, ids, rho, value, log_weights, upstream, *, spec):
-    """Gradients by the unit embeddings, the agents and ρ; `upstream` is an `Upstream`."""
-    upstream = blocks.Upstream(*upstream)
+    """Gradients by the unit embeddings, the agents and ρ; `upstream` is what the rule's `slopes` takes."""
 
     def body(number, state):
         by_units, by_agents, by_rho = state
         rows, fresh, part, log_part = _part(agents, log_weights, number, spec)
         inverse_part = ops.slice(inverse, (rows[0, 0],), (part.shape[0],))[:, None]
         cosines = inverse_part * ops.matmul(part, ops.transpose(units))
-        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
+        slope, rho_slope = spec.rule.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
         by_part, weights = agent_gradient(slope, cosines, inverse_part, part, units, spec)
         by_agents = ops.slice_update(by_agents, (rows[0, 0], 0), by_part)
         weights = ops.where(fresh, weights, 0.0)
