@@ -35,9 +35,10 @@ def agent_sharding(heads, devices=None, batch_groups=1):
     Example:
     >>> import keras
     >>> from keras_normface.heads import MarginSoftmaxHead
+    >>> head = MarginSoftmaxHead(1_000_000)
     >>> if keras.backend.backend() == "jax":
-    ...     sharding = agent_sharding(MarginSoftmaxHead(1_000_000))
-    ...     keras.distribution.set_distribution(sharding)  # doctest: +SKIP
+    ...     with agent_sharding(head, keras.distribution.list_devices()).scope():
+    ...         pass  # make, compile and train the model here
     """
     if keras.backend.backend() != "jax":
         raise RuntimeError(
