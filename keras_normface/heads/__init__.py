@@ -3,6 +3,15 @@
 from keras_normface.heads.agents import AgentContrastiveHead, AgentTripletHead
 from keras_normface.heads.base import Head, HeadStatistics
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
+from keras_normface.heads.sampled import SampledMarginSoftmaxHead
 from keras_normface.heads.softmax import SoftmaxHead
 
-__all__ = ["AgentContrastiveHead", "AgentTripletHead", "Head", "HeadStatistics", "MarginSoftmaxHead", "SoftmaxHead"]
+__all__ = [
+    "AgentContrastiveHead",
+    "AgentTripletHead",
+    "Head",
+    "HeadStatistics",
+    "MarginSoftmaxHead",
+    "SampledMarginSoftmaxHead",
+    "SoftmaxHead",
+]

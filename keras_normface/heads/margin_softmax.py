@@ -94,7 +94,7 @@ class MarginSoftmaxHead(Head):
         super().build(input_shape)
         if isinstance(self.scale, LearnableScale) and not self.scale.built:
             self.scale.build((None, self.units))
-        if self.margin_schedule is not None:
+        if self.counts_steps:
             self.step = self.add_weight(
                 name="step",
                 shape=(),
@@ -102,6 +102,11 @@ class MarginSoftmaxHead(Head):
                 trainable=False,
                 aggregation="only_first_replica",
             )
+
+    @property
+    def counts_steps(self):
+        """Whether the head counts its training steps."""
+        return self.margin_schedule is not None
 
     @property
     def current_margin(self):
@@ -160,7 +165,7 @@ class MarginSoftmaxHead(Head):
         loss = self.loss_weight * cross_entropy
         if self.feature_norm == "soft":
             loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
-        if training and self.margin_schedule is not None:
+        if training and self.counts_steps:
             self.step.assign(self.step + 1.0)
         return loss
 
