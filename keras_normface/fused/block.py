@@ -51,7 +51,7 @@ def start(rho, spec):
     return Sums(peak, ops.zeros_like(rho), ops.zeros_like(rho), low)
 
 
-def add(sums, cosines, other, rho, value, spec):
+def add(sums, cosines, other, rho, value, log_weights, spec):
     """Sums with one more block.
 
     Args:
@@ -60,13 +60,16 @@ def add(sums, cosines, other, rho, value, spec):
         other: Bool tensor `(classes, batch)`: where a class counts, and is not the sample's own.
         rho: ρ, `(batch,)`.
         value: The margin's number, a scalar.
+        log_weights: What is added to a class's logits, `(classes,)`; at most −BIG: the class does not count. Or `None`.
         spec: `Spec`.
 
     Returns:
         `Sums`.
     """
     eta = cosines if spec.margin is None else spec.margin.non_target(cosines, value)
-    logits = ops.where(other, rho * eta, -BIG)
+    if log_weights is not None:
+        other = ops.logical_and(other, log_weights[:, None] > -BIG)
+    logits = ops.where(other, _weighted(rho * eta, log_weights), -BIG)
     top = ops.maximum(sums.top, ops.max(ops.where(other, cosines, -BIG), axis=0))
     peak, total = sums.peak, sums.total
     if spec.shift is None:
@@ -100,7 +103,7 @@ class Upstream(NamedTuple):
     target_slope: object
 
 
-def slopes(cosines, own, rho, value, upstream, spec):
+def slopes(cosines, own, rho, value, log_weights, upstream, spec):
     """Gradients by the cosines of a block, and by ρ for each class.
 
     Args:
@@ -108,6 +111,7 @@ def slopes(cosines, own, rho, value, upstream, spec):
         own: Bool tensor `(classes, batch)`: where a class is the sample's own.
         rho: ρ, `(batch,)`.
         value: The margin's number, a scalar.
+        log_weights: As for `add`.
         upstream: `Upstream`.
         spec: `Spec`.
 
@@ -116,10 +120,15 @@ def slopes(cosines, own, rho, value, upstream, spec):
     """
     eta = cosines if spec.margin is None else spec.margin.non_target(cosines, value)
     # The own class may lie above all others: its exponential could overflow, and it is not used.
-    share = upstream.slope * ops.exp(ops.where(own, 0.0, rho * eta - upstream.log_total))
+    exponent = _weighted(rho * eta, log_weights) - upstream.log_total
+    share = upstream.slope * ops.exp(ops.where(own, 0.0, exponent))
     by_cosine = rho * share
     if spec.smoothing:
         by_cosine = by_cosine + upstream.eta_slope
     if spec.margin is not None:
         by_cosine = by_cosine * spec.margin.non_target_slope(cosines, value)
     return ops.where(own, upstream.target_slope, by_cosine), ops.where(own, 0.0, share * eta)
+
+
+def _weighted(logits, log_weights):
+    return logits if log_weights is None else logits + log_weights[:, None]

@@ -5,16 +5,17 @@ from keras import ops
 from keras_normface.fused import block as blocks
 
 
-def sums_of(products, inverse, ids, rho, value, *, spec):
+def sums_of(products, inverse, ids, rho, value, log_weights, *, spec):
     """`Sums` over all classes but the own one; `products` are `⟨W_j, x̃_i⟩`, `(classes, batch)`."""
     other = ops.logical_not(_own(products, ids))
-    return tuple(blocks.add(blocks.start(rho, spec), inverse[:, None] * products, other, rho, value, spec))
+    return tuple(blocks.add(blocks.start(rho, spec), inverse[:, None] * products, other, rho, value, log_weights, spec))
 
 
-def weights_of(products, inverse, ids, rho, value, upstream, *, spec):
+def weights_of(products, inverse, ids, rho, value, log_weights, upstream, *, spec):
     """Weights of the two products `(classes, batch)`, radial parts of the agents `(classes, 1)`, gradient by ρ."""
     cosines = inverse[:, None] * products
-    slope, by_rho = blocks.slopes(cosines, _own(products, ids), rho, value, blocks.Upstream(*upstream), spec)
+    own, upstream = _own(products, ids), blocks.Upstream(*upstream)
+    slope, by_rho = blocks.slopes(cosines, own, rho, value, log_weights, upstream, spec)
     weights = inverse[:, None] * slope
     radial = ops.sum(weights * cosines, axis=1, keepdims=True) * inverse[:, None]
     return weights, radial, ops.sum(by_rho, axis=0) if spec.scale_gradient else ops.zeros_like(rho)

@@ -88,6 +88,7 @@ def fused_margin_softmax(
     *,
     value=None,
     label_smoothing=0.0,
+    class_log_weights=None,
     mode="stream",
     block=4096,
     half_gradients=False,
@@ -105,6 +106,8 @@ def fused_margin_softmax(
         scale: ρ, positive: a number, a scalar, or one of each sample `(batch,)`.
         value: Replaces the margin's number: a number or a scalar tensor, not differentiated.
         label_smoothing: Share of the target spread evenly over all classes.
+        class_log_weights: Tensor `(classes,)` or `None`: what is added to the logit of a class that is not the sample's
+            own, such as −log of the probability that it was sampled. At most −1e30: the class is left out.
         mode: `"buffer"` keeps one array `(classes, batch)` for the gradients (three products); `"stream"` holds one
             block of it at a time and computes it twice (four products).
         block: Classes of a block of `"stream"`. Positive.
@@ -114,7 +117,8 @@ def fused_margin_softmax(
         `FusedTerms`.
 
     Raises:
-        ValueError: If `mode` or `block` is out of its range, or the margin cannot be fused.
+        ValueError: If `mode` or `block` is out of its range, the margin cannot be fused, or there are
+            `class_log_weights` beside a `label_smoothing`.
 
     Source: NormFace (arXiv 1704.06369), Eq. 6; SphereFace-R (arXiv 2109.05565), the unified frame.
 
@@ -132,6 +136,10 @@ def fused_margin_softmax(
         raise ValueError(f"`block` must be a positive integer. Received: block={block!r}")
     if not supports(margin):
         raise ValueError(f"`margin` must have a `non_target_slope` to be fused. Received: margin={margin!r}")
+    if label_smoothing and class_log_weights is not None:
+        raise ValueError(
+            f"`label_smoothing` must be 0 beside `class_log_weights`. Received: label_smoothing={label_smoothing!r}"
+        )
     number = isinstance(scale, int | float)
     spec = blocks.Spec(
         margin=margin if margin.changes_others else None,
@@ -146,7 +154,8 @@ def fused_margin_softmax(
     ids = ops.cast(ids, "int32")
     rho = ops.broadcast_to(ops.cast(scale, dtype), ops.shape(ids))
     eta_value = ops.stop_gradient(ops.cast(margin.value if value is None else value, dtype))
-    core = _core(mode, spec, ids, eta_value)
+    log_weights = None if class_log_weights is None else ops.cast(class_log_weights, dtype)
+    core = _core(mode, spec, ids, eta_value, log_weights)
     others, eta_sum, target, top = ops.unstack(core(sphere.normalize(embeddings), agents, rho), 4)
     own = rho * margin.target(target, value)
     loss = ops.softplus(others - own)
@@ -155,7 +164,7 @@ def fused_margin_softmax(
     return FusedTerms(loss, target, ops.stop_gradient(top))
 
 
-def _core(mode, spec, ids, value):
+def _core(mode, spec, ids, value, log_weights):
     """Function of unit embeddings, agents and ρ to `(4, batch)`: log Σ exp, Σ η, target cosine, largest other."""
 
     def function(units, agents, rho):
@@ -163,13 +172,13 @@ def _core(mode, spec, ids, value):
         units, agents, rho = (ops.stop_gradient(tensor) for tensor in (units, agents, rho))
         own_agents = ops.take(agents, ids, axis=0)
         target = ops.sum(units * own_agents, axis=-1) * stream.inverse_norms(own_agents)
-        products = inverse = None
+        inverse = _call(stream.inverse_norms)(agents)
+        products, known = None, (inverse, ids, rho, value, log_weights)
         if mode == "stream":
-            sums = _call(stream.forward, spec)(units, agents, ids, rho, value)
+            sums = _call(stream.forward, spec)(units, agents, *known)
         else:
-            inverse = stream.inverse_norms(agents)
             products = ops.matmul(agents, ops.transpose(units))
-            sums = _call(buffer.sums_of, spec)(products, inverse, ids, rho, value)
+            sums = _call(buffer.sums_of, spec)(products, *known)
         sums = blocks.Sums(*sums)
         others = blocks.log_total(sums)
 
@@ -177,16 +186,16 @@ def _core(mode, spec, ids, value):
             by_others, by_eta, by_target, _ = ops.unstack(upstream, 4)
             state = blocks.Upstream(others, by_others, by_eta, by_target)
             if mode == "stream":
-                return tuple(_call(stream.backward, spec)(units, agents, ids, rho, value, tuple(state)))
-            return _buffered_gradient(products, inverse, units, agents, ids, rho, value, state, spec)
+                return tuple(_call(stream.backward, spec)(units, agents, *known, tuple(state)))
+            return _buffered_gradient(products, known, units, agents, state, spec)
 
         return ops.stack([others, sums.eta, target, sums.top]), gradient
 
     return ops.custom_gradient(function)
 
 
-def _buffered_gradient(products, inverse, units, agents, ids, rho, value, state, spec):
-    weights, radial, by_rho = _call(buffer.weights_of, spec)(products, inverse, ids, rho, value, tuple(state))
+def _buffered_gradient(products, known, units, agents, state, spec):
+    weights, radial, by_rho = _call(buffer.weights_of, spec)(products, *known, tuple(state))
     by_units = stream.product(ops.transpose(weights), agents, spec)
     by_agents = stream.product(weights, units, spec)
     return by_units, _call(buffer.without_radial)(by_agents, radial, agents), by_rho

@@ -11,29 +11,28 @@ def inverse_norms(agents):
     return ops.rsqrt(ops.sum(ops.square(agents), axis=-1) + sphere.EPSILON)
 
 
-def forward(units, agents, ids, rho, value, *, spec):
+def forward(units, agents, inverse, ids, rho, value, log_weights, *, spec):
     """Sums over all classes but the own one, `Sums` of `(batch,)`; arguments as for `fused_margin_softmax`."""
 
     def body(number, sums):
-        rows, fresh, part = _part(agents, number, spec)
-        cosines = inverse_norms(part)[:, None] * ops.matmul(part, ops.transpose(units))
+        rows, fresh, part, inverse_part, weights = _part(agents, inverse, log_weights, number, spec)
+        cosines = inverse_part * ops.matmul(part, ops.transpose(units))
         other = ops.logical_and(fresh, ops.not_equal(rows, ids))
-        return number + 1, tuple(blocks.add(blocks.Sums(*sums), cosines, other, rho, value, spec))
+        return number + 1, tuple(blocks.add(blocks.Sums(*sums), cosines, other, rho, value, weights, spec))
 
     return blocks.Sums(*_over_blocks(body, agents, blocks.start(rho, spec), spec))
 
 
-def backward(units, agents, ids, rho, value, upstream, *, spec):
+def backward(units, agents, inverse, ids, rho, value, log_weights, upstream, *, spec):
     """Gradients by the unit embeddings, the agents and ρ; `upstream` is an `Upstream`."""
     upstream = blocks.Upstream(*upstream)
 
     def body(number, state):
         by_units, by_agents, by_rho = state
-        rows, fresh, part = _part(agents, number, spec)
-        inverse = inverse_norms(part)[:, None]
-        cosines = inverse * ops.matmul(part, ops.transpose(units))
-        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, upstream, spec)
-        by_part, weights = agent_gradient(slope, cosines, inverse, part, units, spec)
+        rows, fresh, part, inverse_part, log_part = _part(agents, inverse, log_weights, number, spec)
+        cosines = inverse_part * ops.matmul(part, ops.transpose(units))
+        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
+        by_part, weights = agent_gradient(slope, cosines, inverse_part, part, units, spec)
         by_agents = ops.slice_update(by_agents, (rows[0, 0], 0), by_part)
         weights = ops.where(fresh, weights, 0.0)
         by_units = by_units + product(ops.transpose(weights), part, spec)
@@ -62,8 +61,8 @@ def product(a, b, spec):
     return ops.cast(ops.matmul(ops.cast(a, "bfloat16"), ops.cast(b, "bfloat16")), a.dtype)
 
 
-def _part(agents, number, spec):
-    """Class ids `(block, 1)` of a block, which of them are met for the first time, and its agents.
+def _part(agents, inverse, log_weights, number, spec):
+    """Class ids `(block, 1)` of a block, which of them are met for the first time, its agents, 1/‖W_j‖ and weights.
 
     The last block ends with the last class, so it may begin among those of the block before.
     """
@@ -71,7 +70,9 @@ def _part(agents, number, spec):
     size = min(spec.block, classes)
     first = ops.minimum(number * size, classes - size)
     rows = first + ops.arange(size, dtype="int32")[:, None]
-    return rows, rows >= number * size, ops.slice(agents, (first, 0), (size, dim))
+    inverse = ops.slice(inverse, (first,), (size,))[:, None]
+    log_weights = None if log_weights is None else ops.slice(log_weights, (first,), (size,))
+    return rows, rows >= number * size, ops.slice(agents, (first, 0), (size, dim)), inverse, log_weights
 
 
 def _over_blocks(body, agents, state, spec):

@@ -86,6 +86,33 @@ def test_detached_gradients_are_the_plain_ones(margin, mode, smoothing):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("scale", [20.0, 60.0], ids=["fixed shift", "running maximum"])
+@pytest.mark.parametrize("mode", MODES)
+def test_log_weights_move_the_other_classes_or_leave_them_out(mode, scale):
+    x, agents, _ = data(2)
+    weights = np.array([0.0, 2.0, -1e30, 1.0, 0.5, 3.0, -1.0, -1e30, 2.0, 0.0, 1.5])
+    counted = [j for j in range(11) if weights[j] > -1e30]
+    ids = np.array([0, 10, 4, 4, 8, 9], dtype="int32")
+
+    def truth(x, agents):
+        losses = []
+        for cosines, own in zip(oracle.cosine_matrix(x, agents), ids, strict=True):
+            others = sum(np.exp(scale * cosines[j] + weights[j]) for j in counted if j != own)
+            target = np.exp(scale * (cosines[own] - 0.2))
+            losses.append(-np.log(target / (target + others)))
+        return np.array(losses)
+
+    def ours(x, agents):
+        options = {"class_log_weights": weights, "mode": mode, "block": 4}
+        return fused_margin_softmax(x, agents, ids, AdditiveCosine(0.2), scale, **options).loss
+
+    value, gradients = value_and_gradients(ours, x, agents)
+    np.testing.assert_allclose(value, truth(x, agents), rtol=1e-5, atol=1e-5)
+    for ours_gradient, numeric in zip(gradients, central_differences(truth, x, agents), strict=True):
+        np.testing.assert_allclose(ours_gradient, numeric, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(gradients[1][[2, 7]], 0.0)
+
+
 @settings(deadline=None, max_examples=3)
 @given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 99))
 def test_blocks_of_any_size_give_the_same(classes, block, seed):
@@ -267,6 +294,10 @@ def test_the_mode_follows_the_memory(batch, classes, mode):
         (lambda: fused(Curved(), "stream")(*data()), "`margin`"),
         (lambda: fused(NoMargin(), "auto")(*data()), "`mode`"),
         (lambda: fused(NoMargin(), "stream", block=0)(*data()), "`block`"),
+        (
+            lambda: fused(NoMargin(), "stream", label_smoothing=0.1, class_log_weights=np.zeros(11))(*data()),
+            "`label_sm",
+        ),
     ],
 )
 def test_errors_name_the_argument(call, message):
