@@ -129,21 +129,28 @@ class MarginSoftmaxHead(Head):
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
-        mode = self.fused
-        if mode == "auto":
-            possible = fused_terms.supports(self.margin)
-            mode = fused_terms.choose_mode(embeddings.shape[0], self.units) if possible else False
+        mode = self._mode(embeddings.shape[0], self.units)
         if not mode:
             return super().statistics_of_ids(ids, embeddings, training)
+        return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
+
+    def _mode(self, batch, classes):
+        """How the loss is computed: as `fused` says, or what is best for so many agents."""
+        if self.fused != "auto":
+            return self.fused
+        return fused_terms.choose_mode(batch, classes) if fused_terms.supports(self.margin) else False
+
+    def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
         norm, factor = self._norm_and_factor(embeddings)
         terms = fused_terms.fused_margin_softmax(
             embeddings,
-            ops.convert_to_tensor(self.kernel),
+            agents,
             ids,
             self.margin,
             factor,
             value=self._scheduled_margin(),
             label_smoothing=self.label_smoothing,
+            class_log_weights=class_log_weights,
             mode=mode,
             half_gradients=self.half_gradients,
         )

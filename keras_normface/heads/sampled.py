@@ -138,6 +138,9 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
             `HeadStatistics`; `correct` and `loss` are those among the sample.
         """
         _, ids, log_weights = sample
+        mode = self._mode(embeddings.shape[0], rows.shape[0])
+        if mode:
+            return self._fused_statistics(mode, embeddings, rows, ids, False, log_weights)
         cosines = sphere.cosines(embeddings, rows)
         norm, factor = self._norm_and_factor(embeddings)
         factor = factor if norm is None else ops.expand_dims(factor, -1)

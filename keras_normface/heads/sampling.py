@@ -28,10 +28,10 @@ class Sample(NamedTuple):
 def sample_classes(labels, step, *, classes, size, seed=0, corrected=True):
     """Draw the classes of a training step: the batch's own, and others without replacement.
 
-    The classes, turned by a random offset, are cut into as many runs (strata) as there are slots besides the batch's, as
-    equal as possible, and one class is drawn of each. So none is drawn twice, the shapes are fixed, a class is drawn
-    with probability 1 / (classes of its stratum), and time and memory grow with `size`, not with `classes`. All
-    follows from `seed` and `step`, on every backend alike.
+    The classes, turned by a random offset, are cut into as many runs (strata) as there are slots besides the batch's,
+    as equal as possible, and one class is drawn of each. So none is drawn twice, the shapes are fixed, a class is
+    drawn with probability 1 / (classes of its stratum), and time and memory grow with `size`, not with `classes`.
+    All follows from `seed` and `step`, on every backend alike.
 
     Args:
         labels: Valid class ids `(batch,)`.
