@@ -108,11 +108,11 @@ class SampledAgents:
 
         labels = ops.convert_to_tensor(labels)
         ids, _ = class_ids(labels, (labels.shape[0], head.units))
-        size, step = head.sample_size, tf.convert_to_tensor(head.step.value)
-        if size == head.units:
+        step = tf.convert_to_tensor(head.step.value)
+        if ids.shape[0] is not None or head.sample_size == head.units:
             return head.sample(ids, step)
-        enough = tf.debugging.assert_less(tf.size(ids), size, "A batch must be smaller than the sample of agents.")
-        with tf.control_dependencies([] if enough is None else [enough]):
+        message = "A batch must be smaller than the sample of agents: raise `sample_rate` or `minimum_sample`."
+        with tf.control_dependencies([tf.debugging.assert_less(tf.size(ids), head.sample_size, message)]):
             return head.sample(tf.identity(ids), step)
 
     def update(self, samples, rows, gradients):
