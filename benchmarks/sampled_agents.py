@@ -2,9 +2,9 @@
 
 The backbone is the identity, so that the heads are all that is timed: D 512, margin and weight decay as in AM-Softmax.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
-alike. "to full" is the time over that of the head with all agents; "us an agent" the time over the agents of a step. The
+alike. "to full" is the time over that of the head with all agents; "us an agent" that over the agents of a step. The
 peak is that of the whole process, program and libraries (about 0.6 GiB) included; it is reached where the agents are
-made or the first step is. All agents with SGD momentum need about 9 GiB at 1 048 576 classes.
+made or the first step is. All agents with SGD momentum need about 14 GiB at 1 048 576 classes without XLA.
 
 Examples:
     python benchmarks/sampled_agents.py --classes 98304 --steps 5 --rounds 1
