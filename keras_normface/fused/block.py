@@ -12,6 +12,7 @@ class Spec(NamedTuple):
     """What is known before any tensor is.
 
     Attributes:
+        rule: What has `start`, `add` and `slopes`, as this module has: what a block adds to which sums.
         margin: The `Margin` whose η acts on the other classes, or `None` where η is the cosine.
         shift: A number that stands in for the largest logit, or `None` for a running maximum.
         block: Classes of a block.
@@ -20,9 +21,10 @@ class Spec(NamedTuple):
         half_gradients: Whether the products of the gradients are taken in bfloat16.
     """
 
+    rule: object
     margin: object = None
     shift: float | None = None
-    block: int = 4096
+    block: int = 8192
     smoothing: bool = False
     scale_gradient: bool = True
     half_gradients: bool = False
@@ -55,7 +57,7 @@ def add(sums, cosines, other, rho, value, log_weights, spec):
     """Sums with one more block.
 
     Args:
-        sums: `Sums`.
+        sums: `Sums`, or a tuple of them.
         cosines: Tensor `(classes, batch)`.
         other: Bool tensor `(classes, batch)`: where a class counts, and is not the sample's own.
         rho: ρ, `(batch,)`.
@@ -66,6 +68,7 @@ def add(sums, cosines, other, rho, value, log_weights, spec):
     Returns:
         `Sums`.
     """
+    sums = Sums(*sums)
     eta = cosines if spec.margin is None else spec.margin.non_target(cosines, value)
     if log_weights is not None:
         other = ops.logical_and(other, log_weights[:, None] > -BIG)
@@ -112,12 +115,13 @@ def slopes(cosines, own, rho, value, log_weights, upstream, spec):
         rho: ρ, `(batch,)`.
         value: The margin's number, a scalar.
         log_weights: As for `add`.
-        upstream: `Upstream`.
+        upstream: `Upstream`, or a tuple of its parts.
         spec: `Spec`.
 
     Returns:
         `(by_cosine, by_rho)`, both `(classes, batch)`.
     """
+    upstream = Upstream(*upstream)
     eta = cosines if spec.margin is None else spec.margin.non_target(cosines, value)
     # The own class may lie above all others: its exponential could overflow, and it is not used.
     exponent = _weighted(rho * eta, log_weights) - upstream.log_total

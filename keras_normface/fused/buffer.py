@@ -2,20 +2,18 @@
 
 from keras import ops
 
-from keras_normface.fused import block as blocks
-
 
 def sums_of(products, inverse, ids, rho, value, log_weights, *, spec):
-    """`Sums` over all classes but the own one; `products` are `⟨W_j, x̃_i⟩`, `(classes, batch)`."""
+    """The rule's sums over all classes but the own one; `products` are `⟨W_j, x̃_i⟩`, `(classes, batch)`."""
     other = ops.logical_not(_own(products, ids))
-    return tuple(blocks.add(blocks.start(rho, spec), inverse[:, None] * products, other, rho, value, log_weights, spec))
+    rule, cosines = spec.rule, inverse[:, None] * products
+    return tuple(rule.add(rule.start(rho, spec), cosines, other, rho, value, log_weights, spec))
 
 
 def weights_of(products, inverse, ids, rho, value, log_weights, upstream, *, spec):
     """Weights of the two products `(classes, batch)`, radial parts of the agents `(classes, 1)`, gradient by ρ."""
     cosines = inverse[:, None] * products
-    own, upstream = _own(products, ids), blocks.Upstream(*upstream)
-    slope, by_rho = blocks.slopes(cosines, own, rho, value, log_weights, upstream, spec)
+    slope, by_rho = spec.rule.slopes(cosines, _own(products, ids), rho, value, log_weights, upstream, spec)
     weights = inverse[:, None] * slope
     radial = ops.sum(weights * cosines, axis=1, keepdims=True) * inverse[:, None]
     return weights, radial, ops.sum(by_rho, axis=0) if spec.scale_gradient else ops.zeros_like(rho)

@@ -5,6 +5,11 @@ import functools
 import keras
 
 
+def has_compiler():
+    """Whether the backend in use is one whose compiler is known here: TensorFlow or JAX."""
+    return keras.backend.backend() in ("tensorflow", "jax")
+
+
 @functools.lru_cache(maxsize=64)
 def compiled(function):
     """Compile a function of tensors with XLA, also where the caller is not compiled.

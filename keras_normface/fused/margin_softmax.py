@@ -1,6 +1,5 @@
 """The margin softmax from embeddings and agents at once, with its own gradient."""
 
-import functools
 from typing import NamedTuple
 
 import keras
@@ -8,8 +7,8 @@ from keras import ops
 
 from keras_normface import sphere
 from keras_normface.fused import block as blocks
-from keras_normface.fused import buffer, stream
-from keras_normface.fused.compiled import compiled
+from keras_normface.fused import passes
+from keras_normface.fused.compiled import has_compiler
 from keras_normface.margins import Margin
 
 FIXED_SHIFT_BELOW = 43.5
@@ -31,7 +30,7 @@ class FusedTerms(NamedTuple):
     """What the classes give for each sample, each `(batch,)`.
 
     Attributes:
-        loss: Cross-entropy, in nats.
+        loss: The loss; a cross-entropy is in nats.
         target_cosine: Cosine with the own agent.
         top_other_cosine: Largest cosine with another agent; about −1e30 if there is none. No gradient.
     """
@@ -57,7 +56,7 @@ def supports(margin):
     """
     own_slope = type(margin).non_target_slope is not Margin.non_target_slope
     known = not margin.changes_others or margin.gradient == "detached" or own_slope
-    return known and keras.backend.backend() in ("tensorflow", "jax")
+    return known and has_compiler()
 
 
 def choose_mode(batch, classes):
@@ -90,7 +89,7 @@ def fused_margin_softmax(
     label_smoothing=0.0,
     class_log_weights=None,
     mode="stream",
-    block=4096,
+    block=8192,
     half_gradients=False,
 ):
     """Cross-entropy of `ρ·ψ(θ_y)` against `ρ·η(θ_j)` for each sample, with gradients by embeddings, agents and ρ.
@@ -130,10 +129,7 @@ def fused_margin_softmax(
     >>> round(float(terms.loss[0]), 4)  # both logits are 2.4: log 2
     0.6931
     """
-    if mode not in ("buffer", "stream"):
-        raise ValueError(f'`mode` must be "buffer" or "stream". Received: mode={mode!r}')
-    if not isinstance(block, int) or block < 1:
-        raise ValueError(f"`block` must be a positive integer. Received: block={block!r}")
+    passes.check(mode, block)
     if not supports(margin):
         raise ValueError(f"`margin` must have a `non_target_slope` to be fused. Received: margin={margin!r}")
     if label_smoothing and class_log_weights is not None:
@@ -142,6 +138,7 @@ def fused_margin_softmax(
         )
     number = isinstance(scale, int | float)
     spec = blocks.Spec(
+        rule=blocks,
         margin=margin if margin.changes_others else None,
         shift=float(scale) if number and scale < FIXED_SHIFT_BELOW else None,
         block=block,
@@ -170,41 +167,17 @@ def _core(mode, spec, ids, value, log_weights):
     def function(units, agents, rho):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
         units, agents, rho = (ops.stop_gradient(tensor) for tensor in (units, agents, rho))
-        own_agents = ops.take(agents, ids, axis=0)
-        target = ops.sum(units * own_agents, axis=-1) * stream.inverse_norms(own_agents)
-        inverse = _call(stream.inverse_norms)(agents)
-        products, known = None, (inverse, ids, rho, value, log_weights)
-        if mode == "stream":
-            sums = _call(stream.forward, spec)(units, agents, *known)
-        else:
-            products = ops.matmul(agents, ops.transpose(units))
-            sums = _call(buffer.sums_of, spec)(products, *known)
+        target = passes.target_cosines(units, agents, ids)
+        known = ids, rho, value, log_weights
+        sums, kept = passes.forward(mode, spec, units, agents, known)
         sums = blocks.Sums(*sums)
         others = blocks.log_total(sums)
 
         def gradient(upstream):
             by_others, by_eta, by_target, _ = ops.unstack(upstream, 4)
             state = blocks.Upstream(others, by_others, by_eta, by_target)
-            if mode == "stream":
-                return tuple(_call(stream.backward, spec)(units, agents, *known, tuple(state)))
-            return _buffered_gradient(products, known, units, agents, state, spec)
+            return passes.backward(kept, spec, units, agents, known, state)
 
         return ops.stack([others, sums.eta, target, sums.top]), gradient
 
     return ops.custom_gradient(function)
-
-
-def _buffered_gradient(products, known, units, agents, state, spec):
-    weights, radial, by_rho = _call(buffer.weights_of, spec)(products, *known, tuple(state))
-    by_units = stream.product(ops.transpose(weights), agents, spec)
-    by_agents = stream.product(weights, units, spec)
-    return by_units, _call(buffer.without_radial)(by_agents, radial, agents), by_rho
-
-
-@functools.lru_cache(maxsize=64)
-def _partial(function, spec):
-    return functools.partial(function, spec=spec)
-
-
-def _call(function, spec=None):
-    return compiled(function if spec is None else _partial(function, spec))

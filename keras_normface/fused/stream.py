@@ -3,35 +3,45 @@
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.fused import block as blocks
 
 
 def inverse_norms(agents):
-    """`1/‖W_j‖`, `(classes,)`."""
-    return ops.rsqrt(ops.sum(ops.square(agents), axis=-1) + sphere.EPSILON)
+    """`1/‖W_j‖`, `(classes,)`.
+
+    A product with ones, since XLA on a CPU would write all squares down before it sums them.
+    """
+    squares = ops.matmul(ops.square(agents), ops.ones((agents.shape[1], 1), dtype=agents.dtype))
+    return ops.rsqrt(squares[:, 0] + sphere.EPSILON)
 
 
-def forward(units, agents, inverse, ids, rho, value, log_weights, *, spec):
-    """Sums over all classes but the own one, `Sums` of `(batch,)`; arguments as for `fused_margin_softmax`."""
+def forward(units, agents, ids, rho, value, log_weights, *, spec):
+    """The rule's sums over all classes but the own one, each `(batch,)`, and then `1/‖W_j‖`, `(classes,)`.
 
-    def body(number, sums):
-        rows, fresh, part, inverse_part, weights = _part(agents, inverse, log_weights, number, spec)
-        cosines = inverse_part * ops.matmul(part, ops.transpose(units))
+    The norms are taken block by block, too: squares of all agents at once would be an array as large as the agents.
+    """
+
+    def body(number, state):
+        *sums, inverse = state
+        rows, fresh, part, weights = _part(agents, log_weights, number, spec)
+        inverse_part = inverse_norms(part)
+        cosines = inverse_part[:, None] * ops.matmul(part, ops.transpose(units))
         other = ops.logical_and(fresh, ops.not_equal(rows, ids))
-        return number + 1, tuple(blocks.add(blocks.Sums(*sums), cosines, other, rho, value, weights, spec))
+        sums = spec.rule.add(sums, cosines, other, rho, value, weights, spec)
+        return number + 1, (*sums, ops.slice_update(inverse, (rows[0, 0],), inverse_part))
 
-    return blocks.Sums(*_over_blocks(body, agents, blocks.start(rho, spec), spec))
+    start = *spec.rule.start(rho, spec), ops.zeros_like(agents[:, 0])
+    return _over_blocks(body, agents, start, spec)
 
 
 def backward(units, agents, inverse, ids, rho, value, log_weights, upstream, *, spec):
-    """Gradients by the unit embeddings, the agents and ρ; `upstream` is an `Upstream`."""
-    upstream = blocks.Upstream(*upstream)
+    """Gradients by the unit embeddings, the agents and ρ; `upstream` is what the rule's `slopes` takes."""
 
     def body(number, state):
         by_units, by_agents, by_rho = state
-        rows, fresh, part, inverse_part, log_part = _part(agents, inverse, log_weights, number, spec)
+        rows, fresh, part, log_part = _part(agents, log_weights, number, spec)
+        inverse_part = ops.slice(inverse, (rows[0, 0],), (part.shape[0],))[:, None]
         cosines = inverse_part * ops.matmul(part, ops.transpose(units))
-        slope, rho_slope = blocks.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
+        slope, rho_slope = spec.rule.slopes(cosines, ops.equal(rows, ids), rho, value, log_part, upstream, spec)
         by_part, weights = agent_gradient(slope, cosines, inverse_part, part, units, spec)
         by_agents = ops.slice_update(by_agents, (rows[0, 0], 0), by_part)
         weights = ops.where(fresh, weights, 0.0)
@@ -61,8 +71,8 @@ def product(a, b, spec):
     return ops.cast(ops.matmul(ops.cast(a, "bfloat16"), ops.cast(b, "bfloat16")), a.dtype)
 
 
-def _part(agents, inverse, log_weights, number, spec):
-    """Class ids `(block, 1)` of a block, which of them are met for the first time, its agents, 1/‖W_j‖ and weights.
+def _part(agents, log_weights, number, spec):
+    """Class ids `(block, 1)` of a block, which of them are met for the first time, its agents and their log weights.
 
     The last block ends with the last class, so it may begin among those of the block before.
     """
@@ -70,9 +80,8 @@ def _part(agents, inverse, log_weights, number, spec):
     size = min(spec.block, classes)
     first = ops.minimum(number * size, classes - size)
     rows = first + ops.arange(size, dtype="int32")[:, None]
-    inverse = ops.slice(inverse, (first,), (size,))[:, None]
     log_weights = None if log_weights is None else ops.slice(log_weights, (first,), (size,))
-    return rows, rows >= number * size, ops.slice(agents, (first, 0), (size, dim)), inverse, log_weights
+    return rows, rows >= number * size, ops.slice(agents, (first, 0), (size, dim)), log_weights
 
 
 def _over_blocks(body, agents, state, spec):

@@ -6,6 +6,7 @@ from keras import ops
 from keras_normface import fused as fused_terms
 from keras_normface import margins
 from keras_normface.heads.base import Head, HeadStatistics
+from keras_normface.heads.sharding import class_shards
 from keras_normface.layers import LearnableScale
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -30,7 +31,7 @@ class MarginSoftmaxHead(Head):
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
         fused: How the loss and its gradients are computed. `False`: plain ops, several arrays `batch × units`.
             `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch;
-            `False` where the margin cannot be fused.
+            `False` where the margin cannot be fused, and never `"stream"` where the classes are split over devices.
         half_gradients: Whether the fused gradients' products are taken in bfloat16. The loss stays float32.
         **kwargs: Arguments of `Head`.
 
@@ -127,18 +128,34 @@ class MarginSoftmaxHead(Head):
         logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
+    def mode_for(self, batch_size, agents=None):
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
+
+        Args:
+            batch_size: Samples of a batch, or `None` where unknown.
+            agents: How many agents it is compared with; `None` means all.
+
+        Raises:
+            ValueError: If `fused` is `"stream"`, and the classes are split over devices: its blocks are cut out of the
+                class axis, so each device would gather all agents.
+        """
+        sharded = self.built and class_shards(self.kernel) > 1
+        if sharded and self.fused == "stream":
+            raise ValueError(
+                '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
+                f"Received: fused={self.fused!r}"
+            )
+        if self.fused != "auto":
+            return self.fused
+        mode = fused_terms.supports(self.margin) and fused_terms.choose_mode(batch_size, agents or self.units)
+        return "buffer" if mode and sharded else mode
+
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
-        mode = self._mode(embeddings.shape[0], self.units)
+        mode = self.mode_for(embeddings.shape[0])
         if not mode:
             return super().statistics_of_ids(ids, embeddings, training)
         return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
-
-    def _mode(self, batch, classes):
-        """How the loss is computed: as `fused` says, or what is best for so many agents."""
-        if self.fused != "auto":
-            return self.fused
-        return fused_terms.choose_mode(batch, classes) if fused_terms.supports(self.margin) else False
 
     def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
         norm, factor = self._norm_and_factor(embeddings)

@@ -138,7 +138,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
             `HeadStatistics`; `correct` and `loss` are those among the sample.
         """
         _, ids, log_weights = sample
-        mode = self._mode(embeddings.shape[0], rows.shape[0])
+        mode = self.mode_for(embeddings.shape[0], rows.shape[0])
         if mode:
             return self._fused_statistics(mode, embeddings, rows, ids, False, log_weights)
         cosines = sphere.cosines(embeddings, rows)
