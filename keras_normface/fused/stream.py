@@ -50,7 +50,10 @@ def backward(units, agents, inverse, ids, rho, value, log_weights, upstream, *, 
             by_rho = by_rho + ops.sum(ops.where(fresh, rho_slope, 0.0), axis=0)
         return number + 1, (by_units, by_agents, by_rho)
 
-    zeros = ops.zeros_like(units), ops.zeros_like(agents), ops.zeros_like(rho)
+    # Zeros that depend on an argument: TensorFlow computes constants while it compiles, and one of the agents' size
+    # would then be there beside all that is trained.
+    zero = ops.cast(ops.mod(ids[0], 1), agents.dtype)
+    zeros = ops.zeros_like(units), ops.broadcast_to(zero, agents.shape), ops.zeros_like(rho)
     return _over_blocks(body, agents, zeros, spec)
 
 
