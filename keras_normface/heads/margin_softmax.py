@@ -6,7 +6,7 @@ from keras import ops
 from keras_normface import fused as fused_terms
 from keras_normface import margins
 from keras_normface.heads.base import Head, HeadStatistics
-from keras_normface.heads.sharding import class_shards
+from keras_normface.heads.sharding import splits_classes
 from keras_normface.layers import LearnableScale
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -139,12 +139,7 @@ class MarginSoftmaxHead(Head):
             ValueError: If `fused` is `"stream"`, and the classes are split over devices: its blocks are cut out of the
                 class axis, so each device would gather all agents.
         """
-        sharded = self.built and class_shards(self.kernel) > 1
-        if sharded and self.fused == "stream":
-            raise ValueError(
-                '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
-                f"Received: fused={self.fused!r}"
-            )
+        sharded = splits_classes(self)
         if self.fused != "auto":
             return self.fused
         mode = fused_terms.supports(self.margin) and fused_terms.choose_mode(batch_size, agents or self.units)

@@ -25,3 +25,22 @@ def class_shards(kernel):
         return 1
     mesh = layout.device_mesh
     return int(mesh.shape[list(mesh.axis_names).index(axis)])
+
+
+def splits_classes(head):
+    """Whether a head's classes are split over devices, which `fused="stream"` cannot bear.
+
+    Args:
+        head: A `Head` with `fused`; one that is not built splits nothing yet.
+
+    Raises:
+        ValueError: If they are, and `fused` is `"stream"`: its blocks are cut out of the class axis, so each device
+            would gather all agents.
+    """
+    split = head.built and class_shards(head.kernel) > 1
+    if split and head.fused == "stream":
+        raise ValueError(
+            '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
+            f"Received: fused={head.fused!r}"
+        )
+    return split

@@ -18,6 +18,7 @@ from keras_normface import (
     sphere,
 )
 from keras_normface.fused import fused_agent_contrastive, fused_agent_triplet, pushes
+from keras_normface.heads import sharding
 
 IDS = np.array([0, 10, 4, 4, 8, 4], dtype="int32")
 MODES = ("stream", "buffer")
@@ -267,6 +268,20 @@ def test_the_mode_follows_the_memory():
     for head in (AgentContrastiveHead, AgentTripletHead):
         assert [head(units).mode_for(256) for units in (8191, 8192, 2**20)] == [False, "buffer", "stream"]
         assert [head(2**20, fused=mode).mode_for(None) for mode in (False, "buffer")] == [False, "buffer"]
+
+
+def test_of_classes_on_several_devices_none_are_streamed(monkeypatch):
+    monkeypatch.setattr(sharding, "class_shards", lambda kernel: 8)
+    modes = {}
+    for fused_mode in ("auto", "buffer", "stream"):
+        head = AgentTripletHead(8192, fused=fused_mode)
+        head.build((None, 2))
+        if fused_mode == "stream":
+            with pytest.raises(ValueError, match=r"split over devices.*fused='stream'"):
+                head.mode_for(256)
+        else:
+            modes[fused_mode] = head.mode_for(256)
+    assert modes == {"auto": False, "buffer": "buffer"}
 
 
 @pytest.mark.parametrize(
