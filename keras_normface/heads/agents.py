@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_normface import fused as fused_terms
 from keras_normface.heads.base import Head, HeadStatistics
+from keras_normface.heads.sharding import fused_mode
 from keras_normface.losses import AgentContrastiveLoss, AgentTripletLoss
 
 
@@ -23,14 +24,12 @@ class _LossHead(Head):
         self._options = tuple(options)
 
     def mode_for(self, batch_size):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
         """
-        if self.fused != "auto":
-            return self.fused
-        return fused_terms.has_compiler() and fused_terms.choose_mode(batch_size, self.units)
+        return fused_mode(self, batch_size, fused_terms.has_compiler())
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""

@@ -16,7 +16,7 @@ peak of forward and backward pass, beside agents and their gradient. Fitted to p
 UPDATE_ARRAYS = 1.5
 """Arrays `classes × dim` that SGD with momentum adds to the peak where XLA does not compile it; measured as well."""
 
-BLOCK, BLOCK_ARRAYS = 4096, 4
+BLOCK, BLOCK_ARRAYS = 8192, 4
 """Classes of a streamed block, and how many arrays `batch × block` there are; one of `block × dim` too."""
 
 

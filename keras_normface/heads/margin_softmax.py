@@ -6,7 +6,7 @@ from keras import ops
 from keras_normface import fused as fused_terms
 from keras_normface import margins
 from keras_normface.heads.base import Head, HeadStatistics
-from keras_normface.heads.sharding import class_shards
+from keras_normface.heads.sharding import fused_mode
 from keras_normface.layers import LearnableScale
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -124,25 +124,12 @@ class MarginSoftmaxHead(Head):
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
     def mode_for(self, batch_size):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
-
-        Raises:
-            ValueError: If `fused` is `"stream"`, and the classes are split over devices: its blocks are cut out of the
-                class axis, so each device would gather all agents.
         """
-        sharded = self.built and class_shards(self.kernel) > 1
-        if sharded and self.fused == "stream":
-            raise ValueError(
-                '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
-                f"Received: fused={self.fused!r}"
-            )
-        if self.fused != "auto":
-            return self.fused
-        mode = fused_terms.supports(self.margin) and fused_terms.choose_mode(batch_size, self.units)
-        return "buffer" if mode and sharded else mode
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin))
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""

@@ -1,6 +1,8 @@
-"""Over how many devices are a head's classes split?"""
+"""Over how many devices are a head's classes split, and how is a batch computed then?"""
 
 import keras
+
+from keras_normface import fused as fused_terms
 
 
 def class_shards(kernel):
@@ -25,3 +27,37 @@ def class_shards(kernel):
         return 1
     mesh = layout.device_mesh
     return int(mesh.shape[list(mesh.axis_names).index(axis)])
+
+
+def fused_mode(head, batch_size, possible):
+    """How a head computes a batch: its `fused`, with `"auto"` resolved.
+
+    Blocks of `"stream"` are cut out of the class axis, so that each device would gather all agents where that axis is
+    split: `"buffer"` takes its place there.
+
+    Args:
+        head: A `Head` with `fused`, one of `fused.MODES`.
+        batch_size: Samples of a batch, or `None` where unknown.
+        possible: Whether its loss can be fused.
+
+    Returns:
+        `False`, `"buffer"` or `"stream"`.
+
+    Raises:
+        ValueError: If `fused` is `"stream"`, and the classes are split over devices.
+
+    Example:
+    >>> from types import SimpleNamespace
+    >>> fused_mode(SimpleNamespace(built=False, fused="auto", units=98_304), 256, possible=True)
+    'buffer'
+    """
+    sharded = head.built and class_shards(head.kernel) > 1
+    if sharded and head.fused == "stream":
+        raise ValueError(
+            '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
+            f"Received: fused={head.fused!r}"
+        )
+    if head.fused != "auto":
+        return head.fused
+    mode = fused_terms.choose_mode(batch_size, head.units) if possible else False
+    return "buffer" if mode and sharded else mode
