@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import jax
 import keras
@@ -199,13 +200,30 @@ def large_start():
     }
 
 
+def page():
+    """Run the code of docs/million.md, with fewer classes, and train a step."""
+    text = (Path(__file__).parents[2] / "docs/million.md").read_text()
+    (code,) = re.findall(r"```py\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(code.replace("1_000_000", "320").replace("512", "20"), names)
+    names["model"].fit(*data(320), batch_size=BATCH, verbose=0)
+    keras.distribution.set_distribution(None)
+    return held(names["model"])
+
+
 def main(directory):
     """Print all results as one line of JSON."""
     results = {name: next(compare(make)) for name, make in CASES.items() if name != "auto"}
     results["auto"], results["auto, batch in two"] = compare(CASES["auto"], batch_groups=(1, 2))
     results["stream"] = step_of(Streaming(MANY, AdditiveCosine(0.2)))
     results["replicated"] = step_of(MarginSoftmaxHead(CLASSES), split=False)
-    results |= {"refused": refused(), "modes": modes(), "saved": saved(directory), "large": large_start()}
+    results |= {
+        "page": page(),
+        "refused": refused(),
+        "modes": modes(),
+        "saved": saved(directory),
+        "large": large_start(),
+    }
     print(json.dumps(results))
 
 

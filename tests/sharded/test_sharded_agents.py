@@ -81,6 +81,10 @@ def test_the_check_sees_agents_that_are_not_split(results):
     assert {"320,24", "48,320"} <= set(found["whole"])
 
 
+def test_the_code_of_the_documentation_splits_agents(results):
+    assert results["page"] == [[40, 20]] * 2
+
+
 def test_weights_and_models_are_saved_and_loaded(results):
     found = results["saved"]
     assert found["before"] > 0.1
