@@ -1,5 +1,6 @@
-"""Forward and backward of the margin softmax head (or another, `--head`): plain keras.ops, plain under XLA, fused, and PyTorch.
+"""Forward and backward of the margin softmax head: plain keras.ops, plain under XLA, fused, and PyTorch.
 
+`--head` takes an agent-based head in its place, in float32 and without PyTorch.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
 alike. "extra MiB" is the peak beyond embeddings, agents and their gradients, from one more process in which TensorFlow
 gives memory back to the system (TF_ONEDNN_USE_SYSTEM_ALLOCATOR); times are taken without that. "of peak" is the rate,
@@ -196,9 +197,8 @@ def print_table(classes, batch, precision, arguments):
         rate = 6e-9 * batch * classes * DIM / seconds[line]
         own = f" ({rate * 8 / 6 / peak:.2f} at 8BCD)" if line.startswith("stream") else ""
         ratio = f"{seconds[line] / plain:.2f}" if plain else ""
-        print(
-            f"| {line} | {seconds[line] * 1e3:.0f} | {ratio} | {extra[line]:.0f} | {rate:.0f} | {rate / peak:.2f}{own} |"
-        )
+        share = f"{rate:.0f} | {rate / peak:.2f}{own}"
+        print(f"| {line} | {seconds[line] * 1e3:.0f} | {ratio} | {extra[line]:.0f} | {share} |")
 
 
 def main():

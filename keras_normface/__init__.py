@@ -9,7 +9,13 @@ from keras_normface.export import (
     read_threshold,
     store_threshold,
 )
-from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
+from keras_normface.heads import (
+    AgentContrastiveHead,
+    AgentTripletHead,
+    MarginSoftmaxHead,
+    SampledMarginSoftmaxHead,
+    SoftmaxHead,
+)
 from keras_normface.initializers import UnitBall
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
 from keras_normface.losses import (
@@ -85,6 +91,7 @@ __all__ = [
     "PairEvaluation",
     "PixelScaling",
     "Preprocessing",
+    "SampledMarginSoftmaxHead",
     "ScaleMonitor",
     "Snapshots",
     "SoftmaxHead",

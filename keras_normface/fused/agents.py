@@ -23,7 +23,7 @@ def fused_agent_contrastive(
     hardest_negative_only=False,
     exponential_negatives=False,
     mode="stream",
-    block=4096,
+    block=8192,
 ):
     """C-contrastive loss of each sample, with gradients by embeddings and agents; see `AgentContrastiveLoss`.
 
@@ -78,7 +78,7 @@ def fused_agent_triplet(
     positive_pull=False,
     gradient="exact",
     mode="stream",
-    block=4096,
+    block=8192,
 ):
     """C-triplet loss of each sample, with gradients by embeddings and agents; see `AgentTripletLoss`.
 

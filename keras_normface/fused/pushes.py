@@ -20,7 +20,7 @@ class Spec(NamedTuple):
     """
 
     rule: object
-    block: int = 4096
+    block: int = 8192
     exponential: bool = False
     scale_gradient: bool = False
     half_gradients: bool = False

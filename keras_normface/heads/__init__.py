@@ -4,6 +4,7 @@ from keras_normface.heads.agents import AgentContrastiveHead, AgentTripletHead
 from keras_normface.heads.base import Head, HeadStatistics
 from keras_normface.heads.cost import HeadCost
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
+from keras_normface.heads.sampled import SampledMarginSoftmaxHead
 from keras_normface.heads.softmax import SoftmaxHead
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "HeadCost",
     "HeadStatistics",
     "MarginSoftmaxHead",
+    "SampledMarginSoftmaxHead",
     "SoftmaxHead",
 ]

@@ -47,6 +47,9 @@ class Head(keras.layers.Layer):
         ValueError: If `units` is no positive integer.
     """
 
+    optimizer_trains_agents = True
+    """Whether the agents are the model's optimizer's to train, or the head's own."""
+
     def __init__(
         self,
         units,
@@ -79,6 +82,7 @@ class Head(keras.layers.Layer):
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
+            trainable=self.optimizer_trains_agents,
         )
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 

@@ -95,7 +95,7 @@ class MarginSoftmaxHead(Head):
         super().build(input_shape)
         if isinstance(self.scale, LearnableScale) and not self.scale.built:
             self.scale.build((None, self.units))
-        if self.margin_schedule is not None:
+        if self.counts_steps:
             self.step = self.add_weight(
                 name="step",
                 shape=(),
@@ -103,6 +103,11 @@ class MarginSoftmaxHead(Head):
                 trainable=False,
                 aggregation="only_first_replica",
             )
+
+    @property
+    def counts_steps(self):
+        """Whether the head counts its training steps."""
+        return self.margin_schedule is not None
 
     @property
     def current_margin(self):
@@ -123,28 +128,33 @@ class MarginSoftmaxHead(Head):
         logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
-    def mode_for(self, batch_size):
+    def mode_for(self, batch_size, agents=None):
         """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
+            agents: How many agents it is compared with; `None` means all.
         """
-        return fused_mode(self, batch_size, fused_terms.supports(self.margin))
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin), agents)
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
         mode = self.mode_for(embeddings.shape[0])
         if not mode:
             return super().statistics_of_ids(ids, embeddings, training)
+        return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
+
+    def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
         norm, factor = self._norm_and_factor(embeddings)
         terms = fused_terms.fused_margin_softmax(
             embeddings,
-            ops.convert_to_tensor(self.kernel),
+            agents,
             ids,
             self.margin,
             factor,
             value=self._scheduled_margin(),
             label_smoothing=self.label_smoothing,
+            class_log_weights=class_log_weights,
             mode=mode,
             half_gradients=self.half_gradients,
         )
@@ -166,7 +176,7 @@ class MarginSoftmaxHead(Head):
         loss = self.loss_weight * cross_entropy
         if self.feature_norm == "soft":
             loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
-        if training and self.margin_schedule is not None:
+        if training and self.counts_steps:
             self.step.assign(self.step + 1.0)
         return loss
 

@@ -29,7 +29,7 @@ def class_shards(kernel):
     return int(mesh.shape[list(mesh.axis_names).index(axis)])
 
 
-def fused_mode(head, batch_size, possible):
+def fused_mode(head, batch_size, possible, agents=None):
     """How a head computes a batch: its `fused`, with `"auto"` resolved.
 
     Blocks of `"stream"` are cut out of the class axis, so that each device would gather all agents where that axis is
@@ -39,6 +39,7 @@ def fused_mode(head, batch_size, possible):
         head: A `Head` with `fused`, one of `fused.MODES`.
         batch_size: Samples of a batch, or `None` where unknown.
         possible: Whether its loss can be fused.
+        agents: How many agents a batch is compared with; `None` means all of the head's.
 
     Returns:
         `False`, `"buffer"` or `"stream"`.
@@ -59,5 +60,5 @@ def fused_mode(head, batch_size, possible):
         )
     if head.fused != "auto":
         return head.fused
-    mode = fused_terms.choose_mode(batch_size, head.units) if possible else False
+    mode = fused_terms.choose_mode(batch_size, agents or head.units) if possible else False
     return "buffer" if mode and sharded else mode
