@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_normface import fused as fused_terms
 from keras_normface.heads.base import Head, HeadStatistics
-from keras_normface.heads.sharding import splits_classes
+from keras_normface.heads.sharding import class_shards, fused_mode
 from keras_normface.losses import AgentContrastiveLoss, AgentTripletLoss
 
 
@@ -24,18 +24,15 @@ class _LossHead(Head):
         self._options = tuple(options)
 
     def mode_for(self, batch_size):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
-
-        Raises:
-            ValueError: If `fused` is `"stream"`, and the classes are split over devices; see `MarginSoftmaxHead`.
         """
-        split = splits_classes(self)
-        if self.fused != "auto":
-            return self.fused
-        return not split and fused_terms.has_compiler() and fused_terms.choose_mode(batch_size, self.units)
+        possible = fused_terms.has_compiler()
+        if self._loss.hardest_negative_only and self.built and class_shards(self.kernel) > 1:
+            possible = False  # the nearest agents' gradient is summed into an array of all classes
+        return fused_mode(self, batch_size, possible)
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
@@ -73,8 +70,7 @@ class AgentContrastiveHead(_LossHead):
         hardest_negative_only: Whether only the nearest other agent pushes.
         exponential_negatives: Whether a push inside the margin is `w⁻·exp(−d)`.
         fused: How the loss and its gradients are computed. `False`: plain ops, several arrays `batch × units`.
-            `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch;
-            `False` where the classes are split over devices.
+            `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch.
         **kwargs: Arguments of `Head`.
 
     Raises:

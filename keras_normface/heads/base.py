@@ -160,9 +160,9 @@ class Head(keras.layers.Layer):
         agents          1.91 GiB
         gradients       1.91 GiB
         optimizer       1.91 GiB
-        activations     1.93 GiB
+        activations     1.96 GiB
         update           0.0 MiB
-        total           7.65 GiB
+        total           7.68 GiB
         operations    1048.6 GFLOP a step
         """
         if dim is None and not self.built:

@@ -6,7 +6,7 @@ from keras import ops
 from keras_normface import fused as fused_terms
 from keras_normface import margins
 from keras_normface.heads.base import Head, HeadStatistics
-from keras_normface.heads.sharding import splits_classes
+from keras_normface.heads.sharding import fused_mode
 from keras_normface.layers import LearnableScale
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -129,21 +129,13 @@ class MarginSoftmaxHead(Head):
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
     def mode_for(self, batch_size, agents=None):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
             agents: How many agents it is compared with; `None` means all.
-
-        Raises:
-            ValueError: If `fused` is `"stream"`, and the classes are split over devices: its blocks are cut out of the
-                class axis, so each device would gather all agents.
         """
-        sharded = splits_classes(self)
-        if self.fused != "auto":
-            return self.fused
-        mode = fused_terms.supports(self.margin) and fused_terms.choose_mode(batch_size, agents or self.units)
-        return "buffer" if mode and sharded else mode
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin), agents)
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""

@@ -1,6 +1,8 @@
-"""Over how many devices are a head's classes split?"""
+"""Over how many devices are a head's classes split, and how is a batch computed then?"""
 
 import keras
+
+from keras_normface import fused as fused_terms
 
 
 def class_shards(kernel):
@@ -27,20 +29,36 @@ def class_shards(kernel):
     return int(mesh.shape[list(mesh.axis_names).index(axis)])
 
 
-def splits_classes(head):
-    """Whether a head's classes are split over devices, which `fused="stream"` cannot bear.
+def fused_mode(head, batch_size, possible, agents=None):
+    """How a head computes a batch: its `fused`, with `"auto"` resolved.
+
+    Blocks of `"stream"` are cut out of the class axis, so that each device would gather all agents where that axis is
+    split: `"buffer"` takes its place there.
 
     Args:
-        head: A `Head` with `fused`; one that is not built splits nothing yet.
+        head: A `Head` with `fused`, one of `fused.MODES`.
+        batch_size: Samples of a batch, or `None` where unknown.
+        possible: Whether its loss can be fused.
+        agents: How many agents a batch is compared with; `None` means all of the head's.
+
+    Returns:
+        `False`, `"buffer"` or `"stream"`.
 
     Raises:
-        ValueError: If they are, and `fused` is `"stream"`: its blocks are cut out of the class axis, so each device
-            would gather all agents.
+        ValueError: If `fused` is `"stream"`, and the classes are split over devices.
+
+    Example:
+    >>> from types import SimpleNamespace
+    >>> fused_mode(SimpleNamespace(built=False, fused="auto", units=98_304), 256, possible=True)
+    'buffer'
     """
-    split = head.built and class_shards(head.kernel) > 1
-    if split and head.fused == "stream":
+    sharded = head.built and class_shards(head.kernel) > 1
+    if sharded and head.fused == "stream":
         raise ValueError(
             '`fused` must be "auto", "buffer" or False where the classes are split over devices. '
             f"Received: fused={head.fused!r}"
         )
-    return split
+    if head.fused != "auto":
+        return head.fused
+    mode = fused_terms.choose_mode(batch_size, agents or head.units) if possible else False
+    return "buffer" if mode and sharded else mode

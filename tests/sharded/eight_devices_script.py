@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sys
+from pathlib import Path
 
 import jax
 import keras
@@ -23,7 +24,7 @@ from keras_normface import (
 
 CLASSES, DIM, BATCH, STEPS, DEVICES = 320, 24, 48, 10, 8
 COLLECTIVES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-MANY = 8192  # enough for "auto" to be fused
+MANY = 10_240  # more than "auto" leaves to plain ops, and than one block of streaming
 
 
 class Streaming(MarginSoftmaxHead):
@@ -40,9 +41,12 @@ CASES = {
             CLASSES, MultiplicativeAngular(1.4, "v2"), LearnableScale(20.0), label_smoothing=0.1, fused="buffer"
         )
     ],
-    "plain, contrastive": lambda: [MarginSoftmaxHead(CLASSES, AdditiveCosine(0.2)), AgentContrastiveHead(CLASSES)],
+    "plain, contrastive": lambda: [
+        MarginSoftmaxHead(CLASSES, AdditiveCosine(0.2)),
+        AgentContrastiveHead(CLASSES, fused="buffer"),
+    ],
     "triplet, softmax": lambda: [
-        AgentTripletHead(CLASSES, hardest_negative_only=True, positive_pull=True),
+        AgentTripletHead(CLASSES, hardest_negative_only=True, positive_pull=True, fused="buffer"),
         SoftmaxHead(CLASSES, scale=16.0),
     ],
 }
@@ -138,14 +142,24 @@ def step_of(head, split=True):
 
 
 def refused():
-    """What is said to a head that is told to stream."""
-    head = MarginSoftmaxHead(CLASSES, fused="stream")
-    with agent_sharding(head).scope():
-        try:
-            trained([head])
-        except ValueError as error:
-            return str(error)
-    return "nothing"
+    """What is said to heads that are told to stream."""
+    said = []
+    for head in (MarginSoftmaxHead(CLASSES, fused="stream"), AgentContrastiveHead(CLASSES, fused="stream")):
+        with agent_sharding(head).scope():
+            try:
+                trained([head])
+            except ValueError as error:
+                said.append(str(error))
+    return said
+
+
+def modes():
+    """How a batch is computed of which a device would hold, unsplit, more than "auto" keeps."""
+    heads = [MarginSoftmaxHead(2 * MANY), AgentContrastiveHead(2 * MANY), MarginSoftmaxHead(CLASSES)]
+    with agent_sharding(heads).scope():
+        for head in heads:
+            head.build((None, 2))
+        return [head.mode_for(2**20) for head in heads], heads[0].cost(256).agents
 
 
 def saved(directory):
@@ -186,13 +200,30 @@ def large_start():
     }
 
 
+def page():
+    """Run the code of docs/million.md, with fewer classes, and train a step."""
+    text = (Path(__file__).parents[2] / "docs/million.md").read_text()
+    (code,) = re.findall(r"```py\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(code.replace("1_000_000", "320").replace("512", "20"), names)
+    names["model"].fit(*data(320), batch_size=BATCH, verbose=0)
+    keras.distribution.set_distribution(None)
+    return held(names["model"])
+
+
 def main(directory):
     """Print all results as one line of JSON."""
     results = {name: next(compare(make)) for name, make in CASES.items() if name != "auto"}
     results["auto"], results["auto, batch in two"] = compare(CASES["auto"], batch_groups=(1, 2))
     results["stream"] = step_of(Streaming(MANY, AdditiveCosine(0.2)))
     results["replicated"] = step_of(MarginSoftmaxHead(CLASSES), split=False)
-    results |= {"refused": refused(), "saved": saved(directory), "large": large_start()}
+    results |= {
+        "page": page(),
+        "refused": refused(),
+        "modes": modes(),
+        "saved": saved(directory),
+        "large": large_start(),
+    }
     print(json.dumps(results))
 
 

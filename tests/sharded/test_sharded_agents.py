@@ -44,7 +44,7 @@ def test_eight_devices_train_as_one_does(results, case):
 @pytest.mark.parametrize("case", CASES)
 def test_no_device_holds_all_classes(results, case):
     found = results[case]
-    shares = {"auto": 8192 // 8, "auto, batch in two": 8192 // 4}
+    shares = {"auto": 10_240 // 8, "auto, batch in two": 10_240 // 4}
     assert found["held"] == [[shares.get(case, 320 // 8), 24]] * len(found["held"])
     assert len(found["held"]) == (4 if case in CASES[-2:] else 2)  # agents and momentum of each head
     assert found["whole"] == []
@@ -59,21 +59,30 @@ def test_devices_exchange_sums_and_the_gradient_of_the_embeddings(results):
 
 def test_groups_of_the_batch_also_add_up_their_shares_of_the_agents_gradient(results):
     shapes = set(results["auto, batch in two"]["collectives"]["all-reduce"])
-    assert {"24", "24,24", "2048,24"} <= shapes  # half of the batch, and a quarter of the agents
+    assert {"24", "24,24", "2560,24"} <= shapes  # half of the batch, and a quarter of the agents
 
 
 def test_the_check_sees_streaming_gather_all_agents(results):
     found = results["stream"]
-    assert found["held"] == [[1024, 24]] * 2
-    assert "8192,24" in found["whole"]
-    assert found["collectives"]["all-gather"] == ["8192,24"]
-    assert 'must be "auto", "buffer" or False' in results["refused"]
+    assert found["held"] == [[1280, 24]] * 2
+    assert "10240,24" in found["whole"]
+    assert found["collectives"]["all-gather"] == ["10240,24"]
+    assert len(results["refused"]) == 2
+    assert all('must be "auto", "buffer" or False' in said for said in results["refused"])
+
+
+def test_auto_never_streams_split_classes_and_costs_are_those_of_a_device(results):
+    assert results["modes"] == [["buffer", "buffer", False], 4 * (2 * 10_240 // 8) * 2]
 
 
 def test_the_check_sees_agents_that_are_not_split(results):
     found = results["replicated"]
     assert found["held"] == [[320, 24]] * 2
     assert {"320,24", "48,320"} <= set(found["whole"])
+
+
+def test_the_code_of_the_documentation_splits_agents(results):
+    assert results["page"] == [[40, 20]] * 2
 
 
 def test_weights_and_models_are_saved_and_loaded(results):
