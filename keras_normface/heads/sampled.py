@@ -9,6 +9,7 @@ from keras import ops
 from keras_normface import sphere
 from keras_normface.heads.base import HeadStatistics
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
+from keras_normface.heads.sampled_arguments import check_numbers, number_or_schedule
 from keras_normface.heads.sampling import SWITCHED_OFF, sample_classes
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -93,9 +94,9 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
                 raise ValueError(f"`{name}` cannot act on sampled agents. Received: {name}={kwargs[name]!r}")
         self.sample_rate, self.minimum_sample, self.seed = float(sample_rate), minimum_sample, seed
         self.momentum, self.weight_decay = float(momentum), float(weight_decay)
-        self.learning_rate, self.rate_multiplier = _rate(learning_rate), float(rate_multiplier)
+        self.learning_rate, self.rate_multiplier = number_or_schedule(learning_rate), float(rate_multiplier)
         self.corrected = bool(corrected)
-        _check_numbers(self)
+        check_numbers(self)
         self._given = _Given()
 
     @property
@@ -210,29 +211,3 @@ class _Given:
     """Holds what a step gives to the head; an object of its own, since Keras would track a tuple."""
 
     sample_and_rows = None
-
-
-def _rate(rate):
-    if isinstance(rate, dict):
-        return keras.optimizers.schedules.deserialize(rate)
-    return rate if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else float(rate)
-
-
-def _is_whole(number, least):
-    return isinstance(number, int) and not isinstance(number, bool) and least <= number < 2**31
-
-
-def _check_numbers(head):
-    rules = {
-        "sample_rate": ("in (0, 1]", lambda v: 0 < v <= 1),
-        "minimum_sample": ("a whole number of at least 1", lambda v: _is_whole(v, 1)),
-        "seed": ("a whole number in [0, 2^31)", lambda v: _is_whole(v, 0)),
-        "momentum": ("in [0, 1)", lambda v: 0 <= v < 1),
-        "weight_decay": ("at least 0", lambda v: 0 <= v < math.inf),
-        "learning_rate": ("None, a positive number or a schedule", lambda v: not isinstance(v, float) or v > 0),
-        "rate_multiplier": ("positive", lambda v: 0 < v < math.inf),
-    }
-    for name, (expected, fits) in rules.items():
-        value = getattr(head, name)
-        if not fits(value):
-            raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
