@@ -3,18 +3,22 @@
 from typing import NamedTuple
 
 ARRAYS = {
-    (False, False): (2.0, 3.5),
-    (False, True): (1.0, 3.5),
-    ("buffer", False): (1.25, 1.5),
-    ("buffer", True): (0.25, 2.0),
+    (False, False): (1.0, 2.0),
+    (False, True): (1.0, 2.25),
+    ("buffer", False): (0.0, 1.5),
+    ("buffer", True): (0.0, 1.75),
     ("stream", False): (0.0, 0.0),
-    ("stream", True): (1.0, 0.0),
+    ("stream", True): (0.0, 0.0),
 }
 """By mode and whether XLA compiles the step: how many arrays `classes × dim` and `batch × classes` there are at the
-peak of forward and backward pass, beside agents and their gradient. Fitted to peaks of TensorFlow 2.21 on a CPU."""
+peak of forward and backward pass, beside agents and their gradient. Fitted to peaks of TensorFlow 2.21 on a CPU that
+gives memory back (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1)."""
 
-UPDATE_ARRAYS = 1.5
+UPDATE_ARRAYS = 1.0
 """Arrays `classes × dim` that SGD with momentum adds to the peak where XLA does not compile it; measured as well."""
+
+PROGRAM = 2**26
+"""Bytes of a traced and compiled step itself."""
 
 BLOCK, BLOCK_ARRAYS = 8192, 4
 """Classes of a streamed block, and how many arrays `batch × block` there are; one of `block × dim` too."""
@@ -30,6 +34,7 @@ class HeadCost(NamedTuple):
         optimizer: Bytes of the optimizer's slots.
         activations: Bytes of all else at the peak of forward and backward pass.
         update: Bytes that the optimizer adds to the peak.
+        program: Bytes of the traced and compiled step itself.
         total: Sum of these: the peak of a training step.
         flops: Floating-point operations of the matrix products of forward and backward pass.
     """
@@ -40,12 +45,13 @@ class HeadCost(NamedTuple):
     optimizer: int
     activations: int
     update: int
+    program: int
     total: int
     flops: int
 
     def __str__(self):
         """Return a table, a line each."""
-        names = ("agents", "gradients", "optimizer", "activations", "update", "total")
+        names = ("agents", "gradients", "optimizer", "activations", "update", "program", "total")
         lines = [f"{name:<12}{readable(getattr(self, name)):>12}" for name in names]
         lines += [f"{'operations':<12}{self.flops / 1e9:>8.1f} GFLOP a step"]
         return "\n".join([f"{'mode':<12}{self.mode or 'plain':>12}", *lines])
@@ -97,6 +103,23 @@ def head_cost(classes, dim, batch_size, mode, *, optimizer_slots=1, jit_compile=
     if mode == "stream":
         activations += itemsize * min(BLOCK, classes) * (BLOCK_ARRAYS * batch_size + dim)
     update = 0 if jit_compile else round(UPDATE_ARRAYS * agents)
-    parts = agents, agents, optimizer_slots * agents, round(activations), update
+    parts = agents, agents, optimizer_slots * agents, round(activations), update, PROGRAM
     flops = (8 if mode == "stream" else 6) * batch_size * classes * dim
     return HeadCost(mode, *parts, sum(parts), flops)
+
+
+def sampled_cost(cost_of_sample, agents):
+    """What a head costs that looks at a sample of its agents in each step.
+
+    Args:
+        cost_of_sample: `HeadCost` of a head with as many agents as the sample has, and no slots.
+        agents: Bytes of all agents; their velocity takes as much.
+
+    Returns:
+        `HeadCost`: the rows of the sample are among the activations; the update has the rows and their velocity, old
+        and new.
+    """
+    rows = cost_of_sample.agents
+    activations, update = cost_of_sample.activations + rows, 3 * rows
+    parts = agents, cost_of_sample.gradients, agents, activations, update, PROGRAM
+    return HeadCost(cost_of_sample.mode, *parts, sum(parts), cost_of_sample.flops)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_normface import sphere
 from keras_normface.heads.base import HeadStatistics
+from keras_normface.heads.cost import head_cost, sampled_cost
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
 from keras_normface.heads.sampled_arguments import check_numbers, number_or_schedule
 from keras_normface.heads.sampling import SWITCHED_OFF, sample_classes
@@ -151,6 +152,26 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         top = ops.max(ops.where(log_weights > SWITCHED_OFF / 2, cosines, -2.0), axis=-1)
         return HeadStatistics(self._whole_loss(loss, norm, False), ops.cast(target >= top, "float32"), target)
+
+    def cost(self, batch_size, dim=None, mode=None, jit_compile=True):
+        """Estimate the memory and the operations of a training step; see `Head.cost`.
+
+        The velocity is always there, and creating the agents may take more than a step does.
+
+        Args:
+            batch_size: Samples of a batch.
+            dim: Of the embeddings; `None` means that of the agents, if the head is built.
+            mode: `False` (plain), `"buffer"` or `"stream"`; `None` means what the head does.
+            jit_compile: Whether XLA compiles forward and backward pass.
+
+        Returns:
+            `HeadCost`.
+        """
+        mode = self.mode_for(batch_size, self.sample_size) if mode is None else mode
+        every = super().cost(batch_size, dim, mode, 0, jit_compile)
+        dim = self.kernel.shape[-1] if dim is None else dim
+        sample = head_cost(self.sample_size, dim, batch_size, mode, optimizer_slots=0, jit_compile=jit_compile)
+        return sampled_cost(sample, every.agents)
 
     def updated_rows(self, rows, velocity_rows, gradients, rate):
         """Agents and their velocities after a step of momentum and weight decay.
