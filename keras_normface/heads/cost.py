@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 ARRAYS = {
-    (False, False): (1.0, 2.0),
-    (False, True): (1.0, 2.25),
-    ("buffer", False): (0.0, 1.5),
-    ("buffer", True): (0.0, 1.75),
+    (False, False): (1.0, 3.0),
+    (False, True): (1.0, 3.0),
+    ("buffer", False): (0.0, 2.25),
+    ("buffer", True): (0.0, 2.5),
     ("stream", False): (0.0, 0.0),
     ("stream", True): (0.0, 0.0),
 }

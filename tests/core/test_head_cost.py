@@ -13,7 +13,7 @@ def test_a_worked_example():
     cost = head_cost(98_304, 512, 256, False, jit_compile=True)
     assert (cost.agents, cost.gradients, cost.optimizer) == (192 * MIB, 192 * MIB, 192 * MIB)
     assert cost.update == 0
-    assert cost.activations == (192 + 2.25 * 96 + 1.5) * MIB
+    assert cost.activations == (192 + 3.0 * 96 + 1.5) * MIB
     assert cost.total == sum(cost[1:7])
     assert cost.flops == 6 * 256 * 98_304 * 512
     assert head_cost(98_304, 512, 256, "stream").flops == 8 * 256 * 98_304 * 512
@@ -63,7 +63,7 @@ def test_a_sampled_head_pays_for_its_sample():
     cost = head.cost(256, 512)  # 8 192 agents a step: 16 MiB of rows, 8 MiB of cosines
     assert cost.mode == "buffer"
     assert (cost.agents, cost.optimizer, cost.gradients) == (192 * MIB, 192 * MIB, 16 * MIB)
-    assert cost.activations == (16 + 1.75 * 8 + 1.5) * MIB
+    assert cost.activations == (16 + 2.5 * 8 + 1.5) * MIB
     assert cost.update == 48 * MIB
     assert cost.total == sum(cost[1:7])
     assert cost.flops == 6 * 256 * 8192 * 512
