@@ -100,3 +100,29 @@ def head_cost(classes, dim, batch_size, mode, *, optimizer_slots=1, jit_compile=
     parts = agents, agents, optimizer_slots * agents, round(activations), update
     flops = (8 if mode == "stream" else 6) * batch_size * classes * dim
     return HeadCost(mode, *parts, sum(parts), flops)
+
+
+def cost_of_sample(whole, classes, drawn, batch_size, jit_compile=True):
+    """Estimate what a step on a sample of the agents costs: gathered rows and their velocities come on top.
+
+    Args:
+        whole: `HeadCost` of a step on all agents, float32 or float64, in the sample's mode.
+        classes: Number of all agents.
+        drawn: Agents in the sample.
+        batch_size: Samples of a batch.
+        jit_compile: Whether XLA compiles forward and backward pass.
+
+    Returns:
+        `HeadCost`; its optimizer is one velocity for each agent.
+
+    Example:
+    >>> cost = cost_of_sample(head_cost(1000, 8, 4, False), 1000, 100, 4)
+    >>> cost.agents, cost.gradients, cost.optimizer, cost.flops
+    (32000, 3200, 32000, 19200)
+    """
+    dim = whole.flops // ((8 if whole.mode == "stream" else 6) * batch_size * classes)
+    itemsize = whole.agents // (classes * dim)
+    step = head_cost(drawn, dim, batch_size, whole.mode, jit_compile=jit_compile, itemsize=itemsize)
+    # The rows that were read; then their velocities, and both anew.
+    parts = whole.agents, step.gradients, whole.agents, step.activations + step.agents, 3 * step.agents
+    return HeadCost(whole.mode, *parts, sum(parts), step.flops)

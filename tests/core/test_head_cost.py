@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_normface import AdditiveCosine, AgentContrastiveHead, MarginSoftmaxHead
+from keras_normface import AdditiveCosine, AgentContrastiveHead, MarginSoftmaxHead, SampledMarginSoftmaxHead
 from keras_normface.heads.cost import head_cost, readable
 
 MIB = 2**20
@@ -46,6 +46,22 @@ def test_a_head_takes_dim_and_mode_from_itself():
     small.build((None, 8))
     assert small.cost(4) == head_cost(10, 8, 4, False)
     assert MarginSoftmaxHead(10, dtype="float64").cost(4, 8).agents == 640
+
+
+def test_a_sample_costs_as_its_agents_do_and_all_agents_and_velocities_are_kept():
+    head = SampledMarginSoftmaxHead(1_048_576, sample_rate=0.125)
+    cost, sampled = head.cost(256, 512), head_cost(131_072, 512, 256, "buffer")  # 131 072 agents are 256 MiB
+    assert cost.mode == "buffer"  # of the sample; all classes would be streamed
+    assert (cost.agents, cost.optimizer) == (2048 * MIB, 2048 * MIB)
+    assert cost.gradients == 256 * MIB
+    assert cost.activations == sampled.activations + 256 * MIB
+    assert cost.update == 3 * 256 * MIB
+    assert cost.total == sum(cost[1:6])
+    assert cost.flops == 6 * 256 * 131_072 * 512
+    assert head.cost(256, 512, mode="stream").flops == 8 * 256 * 131_072 * 512
+    assert SampledMarginSoftmaxHead(5000, dtype="float64").cost(4, 8).gradients == 1024 * 8 * 8
+    with pytest.raises(ValueError, match="`dim` must be given"):
+        head.cost(256)
 
 
 def test_the_table_is_readable():
