@@ -108,18 +108,27 @@ def head_cost(classes, dim, batch_size, mode, *, optimizer_slots=1, jit_compile=
     return HeadCost(mode, *parts, sum(parts), flops)
 
 
-def sampled_cost(cost_of_sample, agents):
-    """What a head costs that looks at a sample of its agents in each step.
+def cost_of_sample(whole, classes, drawn, batch_size, jit_compile=True):
+    """Estimate what a step on a sample of the agents costs: gathered rows and their velocities come on top.
 
     Args:
-        cost_of_sample: `HeadCost` of a head with as many agents as the sample has, and no slots.
-        agents: Bytes of all agents; their velocity takes as much.
+        whole: `HeadCost` of a step on all agents, float32 or float64, in the sample's mode.
+        classes: Number of all agents.
+        drawn: Agents in the sample.
+        batch_size: Samples of a batch.
+        jit_compile: Whether XLA compiles forward and backward pass.
 
     Returns:
-        `HeadCost`: the rows of the sample are among the activations; the update has the rows and their velocity, old
-        and new.
+        `HeadCost`; its optimizer is one velocity for each agent.
+
+    Example:
+    >>> cost = cost_of_sample(head_cost(1000, 8, 4, False), 1000, 100, 4)
+    >>> cost.agents, cost.gradients, cost.optimizer, cost.flops
+    (32000, 3200, 32000, 19200)
     """
-    rows = cost_of_sample.agents
-    activations, update = cost_of_sample.activations + rows, 3 * rows
-    parts = agents, cost_of_sample.gradients, agents, activations, update, PROGRAM
-    return HeadCost(cost_of_sample.mode, *parts, sum(parts), cost_of_sample.flops)
+    dim = whole.flops // ((8 if whole.mode == "stream" else 6) * batch_size * classes)
+    itemsize = whole.agents // (classes * dim)
+    step = head_cost(drawn, dim, batch_size, whole.mode, jit_compile=jit_compile, itemsize=itemsize)
+    # The rows that were read; then their velocities, and both anew.
+    parts = whole.agents, step.gradients, whole.agents, step.activations + step.agents, 3 * step.agents, PROGRAM
+    return HeadCost(whole.mode, *parts, sum(parts), step.flops)

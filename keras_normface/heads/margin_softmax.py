@@ -100,6 +100,8 @@ class MarginSoftmaxHead(Head):
                 name="step",
                 shape=(),
                 initializer="zeros",
+                dtype="float32",  # bfloat16 cannot count beyond 256
+                autocast=False,
                 trainable=False,
                 aggregation="only_first_replica",
             )

@@ -8,9 +8,9 @@ from keras import ops
 
 from keras_normface import sphere
 from keras_normface.heads.base import HeadStatistics
-from keras_normface.heads.cost import head_cost, sampled_cost
+from keras_normface.heads.cost import cost_of_sample
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
-from keras_normface.heads.sampled_arguments import check_numbers, number_or_schedule
+from keras_normface.heads.sampled_arguments import TRAINED_ELSEWHERE, check_numbers, number, number_or_schedule
 from keras_normface.heads.sampling import SWITCHED_OFF, sample_classes
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -93,9 +93,10 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         for name in ("kernel_regularizer", "kernel_constraint", "label_smoothing"):
             if getattr(self, name):
                 raise ValueError(f"`{name}` cannot act on sampled agents. Received: {name}={kwargs[name]!r}")
-        self.sample_rate, self.minimum_sample, self.seed = float(sample_rate), minimum_sample, seed
-        self.momentum, self.weight_decay = float(momentum), float(weight_decay)
-        self.learning_rate, self.rate_multiplier = number_or_schedule(learning_rate), float(rate_multiplier)
+        self.sample_rate, self.minimum_sample, self.seed = number("sample_rate", sample_rate), minimum_sample, seed
+        self.momentum, self.weight_decay = number("momentum", momentum), number("weight_decay", weight_decay)
+        self.learning_rate = number_or_schedule(learning_rate)
+        self.rate_multiplier = number("rate_multiplier", rate_multiplier)
         self.corrected = bool(corrected)
         check_numbers(self)
         self._given = _Given()
@@ -110,6 +111,34 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         super().build(input_shape)
         shape = tuple(self.kernel.shape)
         self.velocity = self.add_weight(name="velocity", shape=shape, initializer="zeros", trainable=False)
+
+    def call(self, embeddings, training=None):
+        """Return the cosines `(batch, units)`; not while it trains, since no loss on them would train the agents."""
+        if training and self.trainable:
+            raise RuntimeError(TRAINED_ELSEWHERE)
+        return super().call(embeddings)
+
+    def cost(self, batch_size, dim=None, mode=None, optimizer_slots=1, jit_compile=True):
+        """Estimate the memory and the operations of a training step on a sample; see `Head.cost`.
+
+        All agents and velocities are held; all else is that of the sample. Counted, not measured.
+
+        Args:
+            batch_size: Samples of a batch.
+            dim: Of the embeddings; `None` means that of the agents, if the head is built.
+            mode: `False` (plain), `"buffer"` or `"stream"`; `None` means what the head does with the sample.
+            optimizer_slots: Not used: the head keeps one velocity.
+            jit_compile: Whether XLA compiles forward and backward pass.
+
+        Returns:
+            `HeadCost`.
+
+        Raises:
+            ValueError: If an argument is out of its range, or `dim` is not known.
+        """
+        mode = self.mode_for(batch_size, self.sample_size) if mode is None else mode
+        whole = super().cost(batch_size, dim, mode, jit_compile=jit_compile)
+        return cost_of_sample(whole, self.units, self.sample_size, batch_size, jit_compile)
 
     def sample(self, labels, step):
         """Draw the classes of a step.
@@ -148,30 +177,10 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         factor = factor if norm is None else ops.expand_dims(factor, -1)
         logits = factor * margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
         own = ops.equal(ops.arange(rows.shape[0], dtype="int32"), ops.expand_dims(ids, -1))
-        loss = softmax_loss(logits + ops.where(own, 0.0, log_weights), ids)
+        loss = softmax_loss(logits + ops.cast(ops.where(own, 0.0, log_weights), logits.dtype), ids)
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         top = ops.max(ops.where(log_weights > SWITCHED_OFF / 2, cosines, -2.0), axis=-1)
         return HeadStatistics(self._whole_loss(loss, norm, False), ops.cast(target >= top, "float32"), target)
-
-    def cost(self, batch_size, dim=None, mode=None, jit_compile=True):
-        """Estimate the memory and the operations of a training step; see `Head.cost`.
-
-        The velocity is always there, and creating the agents may take more than a step does.
-
-        Args:
-            batch_size: Samples of a batch.
-            dim: Of the embeddings; `None` means that of the agents, if the head is built.
-            mode: `False` (plain), `"buffer"` or `"stream"`; `None` means what the head does.
-            jit_compile: Whether XLA compiles forward and backward pass.
-
-        Returns:
-            `HeadCost`.
-        """
-        mode = self.mode_for(batch_size, self.sample_size) if mode is None else mode
-        every = super().cost(batch_size, dim, mode, 0, jit_compile)
-        dim = self.kernel.shape[-1] if dim is None else dim
-        sample = head_cost(self.sample_size, dim, batch_size, mode, optimizer_slots=0, jit_compile=jit_compile)
-        return sampled_cost(sample, every.agents)
 
     def updated_rows(self, rows, velocity_rows, gradients, rate):
         """Agents and their velocities after a step of momentum and weight decay.
@@ -210,10 +219,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         if not training:
             return super().statistics_of_ids(ids, embeddings, training)
         if self._given.sample_and_rows is None:
-            raise RuntimeError(
-                "A SampledMarginSoftmaxHead is trained by `EmbeddingModel.fit` on the TensorFlow backend. In a loop of "
-                "your own, use its `sample`, `sampled_statistics` and `updated_rows`. Received: training=True elsewhere"
-            )
+            raise RuntimeError(TRAINED_ELSEWHERE)
         sample, rows = self._given.sample_and_rows
         statistics = self.sampled_statistics(embeddings, rows, sample)
         self.step.assign(self.step + 1.0)

@@ -4,12 +4,28 @@ import math
 
 import keras
 
+TRAINED_ELSEWHERE = (
+    "A SampledMarginSoftmaxHead is trained by `EmbeddingModel.fit` on the TensorFlow backend. In a loop of "
+    "your own, use its `sample`, `sampled_statistics` and `updated_rows`. Received: training=True elsewhere"
+)
+"""What is said where the agents would not be trained."""
+
 
 def number_or_schedule(rate):
     """Return a learning rate as `None`, a float or a schedule; a dictionary is a schedule's config."""
     if isinstance(rate, dict):
         return keras.optimizers.schedules.deserialize(rate)
-    return rate if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else float(rate)
+    if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return rate
+    return number("learning_rate", rate)
+
+
+def number(name, value):
+    """Return an argument as a float, or raise a `ValueError` that names it."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}") from None
 
 
 def check_numbers(head):
@@ -20,7 +36,10 @@ def check_numbers(head):
         "seed": ("a whole number in [0, 2^31)", lambda v: _is_whole(v, 0)),
         "momentum": ("in [0, 1)", lambda v: 0 <= v < 1),
         "weight_decay": ("at least 0", lambda v: 0 <= v < math.inf),
-        "learning_rate": ("None, a positive number or a schedule", lambda v: not isinstance(v, float) or v > 0),
+        "learning_rate": (
+            "None, a positive number or a schedule",
+            lambda v: not isinstance(v, float) or 0 < v < math.inf,
+        ),
         "rate_multiplier": ("positive", lambda v: 0 < v < math.inf),
     }
     for name, (expected, fits) in rules.items():

@@ -49,6 +49,22 @@ def test_a_head_takes_dim_and_mode_from_itself():
     assert MarginSoftmaxHead(10, dtype="float64").cost(4, 8).agents == 640
 
 
+def test_a_sample_costs_as_its_agents_do_and_all_agents_and_velocities_are_kept():
+    head = SampledMarginSoftmaxHead(1_048_576, sample_rate=0.125)
+    cost, sampled = head.cost(256, 512), head_cost(131_072, 512, 256, "buffer")  # 131 072 agents are 256 MiB
+    assert cost.mode == "buffer"  # of the sample; all classes would be streamed
+    assert (cost.agents, cost.optimizer) == (2048 * MIB, 2048 * MIB)
+    assert cost.gradients == 256 * MIB
+    assert cost.activations == sampled.activations + 256 * MIB
+    assert cost.update == 3 * 256 * MIB
+    assert cost.total == sum(cost[1:7])
+    assert cost.flops == 6 * 256 * 131_072 * 512
+    assert head.cost(256, 512, mode="stream").flops == 8 * 256 * 131_072 * 512
+    assert SampledMarginSoftmaxHead(5000, dtype="float64").cost(4, 8).gradients == 1024 * 8 * 8
+    with pytest.raises(ValueError, match="`dim` must be given"):
+        head.cost(256)
+
+
 def test_the_table_is_readable():
     shown = str(head_cost(1_048_576, 512, 256, "buffer", jit_compile=False))
     assert "mode              buffer\n" in shown
@@ -56,19 +72,6 @@ def test_the_table_is_readable():
     assert shown.endswith("GFLOP a step")
     assert str(head_cost(10, 8, 4, False)).startswith("mode               plain\n")
     assert readable(2**30 - 1) == "1024.0 MiB"
-
-
-def test_a_sampled_head_pays_for_its_sample():
-    head = SampledMarginSoftmaxHead(98_304, sample_rate=1 / 12)
-    cost = head.cost(256, 512)  # 8 192 agents a step: 16 MiB of rows, 8 MiB of cosines
-    assert cost.mode == "buffer"
-    assert (cost.agents, cost.optimizer, cost.gradients) == (192 * MIB, 192 * MIB, 16 * MIB)
-    assert cost.activations == (16 + 2.5 * 8 + 1.5) * MIB
-    assert cost.update == 48 * MIB
-    assert cost.total == sum(cost[1:7])
-    assert cost.flops == 6 * 256 * 8192 * 512
-    head.build((None, 8))
-    assert head.cost(256) == head.cost(256, dim=8)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,39 @@ def test_no_optimizer_sees_the_agents_and_unfreezing_does_not_change_that():
     assert {"kernel", "velocity", "step"} <= {variable.name for variable in head.non_trainable_variables}
 
 
+def test_it_cannot_be_the_last_layer_of_a_training_that_would_leave_its_agents_as_they_are():
+    inputs = keras.Input((4,))
+    head = make()
+    model = keras.Model(inputs, head(keras.layers.Dense(4)(inputs)))
+    model.compile("sgd", "mse", jit_compile=False)
+    x = tensors()[0].astype("float32")
+    with pytest.raises(RuntimeError, match="A SampledMarginSoftmaxHead is trained by"):
+        model.fit(x, np.zeros((len(x), 20)), verbose=0)
+    head.trainable = False
+    model.compile("sgd", "mse", jit_compile=False)
+    assert np.isfinite(model.fit(x, np.zeros((len(x), 20)), verbose=0).history["loss"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize("fused", [False, "buffer"])
+def test_other_types_see_what_float32_sees(dtype, fused):
+    x, agents = tensors()
+    losses = []
+    for one in (make(fused=fused), make(fused=fused, dtype=dtype)):
+        slots = one.sample(keras.ops.array(LABELS), 4)
+        rows = keras.ops.array(agents[to_numpy(slots.ids)], dtype=one.variable_dtype)
+        losses.append(to_numpy(one.sampled_statistics(keras.ops.array(x, dtype=one.compute_dtype), rows, slots).loss))
+    np.testing.assert_allclose(losses[1].astype("float64"), losses[0], rtol=1e-5 if dtype == "float64" else 0.05)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_the_count_of_steps_is_exact_whatever_the_agents_are(dtype):
+    head = make(dtype=dtype)
+    head.step.assign(2049.0)
+    head.step.assign(head.step + 1.0)
+    assert float(head.step) == 2050.0
+
+
 def test_one_class_and_one_sample():
     head = SampledMarginSoftmaxHead(1, MARGINS["additive_cosine"])
     sample = head.sample(keras.ops.array([0]), 0)
@@ -302,6 +335,9 @@ def test_config_round_trip():
         ("weight_decay", -1e-4),
         ("weight_decay", math.inf),
         ("learning_rate", 0.0),
+        ("learning_rate", math.inf),
+        ("learning_rate", "fast"),
+        ("sample_rate", None),
         ("rate_multiplier", 0.0),
         ("label_smoothing", 0.1),
         ("kernel_regularizer", keras.regularizers.L2(1e-4)),
