@@ -290,6 +290,12 @@ def test_optimizers_that_the_agents_could_not_follow_are_refused(optimizer, reas
         fit(model)
 
 
+def test_a_head_that_is_there_twice_is_refused():
+    head = sampled_head()
+    with pytest.raises(ValueError, match=r"`heads` must not hold .* twice.*Received: \['sampled"):
+        fit(make([head, head]))
+
+
 def test_several_replicas_are_refused():
     model = SimpleNamespace(heads=[sampled_head()], distribute_strategy=SimpleNamespace(num_replicas_in_sync=2))
     with pytest.raises(ValueError, match=r"on one replica.*Received: 2 replicas"):
