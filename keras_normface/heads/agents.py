@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_normface import fused as fused_terms
 from keras_normface.heads.base import Head, HeadStatistics
-from keras_normface.heads.sharding import class_shards, fused_mode
+from keras_normface.heads.sharding import fused_mode
 from keras_normface.losses import AgentContrastiveLoss, AgentTripletLoss
 
 
@@ -29,10 +29,7 @@ class _LossHead(Head):
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
         """
-        possible = fused_terms.has_compiler()
-        if self._loss.hardest_negative_only and self.built and class_shards(self.kernel) > 1:
-            possible = False  # the nearest agents' gradient is summed into an array of all classes
-        return fused_mode(self, batch_size, possible)
+        return fused_mode(self, batch_size, fused_terms.has_compiler())
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""

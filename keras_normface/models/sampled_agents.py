@@ -36,11 +36,15 @@ def check_trainable(model):
         model: A `keras.Model`, compiled or not.
 
     Raises:
-        ValueError: On another backend than TensorFlow, on several replicas, or with an optimizer that accumulates
-            gradients, averages weights or scales the loss.
+        ValueError: On another backend than TensorFlow, on several replicas, with a head that is there twice, or with
+            an optimizer that accumulates gradients, averages weights or scales the loss.
     """
-    if not sampled_heads(model):
+    heads = sampled_heads(model)
+    if not heads:
         return
+    if len({id(head) for head in heads}) < len(heads):
+        names = [head.name for head in heads]
+        raise ValueError(f"`heads` must not hold a head with sampled agents twice: weigh it more. Received: {names}")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Sampled agents are trained by `fit` on the TensorFlow backend only. Use MarginSoftmaxHead here, or a loop "

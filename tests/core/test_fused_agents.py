@@ -270,18 +270,18 @@ def test_the_mode_follows_the_memory():
         assert [head(2**20, fused=mode).mode_for(None) for mode in (False, "buffer")] == [False, "buffer"]
 
 
-def test_of_classes_on_several_devices_none_are_streamed(monkeypatch):
+@pytest.mark.parametrize("hardest", [False, True])
+def test_of_classes_on_several_devices_none_are_streamed(monkeypatch, hardest):
+    def mode_of(fused_mode):
+        head = AgentTripletHead(2**20, fused=fused_mode, hardest_negative_only=hardest)
+        head.build((None, 1))
+        return head.mode_for(256)
+
+    assert mode_of("auto") == "stream"
     monkeypatch.setattr(sharding, "class_shards", lambda kernel: 8)
-    modes = {}
-    for fused_mode in ("auto", "buffer", "stream"):
-        head = AgentTripletHead(8192, fused=fused_mode)
-        head.build((None, 2))
-        if fused_mode == "stream":
-            with pytest.raises(ValueError, match=r"split over devices.*fused='stream'"):
-                head.mode_for(256)
-        else:
-            modes[fused_mode] = head.mode_for(256)
-    assert modes == {"auto": False, "buffer": "buffer"}
+    assert [mode_of("auto"), mode_of("buffer")] == ["buffer", "buffer"]
+    with pytest.raises(ValueError, match=r"split over devices.*fused='stream'"):
+        mode_of("stream")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,15 @@ def agents_of(model, head=0):
     return model.heads[head].kernel.numpy().copy(), model.heads[head].velocity.numpy().copy()
 
 
-@pytest.mark.parametrize(("body", "jit_compile"), [(True, False), (True, True), (False, False), (False, True)])
+@pytest.mark.parametrize(
+    ("body", "jit_compile"),
+    [
+        (True, False),
+        pytest.param(True, True, marks=pytest.mark.slow),
+        pytest.param(False, False, marks=pytest.mark.long),
+        pytest.param(False, True, marks=pytest.mark.long),
+    ],
+)
 def test_with_all_agents_in_the_sample_training_is_that_of_the_plain_head(body, jit_compile):
     def optimizer():
         rate = keras.optimizers.schedules.PiecewiseConstantDecay([5, 12], [0.1, 0.05, 0.2])
@@ -162,6 +170,7 @@ def test_a_step_never_reads_all_agents():
     assert not any(v.shape == head.kernel.shape for v in model.optimizer.variables if "contrastive" not in v.path)
 
 
+@pytest.mark.slow
 def test_several_heads_each_with_its_own_sample():
     heads = [sampled_head(seed=1), AgentContrastiveHead(CLASSES), sampled_head(0.6, seed=2), sampled_head()]
     heads[3].trainable = False
@@ -254,7 +263,7 @@ def run(directory, cut_at=None, jit_compile=False):
     return model, fit_resumable(model, data, 2, directory, save_every=3, callbacks=cut, verbose=0).history
 
 
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_cut_training_ends_bit_for_bit_like_a_whole_one(tmp_path, jit_compile):
     whole, history = run(tmp_path / "whole", jit_compile=jit_compile)
     for cut in (5, 6):
@@ -288,6 +297,12 @@ def test_optimizers_that_the_agents_could_not_follow_are_refused(optimizer, reas
     model = make(sampled_head(), optimizer=optimizer())
     with pytest.raises(ValueError, match=f"beside sampled agents: .*{reason}"):
         fit(model)
+
+
+def test_a_head_that_is_there_twice_is_refused():
+    head = sampled_head()
+    with pytest.raises(ValueError, match=r"`heads` must not hold .* twice.*Received: \['sampled"):
+        fit(make([head, head]))
 
 
 def test_several_replicas_are_refused():
