@@ -77,6 +77,7 @@ def main():
     head = head_of(args)
     backbone = keras.Sequential([keras.Input((args.dim,)), keras.layers.Dense(args.dim)])
     model = EmbeddingModel(backbone, head)
+    model.build((None, args.dim))  # if `fit` has to make the agents, it holds one copy more
     model.compile(CoupledSGD(args.learning_rate, momentum=0.9, coupled_weight_decay=0.0), jit_compile=True)
     print(head.cost(args.batch_size, dim=args.dim))
     x, y = batches(args)
