@@ -14,7 +14,7 @@ help:
 	@echo 'make test-slow    the tests that take minutes'
 	@echo 'make test-long    more of them than CI has time for: before a release'
 	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
-	@echo 'make test-jax     the core tests on the JAX backend, in .venv-jax'
+	@echo 'make test-jax     the core tests, and sharded agents, on the JAX backend, in .venv-jax'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
 	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
 	@echo 'make lint         ruff'
@@ -35,7 +35,7 @@ test-torch: .venv/torch.stamp
 	$(PY) -m pytest -m torch tests/backbones $(ARGS)
 
 test-jax: .venv-jax/stamp
-	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core $(ARGS)
+	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core tests/sharded $(ARGS)
 
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)

@@ -160,11 +160,15 @@ def show_plan(recipe, data, model, args):
     print(note_on_names(recipe, data.reader))
     parameters = [sum(int(np.prod(w.shape)) for w in part.trainable_weights) for part in (model.backbone, model)]
     epochs = recipe.steps / data.steps_per_epoch
+    devices = model.distribute_strategy.num_replicas_in_sync
+    for head in model.heads if hasattr(model, "heads") else []:
+        cost = head.cost(max(1, recipe.batch_size // devices), jit_compile=devices == 1 and args.xla is not False)
+        print(f"\n{head.name}, on each device:\n{cost}")
     print(
         f"\n{len(data.reader):,} images of {data.reader.num_identities:,} identities from {args.data}\n"
         f"{recipe.steps:,} steps of {recipe.batch_size} = {epochs:.1f} epochs of {data.steps_per_epoch:,} steps\n"
         f"{parameters[0]:,} parameters of the network, {parameters[1] - parameters[0]:,} of agents and scales\n"
-        f"{model.distribute_strategy.num_replicas_in_sync} device(s), {args.precision}, seed {args.seed} -> {args.out}",
+        f"{devices} device(s), {args.precision}, seed {args.seed} -> {args.out}",
         flush=True,
     )
 

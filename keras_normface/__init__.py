@@ -9,7 +9,13 @@ from keras_normface.export import (
     read_threshold,
     store_threshold,
 )
-from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
+from keras_normface.heads import (
+    AgentContrastiveHead,
+    AgentTripletHead,
+    MarginSoftmaxHead,
+    SampledMarginSoftmaxHead,
+    SoftmaxHead,
+)
 from keras_normface.initializers import UnitBall
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
 from keras_normface.losses import (
@@ -35,7 +41,7 @@ from keras_normface.margins import (
     MultiplicativeAngular,
     NoMargin,
 )
-from keras_normface.models import EmbeddingModel, SphereModel, check_losses, check_preprocessing
+from keras_normface.models import EmbeddingModel, SphereModel, agent_sharding, check_losses, check_preprocessing
 from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import PixelScaling, Preprocessing, check_same_preprocessing
 from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
@@ -85,6 +91,7 @@ __all__ = [
     "PairEvaluation",
     "PixelScaling",
     "Preprocessing",
+    "SampledMarginSoftmaxHead",
     "ScaleMonitor",
     "Snapshots",
     "SoftmaxHead",
@@ -95,6 +102,7 @@ __all__ = [
     "TripletSemiHardLoss",
     "UnitBall",
     "__version__",
+    "agent_sharding",
     "average_snapshots",
     "check_losses",
     "check_preprocessing",

@@ -45,6 +45,15 @@ class Margin:
             return cosine
         return self._differentiated(self._eta, cosine, value)
 
+    def non_target_slope(self, cosine, value=None):
+        """Derivative of `non_target` by the cosine, which the fused head needs: 1 if η is the cosine or detached.
+
+        A subclass with an η of its own and an exact gradient overrides this.
+        """
+        if self.changes_others and self.gradient == "exact":
+            raise NotImplementedError(f"{type(self).__name__} must implement `non_target_slope`.")
+        return ops.ones_like(cosine)
+
     def _psi(self, cosine, value):
         return cosine
 
@@ -217,6 +226,14 @@ class MultiplicativeAngular(Margin):
 
     def _eta(self, cosine, value):
         return ops.cos(self._angle(cosine) / value)
+
+    def non_target_slope(self, cosine, value=None):
+        """dη/dcos: in v2 `sin(θ/m) / (m·sinθ)`, 0 where the exact gradient is clipped; else 1."""
+        if not self.changes_others or self.gradient == "detached":
+            return super().non_target_slope(cosine, value)
+        value, angle = self.value if value is None else value, self._angle(cosine)
+        slope = ops.sin(angle / value) / (value * ops.sin(angle))
+        return ops.where(ops.abs(cosine) > 1.0 - CLIP, ops.zeros_like(cosine), slope)
 
     def get_config(self):
         """Return the arguments of the constructor."""

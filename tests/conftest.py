@@ -1,6 +1,11 @@
 """Files that take long come first, so that no process is left alone with one at the end."""
 
+import os
+
+# Agents are split over devices on JAX only; `make test-jax` runs these.
+collect_ignore = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["sharded"]
 LONGEST = (
+    "test_sharded_agents.py",
     "test_architecture.py",
     "test_cli_evaluate.py",
     "test_replicas.py",

@@ -207,7 +207,7 @@ def test_a_network_of_keras_applications_in_mixed_precision(tmp_path):
     check_product(tmp_path / "out", (48, 40))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_share_one_directory(tmp_path):
     folder = faces.write_folder(tmp_path / "folder", PEOPLE, IMAGES)
     options = ["--data", folder, "--strategy", "multi-worker", "--steps", "5", "--out", tmp_path / "out", *CROPPED]

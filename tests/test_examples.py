@@ -21,7 +21,7 @@ def test_help_has_an_example(script):
     assert f"python examples/{script} --" in shown.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mnist_sphere_draws_three_pictures(tmp_path):
     shown = run("mnist_sphere.py", "--steps", "1", "--out", str(tmp_path))
     assert shown.returncode == 0, shown.stderr[-3000:]

@@ -2,7 +2,18 @@
 
 from keras_normface.heads.agents import AgentContrastiveHead, AgentTripletHead
 from keras_normface.heads.base import Head, HeadStatistics
+from keras_normface.heads.cost import HeadCost
 from keras_normface.heads.margin_softmax import MarginSoftmaxHead
+from keras_normface.heads.sampled import SampledMarginSoftmaxHead
 from keras_normface.heads.softmax import SoftmaxHead
 
-__all__ = ["AgentContrastiveHead", "AgentTripletHead", "Head", "HeadStatistics", "MarginSoftmaxHead", "SoftmaxHead"]
+__all__ = [
+    "AgentContrastiveHead",
+    "AgentTripletHead",
+    "Head",
+    "HeadCost",
+    "HeadStatistics",
+    "MarginSoftmaxHead",
+    "SampledMarginSoftmaxHead",
+    "SoftmaxHead",
+]

@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
+from keras_normface import fused as fused_terms
 from keras_normface import margins
-from keras_normface.heads.base import Head
+from keras_normface.heads.base import Head, HeadStatistics
+from keras_normface.heads.sharding import fused_mode
 from keras_normface.layers import LearnableScale
 from keras_normface.losses import margin_cosines, softmax_loss
 
@@ -27,6 +29,10 @@ class MarginSoftmaxHead(Head):
             training step, in the place of the margin's own number. The head counts the steps in a saved,
             non-trainable scalar.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        fused: How the loss and its gradients are computed. `False`: plain ops, several arrays `batch × units`.
+            `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch;
+            `False` where the margin cannot be fused, and never `"stream"` where the classes are split over devices.
+        half_gradients: Whether the fused gradients' products are taken in bfloat16. The loss stays float32.
         **kwargs: Arguments of `Head`.
 
     Raises:
@@ -52,6 +58,8 @@ class MarginSoftmaxHead(Head):
         norm_weight=0.01,
         margin_schedule=None,
         label_smoothing=0.0,
+        fused="auto",
+        half_gradients=False,
         **kwargs,
     ):
         super().__init__(units, **kwargs)
@@ -76,20 +84,32 @@ class MarginSoftmaxHead(Head):
             margin_schedule = keras.optimizers.schedules.deserialize(margin_schedule)
         self.margin_schedule = margin_schedule
         self.label_smoothing = float(label_smoothing)
+        if fused not in fused_terms.MODES:
+            raise ValueError(f'`fused` must be "auto", "buffer", "stream" or False. Received: fused={fused!r}')
+        if fused in ("buffer", "stream") and not fused_terms.supports(self.margin):
+            raise ValueError(f"`margin` must have a `non_target_slope` to be fused. Received: margin={self.margin!r}")
+        self.fused, self.half_gradients = fused, bool(half_gradients)
 
     def build(self, input_shape):
         """Create agents, scale and the count of steps."""
         super().build(input_shape)
         if isinstance(self.scale, LearnableScale) and not self.scale.built:
             self.scale.build((None, self.units))
-        if self.margin_schedule is not None:
+        if self.counts_steps:
             self.step = self.add_weight(
                 name="step",
                 shape=(),
                 initializer="zeros",
+                dtype="float32",  # bfloat16 cannot count beyond 256
+                autocast=False,
                 trainable=False,
                 aggregation="only_first_replica",
             )
+
+    @property
+    def counts_steps(self):
+        """Whether the head counts its training steps."""
+        return self.margin_schedule is not None
 
     @property
     def current_margin(self):
@@ -105,18 +125,60 @@ class MarginSoftmaxHead(Head):
 
     def loss_of_cosines(self, ids, cosines, embeddings, training):
         """Return the loss of each sample, given valid class ids."""
-        value = None if self.margin_schedule is None else self.current_margin
-        logits = margin_cosines(cosines, ids, self.margin, value=value)
-        norm = None
+        logits = margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
+        norm, factor = self._norm_and_factor(embeddings)
+        logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
+        return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
+
+    def mode_for(self, batch_size, agents=None):
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
+
+        Args:
+            batch_size: Samples of a batch, or `None` where unknown.
+            agents: How many agents it is compared with; `None` means all.
+        """
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin), agents)
+
+    def statistics_of_ids(self, ids, embeddings, training):
+        """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
+        mode = self.mode_for(embeddings.shape[0])
+        if not mode:
+            return super().statistics_of_ids(ids, embeddings, training)
+        return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
+
+    def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
+        norm, factor = self._norm_and_factor(embeddings)
+        terms = fused_terms.fused_margin_softmax(
+            embeddings,
+            agents,
+            ids,
+            self.margin,
+            factor,
+            value=self._scheduled_margin(),
+            label_smoothing=self.label_smoothing,
+            class_log_weights=class_log_weights,
+            mode=mode,
+            half_gradients=self.half_gradients,
+        )
+        correct = ops.cast(terms.target_cosine >= terms.top_other_cosine, "float32")
+        return HeadStatistics(self._whole_loss(terms.loss, norm, training), correct, terms.target_cosine)
+
+    def _scheduled_margin(self):
+        return None if self.margin_schedule is None else self.current_margin
+
+    def _norm_and_factor(self, embeddings):
+        """‖x‖ where the loss uses it, else None; and ρ."""
         if self.feature_norm == "hard":
-            logits = self.current_scale * logits
-        else:
-            norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1) + 1e-12)
-            logits = ops.expand_dims(norm, -1) * logits
-        loss = self.loss_weight * softmax_loss(logits, ids, label_smoothing=self.label_smoothing)
+            return None, self.current_scale
+        norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1) + 1e-12)
+        return norm, norm
+
+    def _whole_loss(self, cross_entropy, norm, training):
+        """The loss with its weights and the soft norm; a training step moves the schedule on."""
+        loss = self.loss_weight * cross_entropy
         if self.feature_norm == "soft":
             loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
-        if training and self.margin_schedule is not None:
+        if training and self.counts_steps:
             self.step.assign(self.step + 1.0)
         return loss
 
@@ -133,4 +195,6 @@ class MarginSoftmaxHead(Head):
             "norm_weight": self.norm_weight,
             "margin_schedule": schedule and keras.optimizers.schedules.serialize(schedule),
             "label_smoothing": self.label_smoothing,
+            "fused": self.fused,
+            "half_gradients": self.half_gradients,
         }

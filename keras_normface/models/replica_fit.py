@@ -138,8 +138,9 @@ def _refuse_backup(callbacks):
     for callback in keras.tree.flatten(callbacks) if callbacks else []:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "`callbacks` must not hold a BackupAndRestore under a strategy: it would restore the weights but "
-                "not the epoch. Use ModelCheckpoint and `initial_epoch`. Received: a BackupAndRestore"
+                "`callbacks` must not hold a BackupAndRestore under a strategy or with sampled agents: it would "
+                "restore the weights but not the epoch. Use ModelCheckpoint and `initial_epoch`, or `fit_resumable`. "
+                "Received: a BackupAndRestore"
             )
 
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 
 from keras_normface.models import replica_steps
+from keras_normface.models.sampled_agents import sampled_heads
 
 
 def is_distributed(model):
@@ -15,6 +16,11 @@ def is_distributed(model):
 
     with model.distribute_strategy.scope():
         return tf.distribute.has_strategy()
+
+
+def has_own_loop(model):
+    """Whether a model is trained and evaluated by the functions made here: under a strategy, or with sampled agents."""
+    return is_distributed(model) or (keras.backend.backend() == "tensorflow" and bool(sampled_heads(model)))
 
 
 def is_multi_worker(strategy):
@@ -103,7 +109,7 @@ def make_predict_function(model):
 
     strategy = model.distribute_strategy
     compute = _compiled(model, replica_steps.prediction_function(model))
-    variables = replica_steps.state_variables(model)
+    variables = replica_steps.state_variables(model, agents=False)
 
     def step(data):
         x = keras.utils.unpack_x_y_sample_weight(data)[0]
@@ -189,6 +195,9 @@ def _repeat(times, iterator, one_batch):
 def _apply(model, gradients):
     """Update the weights, across replicas, from gradients that are already the whole batch's."""
     variables = [model.trainable_variables[int(key)] for key in gradients]
+    if not variables and sampled_heads(model):
+        model.optimizer.iterations.assign_add(1)  # the agents have been trained, and nothing else is there
+        return
     if not variables:
         raise ValueError("No gradient reaches any trainable weight. Received: a loss that depends on none")
     optimizer, gradients = model.optimizer, list(gradients.values())

@@ -9,6 +9,7 @@ import keras
 
 from keras_normface.models.replica_layers import synchronized_layers
 from keras_normface.models.replica_loss import forward, loss_and_metrics, with_empty_trackers
+from keras_normface.models.sampled_agents import SampledAgents, given_to, sampled_heads, variables_left_out
 
 
 def gradient_function(model, training):
@@ -22,27 +23,32 @@ def gradient_function(model, training):
         training: Whether to train; otherwise there are no gradients.
 
     Returns:
-        A function `(values, data, rows, all_rows, loss_scale) -> {"gradients": {index: tensor},
-            "updates": {index: tensor}}`: `values` are those of `state_variables(model)`, the indices point
-        into the trainable variables and into `state_variables(model)`.
+        A function `(values, data, rows, all_rows, loss_scale, samples) -> {"gradients": {index: tensor},
+            "updates": {index: tensor}}`: `values` are those of `state_variables(model)`, in training without
+            the sampled agents, whose rows follow; `samples` are what was drawn. The indices point into `values`.
     """
     import tensorflow as tf
 
-    variables = state_variables(model)
-    trainable = model.trainable_variables if training else []
+    variables = state_variables(model, agents=not training)
+    trainable = len(model.trainable_variables) if training else 0
+    heads = sampled_heads(model) if training else []
+    watched = [*range(trainable), *range(len(variables), len(variables) + len(heads))]
 
-    def compute(values, data, rows, all_rows, loss_scale):
+    def compute(values, data, rows, all_rows, loss_scale, samples):
+        sources = [values[i] for i in watched]
+        values, agents = values[: len(variables)], values[len(variables) :]
         mapping = with_empty_trackers(model, list(zip(variables, values, strict=True)))
-        watched = values[: len(trainable)]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(watched)
-            with keras.StatelessScope(mapping, collect_losses=True) as scope:
+            tape.watch(sources)
+            with keras.StatelessScope(mapping, collect_losses=True) as scope, given_to(heads, samples, agents):
                 loss = loss_and_metrics(model, training, data, rows, all_rows, dict(_by_id(variables, values)))
             scaled = loss * tf.cast(loss_scale, loss.dtype)
-        gradients = tape.gradient(scaled, watched) if training else []
+        gradients = tape.gradient(scaled, sources) if training else []
         changed = [scope.get_current_value(variable) for variable in variables]
         return {
-            "gradients": {str(i): tf.convert_to_tensor(g) for i, g in enumerate(gradients) if g is not None},
+            "gradients": {
+                str(i): tf.convert_to_tensor(g) for i, g in zip(watched, gradients, strict=True) if g is not None
+            },
             "updates": {
                 str(i): new for i, (new, old) in enumerate(zip(changed, values, strict=True)) if new is not old
             },
@@ -55,15 +61,22 @@ def prediction_function(model):
     """Make the pure function `(values, x) -> outputs` of a replica, in inference."""
 
     def compute(values, x):
-        with keras.StatelessScope(list(zip(state_variables(model), values, strict=True))):
+        with keras.StatelessScope(list(zip(state_variables(model, agents=False), values, strict=True))):
             return forward(model, x, training=False)
 
     return compute
 
 
-def state_variables(model):
-    """All variables that a step reads: trainable ones first, then the others, then those of the metrics."""
-    return [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
+def state_variables(model, agents=True):
+    """All variables that a step reads: trainable ones first, then the others, then those of the metrics.
+
+    Args:
+        model: A built model.
+        agents: Whether those that sampled heads train themselves are among them.
+    """
+    left_out = variables_left_out(model, agents)
+    variables = [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
+    return [variable for variable in variables if id(variable) not in left_out]
 
 
 def build(model, x):
@@ -86,12 +99,13 @@ def build_state(model, data):
     build(model, x)
     # all of them, since regularizers look weights up in the scope
     weights = [*model.trainable_variables, *model.non_trainable_variables]
-    mapping = [(variable, tf.convert_to_tensor(variable.value)) for variable in weights]
+    left_out = variables_left_out(model, agents=True)
+    mapping = [(variable, tf.convert_to_tensor(variable.value)) for variable in weights if id(variable) not in left_out]
     mapping += [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in model.metrics_variables]
     with model.distribute_strategy.scope():
         with keras.StatelessScope(mapping, collect_losses=True):
             y_pred = forward(model, x, training=False)
-            model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+            model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
             model.compute_metrics(x, y, y_pred, sample_weight)
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
@@ -101,8 +115,9 @@ def replica_step(model, compute, training):
     """Make the function that `strategy.run` runs: share of a batch in, all-reduced gradients out."""
     import tensorflow as tf
 
-    variables = state_variables(model)
+    variables = state_variables(model, agents=not training)
     trainable = len(model.trainable_variables) if training else 0
+    sampled = SampledAgents(model) if training and sampled_heads(model) else None
     run = _never_empty if training and synchronized_layers(model) else _unless_empty
 
     def step(data):
@@ -110,11 +125,14 @@ def replica_step(model, compute, training):
         rows = rows_of(data)
         all_rows = context.all_reduce("SUM", tf.cast(rows, "float32"))  # int32 stays on the host of a GPU
         values = [tf.convert_to_tensor(variable.value) for variable in variables]
+        samples, agents = sampled.draw(data) if sampled else ([], [])
         scale = model.optimizer.scale_loss(tf.ones(())) if training else tf.ones(())
-        results = run(compute, values, trainable, data, rows, all_rows, scale)
+        results = run(compute, [*values, *agents], trainable, data, rows, all_rows, scale, samples)
         for index, value in results["updates"].items():
             _assign(variables[int(index)], values[int(index)], value)
         gradients = results["gradients"]
+        if sampled:
+            sampled.update(samples, agents, [gradients.pop(str(len(variables) + i)) for i in range(len(agents))])
         keys = sorted(gradients, key=int)
         summed = context.all_reduce("SUM", [gradients[key] for key in keys]) if keys else []
         return dict(zip(keys, summed, strict=True))

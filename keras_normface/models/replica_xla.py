@@ -5,6 +5,7 @@ import keras
 from keras_normface.models import replica_fit, replica_functions
 from keras_normface.models.checks import check_losses
 from keras_normface.models.replica_layers import refuse_synchronized_batch_norm
+from keras_normface.models.sampled_agents import check_trainable
 
 
 class ReplicaXLA:
@@ -12,7 +13,9 @@ class ReplicaXLA:
 
     Put it before `keras.Model` in the bases. It is no `keras.Model` itself: Keras rewrites the bases of
     a functional model's classes. Without a strategy, and on other backends than TensorFlow, everything is
-    Keras's. Under a strategy, `fit`, `evaluate` and `predict` compile forward and backward pass inside
+    Keras's, except that heads with sampled agents are trained and evaluated as under a strategy.
+
+    Under a strategy, `fit`, `evaluate` and `predict` compile forward and backward pass inside
     each replica if `jit_compile=True` was asked for (`"auto"` means no XLA there, as in Keras), weigh each
     replica's part by its rows, and work with `MirroredStrategy` and `MultiWorkerMirroredStrategy`.
 
@@ -51,7 +54,8 @@ class ReplicaXLA:
 
     def make_train_function(self, force=False):
         """Make `train_function`, unless it is there already."""
-        if not replica_functions.is_distributed(self):
+        check_trainable(self)
+        if not replica_functions.has_own_loop(self):
             return super().make_train_function(force=force)
         refuse_synchronized_batch_norm(self)
         if self.train_function is None or force:
@@ -60,7 +64,7 @@ class ReplicaXLA:
 
     def make_test_function(self, force=False):
         """Make `test_function`, unless it is there already."""
-        if not replica_functions.is_distributed(self):
+        if not replica_functions.has_own_loop(self):
             return super().make_test_function(force=force)
         if self.test_function is None or force:
             self.test_function = replica_functions.make_function(self, training=False)
@@ -76,13 +80,14 @@ class ReplicaXLA:
 
     def fit(self, *args, **kwargs):
         """Train; see `keras.Model.fit`."""
-        if not replica_functions.is_distributed(self):
+        check_trainable(self)
+        if not replica_functions.has_own_loop(self):
             return super().fit(*args, **kwargs)
         return replica_fit.fit(self, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
         """Evaluate; see `keras.Model.evaluate`."""
-        if not replica_functions.is_distributed(self):
+        if not replica_functions.has_own_loop(self):
             return super().evaluate(*args, **kwargs)
         return replica_fit.evaluate(self, *args, **kwargs)
 

@@ -302,3 +302,12 @@ def test_arcface_exact_hurts_at_small_angles_and_detached_does_not():
 def test_errors_name_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("fused", ["auto", "buffer", "stream", False])
+def test_how_a_batch_is_computed_where_nothing_is_split(fused):
+    head = MarginSoftmaxHead(8192, AdditiveCosine(0.2), fused=fused)
+    assert head.mode_for(4) == ("buffer" if fused == "auto" else fused)
+    head.build((None, 2))
+    assert head.mode_for(None) == ("buffer" if fused == "auto" else fused)
+    assert head.mode_for(100_000) == ("stream" if fused == "auto" else fused)

@@ -7,7 +7,15 @@ import pytest
 from helpers import central_differences, check_layer, to_numpy, value_and_gradients
 from keras import ops
 
-from keras_normface import CosineDense, L2Constraint, LearnableScale, Minimum, UnitBall, scale_for_probability
+from keras_normface import (
+    CosineDense,
+    L2Constraint,
+    LearnableScale,
+    Minimum,
+    UnitBall,
+    initializers,
+    scale_for_probability,
+)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +162,18 @@ def test_unit_ball_rows_are_uniform_on_the_sphere():
     # uniform: mean 0 and covariance I/3, each within five standard errors
     assert np.abs(agents.mean(axis=0)).max() < 5 / np.sqrt(3 * 4000)
     np.testing.assert_allclose(agents.T @ agents / 4000, np.eye(3) / 3, atol=5 * 0.3 / np.sqrt(4000))
+
+
+@pytest.mark.parametrize("seed", [5, None])
+def test_unit_ball_in_blocks(monkeypatch, seed):
+    monkeypatch.setattr(initializers, "BLOCK_NUMBERS", 12)
+    unit_ball = UnitBall(seed=seed)
+    agents = to_numpy(unit_ball((11, 3)))
+    assert agents.shape == (11, 3)
+    np.testing.assert_allclose(np.linalg.norm(agents, axis=1), 1.0, rtol=1e-5)
+    assert len(np.unique(agents.round(5), axis=0)) == 11
+    np.testing.assert_array_equal(agents, to_numpy(unit_ball((11, 3))))
+    assert not np.array_equal(agents, to_numpy(UnitBall(seed=6)((11, 3))))
 
 
 def test_unit_ball_seed_and_dtype():

@@ -17,6 +17,7 @@ DEFAULTS = {
     "plain": False,
     "policy": "float32",
     "model": "softmax",
+    "fused": "auto",
     "optimizer": "sgd",
     "rate": 0.05,
     "regularizer": None,

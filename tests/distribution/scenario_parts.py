@@ -63,7 +63,11 @@ def make_embedding_model(backbone, options):
     """Two heads with agents of their own; one has a learnable scale, and a margin that grows."""
     schedule = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.2)
     soft = heads.MarginSoftmaxHead(
-        CLASSES, margins.AdditiveCosine(0.1), scale=nf.LearnableScale(3.0), margin_schedule=schedule
+        CLASSES,
+        margins.AdditiveCosine(0.1),
+        scale=nf.LearnableScale(3.0),
+        margin_schedule=schedule,
+        fused=False if options["plain"] else options["fused"],
     )
     return nf.EmbeddingModel(backbone, [soft, heads.AgentContrastiveHead(CLASSES)], [1.0, 0.01])
 

@@ -23,8 +23,10 @@ WITH_XLA = {
     "steps per execution": {"steps_per_execution": 7, "rows": 80, "epochs": 2},
     "fit in the scope": {"optimizer": "accumulate", "rows": 24, **SCORES},
     "on batch": {"data": "on_batch", "rows": 24, **SCORES},
+    "fused head": {"model": "embedding", "fused": "stream", "rows": 24},
 }
 BACKBONES = {name: {"model": name, "rows": 24} for name in ("spherefacenet", "lightcnn")}
+BACKBONES["under a fused head"] = {"model": "embedding", "fused": "buffer", "rows": 24}
 STRINGS = {"model": "strings", "rows": 16}
 SYNCHRONIZED = {"model": "synchronized", "rows": 16}
 

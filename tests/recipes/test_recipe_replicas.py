@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).with_name("two_replicas_script.py")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_replicas_as_one():
     paths = [str(SCRIPT.parents[2]), str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "-1"}

@@ -26,7 +26,7 @@ print(history.history, weights)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_stops_the_other_and_the_job_goes_on_from_the_checkpoint(tmp_path):
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
