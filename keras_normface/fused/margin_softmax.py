@@ -140,7 +140,7 @@ def fused_margin_softmax(
     spec = blocks.Spec(
         rule=blocks,
         margin=margin if margin.changes_others else None,
-        shift=float(scale) if number and scale < FIXED_SHIFT_BELOW else None,
+        shift=float(scale) if number and class_log_weights is None and scale < FIXED_SHIFT_BELOW else None,
         block=block,
         smoothing=bool(label_smoothing),
         scale_gradient=not number,

@@ -86,7 +86,7 @@ def test_detached_gradients_are_the_plain_ones(margin, mode, smoothing):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("scale", [20.0, 60.0], ids=["fixed shift", "running maximum"])
+@pytest.mark.parametrize("scale", [20.0, 60.0], ids=["below the fixed shift's bound", "above it"])
 @pytest.mark.parametrize("mode", MODES)
 def test_log_weights_move_the_other_classes_or_leave_them_out(mode, scale):
     x, agents, _ = data(2)
@@ -111,6 +111,14 @@ def test_log_weights_move_the_other_classes_or_leave_them_out(mode, scale):
     for ours_gradient, numeric in zip(gradients, central_differences(truth, x, agents), strict=True):
         np.testing.assert_allclose(ours_gradient, numeric, rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(gradients[1][[2, 7]], 0.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_negative_log_weights_do_not_underflow_at_opposite_agents(mode):
+    x, agents = np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0], [-2.0, 0.0]])
+    ids, weights = np.zeros(1, "int32"), np.array([0.0, -20.0])
+    terms = fused_margin_softmax(x, agents, ids, NoMargin(), 43.0, class_log_weights=weights, mode=mode)
+    np.testing.assert_allclose(to_numpy(terms.loss), [np.log1p(np.exp(-20.0))], rtol=1e-5)  # exp(−43 − 20 − 43) is 0
 
 
 @settings(deadline=None, max_examples=3)
