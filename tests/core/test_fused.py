@@ -115,7 +115,7 @@ def test_log_weights_move_the_other_classes_or_leave_them_out(mode, scale):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_negative_log_weights_do_not_underflow_at_opposite_agents(mode):
-    x, agents = np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0], [-2.0, 0.0]])
+    x, agents = np.array([[1.0, 0.0]], "float32"), np.array([[-1.0, 0.0], [-2.0, 0.0]], "float32")
     ids, weights = np.zeros(1, "int32"), np.array([0.0, -20.0])
     terms = fused_margin_softmax(x, agents, ids, NoMargin(), 43.0, class_log_weights=weights, mode=mode)
     np.testing.assert_allclose(to_numpy(terms.loss), [np.log1p(np.exp(-20.0))], rtol=1e-5)  # exp(−43 − 20 − 43) is 0
