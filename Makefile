@@ -4,6 +4,8 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # On JAX most of the time of small tests is compilation: less of it, for the same numbers.
+CORE := $(addprefix tests/,test_sphere.py test_margins.py test_layers.py test_optimizers.py test_preprocessing.py test_checks.py \
+	losses fused heads backbones/test_backbone_forward.py)
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
 .PHONY: help demo test test-slow test-long test-torch test-jax test-lowest parity lint clean
@@ -35,7 +37,7 @@ test-torch: .venv/torch.stamp
 	$(PY) -m pytest -m torch tests/backbones $(ARGS)
 
 test-jax: .venv-jax/stamp
-	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile tests/core tests/sharded $(ARGS)
+	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile $(CORE) $(ARGS)
 
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)

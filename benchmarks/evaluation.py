@@ -77,9 +77,8 @@ def loop_over_thresholds(scores, same, folds=10):
 
 def measure_lfw(scale, folder):
     """6 000 pairs in ten folds, from scores and from embeddings."""
-    from keras_normface.evaluation import cross_validated_accuracy
-    from keras_normface.evaluation.pair_protocol import PairProtocol
-    from keras_normface.evaluation.pairs import evaluate_pairs
+    from keras_normface.metrics import cross_validated_accuracy
+    from keras_normface.protocols import PairProtocol, evaluate_pairs
 
     rng = np.random.default_rng(0)
     pairs = max(20, int(600 * scale)) * 10
@@ -104,7 +103,7 @@ def measure_lfw(scale, folder):
 
 def blufr_protocol(rng, scale):
     """Trials of about the size of BLUFR's: 13 233 images of 5 749 subjects, 9 700 test images a trial."""
-    from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
+    from keras_normface.protocols import BlufrProtocol, BlufrTrial
 
     num_people, num_images = int(5749 * scale), int(13233 * scale)
     frequency = 1.0 / (np.arange(num_people) + 8.0)
@@ -127,7 +126,7 @@ def blufr_protocol(rng, scale):
 
 def measure_blufr(scale, folder):
     """Ten trials, with and without intervals."""
-    from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
+    from keras_normface.protocols import evaluate_blufr
 
     rng = np.random.default_rng(0)
     protocol = blufr_protocol(rng, scale)
@@ -163,8 +162,7 @@ def read_distractors(path):
 
 def measure_megaface(scale, folder):
     """3 530 probes of 80 identities against a million distractors from the disk."""
-    from keras_normface.evaluation.megaface import MegaFaceProtocol
-    from keras_normface.evaluation.megaface_evaluation import evaluate_megaface
+    from keras_normface.protocols import MegaFaceProtocol, evaluate_megaface
 
     rng = np.random.default_rng(0)
     subjects = np.arange(3530) % 80
@@ -191,9 +189,7 @@ def ijb_parts(rng, scale):
 
 def measure_ijb(scale, folder):
     """1:1 with 15.6 million pairs, and 1:N with two galleries, both from image embeddings."""
-    from keras_normface.evaluation.ijb import evaluate_ijb
-    from keras_normface.evaluation.pooling import pool_templates
-    from keras_normface.evaluation.templates import GallerySearch, TemplatePairs, TemplateProtocol
+    from keras_normface.protocols import GallerySearch, TemplatePairs, TemplateProtocol, evaluate_ijb, pool_templates
 
     rng = np.random.default_rng(0)
     template_subjects, template_ids, media_ids = ijb_parts(rng, scale)
@@ -241,7 +237,7 @@ def main():
     if not set(chosen) <= set(PROTOCOLS) or not 0.0 < arguments.scale <= 1.0:
         parser.error(f"--only takes {', '.join(PROTOCOLS)}, with commas; --scale a number above 0 and at most 1")
     if arguments.measure:
-        importlib.import_module("keras_normface.evaluation")
+        importlib.import_module("keras_normface.metrics")
         before = peak_megabytes()
         for what, seconds, floor in globals()[f"measure_{arguments.measure}"](arguments.scale, arguments.folder):
             print(json.dumps([what, seconds, floor, peak_megabytes(), before]), flush=True)

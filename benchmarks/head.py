@@ -49,7 +49,8 @@ def arrays(classes, batch, seed=0):
 
 def agent_losses(head, kind):
     """Function of embeddings, agents and ids to the losses of an agent-based head."""
-    from keras_normface import AgentContrastiveLoss, AgentTripletLoss, sphere
+    from keras_normface import AgentContrastiveLoss, AgentTripletLoss
+    from keras_normface import sphere as sphere
     from keras_normface.fused import fused_agent_contrastive, fused_agent_triplet
 
     contrastive = head.startswith("contrastive")
@@ -64,9 +65,10 @@ def softmax_losses(kind, half):
     """Function of embeddings, agents and ids to the losses of the margin softmax."""
     import tensorflow as tf
 
-    from keras_normface import AdditiveCosine, sphere
+    from keras_normface import sphere as sphere
     from keras_normface.fused import fused_margin_softmax
     from keras_normface.losses import margin_cosines, softmax_loss
+    from keras_normface.margins import AdditiveCosine
 
     margin = AdditiveCosine(MARGIN)
 

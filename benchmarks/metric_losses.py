@@ -36,7 +36,7 @@ def semi_hard_loss(addons):
         import tensorflow_addons as tfa
 
         return tfa.losses.TripletSemiHardLoss()
-    from keras_normface.losses.metric import TripletSemiHardLoss
+    from keras_normface.losses import TripletSemiHardLoss
 
     return TripletSemiHardLoss()
 

@@ -28,7 +28,7 @@ def compiled_model(options):
 
     import keras_normface as nf
 
-    arguments = {"margin": nf.AdditiveCosine(MARGIN), "scale": SCALE}
+    arguments = {"margin": nf.margins.AdditiveCosine(MARGIN), "scale": SCALE}
     if options["rate"] is None:
         head = nf.MarginSoftmaxHead(options["classes"], **arguments)
     else:

@@ -1,9 +1,9 @@
-"""Time and memory of a training step: plain Keras against SphereModel, XLA, replicas, precision.
+"""Time and memory of a training step: plain Keras against DistributedModel, XLA, replicas, precision.
 
 Every line of the table is a process of its own, so that the peak memory is its own; rounds are taken in turns, so that
-other jobs on the machine disturb all lines alike. The last ratio is that of `SphereModel.fit` to Keras's own `fit` with
-the same replicas and XLA, where that works: on one replica, and on two without XLA. Two replicas on a CPU share its
-cores: their lines show what the strategy costs, not what a second device gains.
+other jobs on the machine disturb all lines alike. The last ratio is that of `DistributedModel.fit` to Keras's own
+`fit` with the same replicas and XLA, where that works: on one replica, and on two without XLA. Two replicas on a CPU share
+its cores: their lines show what the strategy costs, not what a second device gains.
 
 Examples:
     python benchmarks/training_step.py
@@ -19,12 +19,12 @@ from child_process import fit_step_ends, peak_mib, run_child
 
 CONFIGURATIONS = [  # (model, replicas, XLA)
     ("keras.Model", 1, False),
-    ("SphereModel", 1, False),
+    ("DistributedModel", 1, False),
     ("keras.Model", 1, True),
-    ("SphereModel", 1, True),
+    ("DistributedModel", 1, True),
     ("keras.Model", 2, False),
-    ("SphereModel", 2, False),
-    ("SphereModel", 2, True),
+    ("DistributedModel", 2, False),
+    ("DistributedModel", 2, True),
 ]
 WARM_UP_STEPS = 3
 SHAPES = {"small": (32, 32, 3), "sphereface20": (112, 96, 3), "head": (512,)}
@@ -72,7 +72,7 @@ def compiled_model(options):
     keras.config.set_dtype_policy(options["policy"])
     inputs = keras.Input(SHAPES[options["network"]])
     head = nf.CosineDense(options["classes"], dtype=options["policy"])
-    base = {"keras.Model": keras.Model, "SphereModel": nf.SphereModel}[options["model"]]
+    base = {"keras.Model": keras.Model, "DistributedModel": nf.DistributedModel}[options["model"]]
     model = base(inputs, head(backbone(options["network"], inputs)))
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     model.compile(optimizer, nf.NormFaceLoss(scale=20.0), jit_compile=options["xla"])
@@ -132,7 +132,7 @@ def print_table(network, policies, classes, arguments):
                 results[model, replicas, xla].append(run_child(__file__, {**common, **options}))
         seconds = {key: statistics.median(r["seconds"] for r in rounds) for key, rounds in results.items()}
         for (model, replicas, xla), own in seconds.items():
-            keras_own = seconds.get(("keras.Model", replicas, xla)) if model == "SphereModel" else None
+            keras_own = seconds.get(("keras.Model", replicas, xla)) if model == "DistributedModel" else None
             ratio = f"{own / keras_own:.2f}" if keras_own else ""
             peak = statistics.median(result["peak_mib"] for result in results[model, replicas, xla])
             print(

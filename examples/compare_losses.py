@@ -16,9 +16,10 @@ import experiment
 import keras
 import numpy as np
 
-from keras_normface import NanGuard, fit_resumable
-from keras_normface.evaluation import equal_error_rate, pair_scores, plot_roc, roc_curve, tar_at_far
-from keras_normface.training.pair_images import PairImages
+from keras_normface import fit_resumable
+from keras_normface.metrics import equal_error_rate, pair_scores, plot_roc, roc_curve, tar_at_far
+from keras_normface.training import NanGuard
+from keras_normface.training._pair_evaluation import PairImages
 
 FAR = 0.01
 IMAGES = 10  # of each person held out; of 500 people that makes 12 million pairs
@@ -37,7 +38,7 @@ LOSSES = {
     "NormFace": [SCALED],
     "L2-softmax": [{"kind": "softmax", "options": {"scale": 16.0, "use_bias": True}}],
     "AM-Softmax": [margin("additive_cosine", margin=0.35)],
-    "ArcFace": [margin("additive_angular", margin_radians=0.5)],
+    "ArcFace": [margin("additive_angular", margin=0.5)],
     "SphereFace-R v1": [margin("multiplicative_angular", variant="v1", margin=1.5)],
     "SphereFace-R v2": [margin("multiplicative_angular", variant="v2", margin=1.4)],
     "C-contrastive": [CONTRASTIVE],
@@ -85,15 +86,15 @@ def trained(loss, seed, recipe, data, strategy, args):
 
 
 def measured(of_seeds):
-    """EER and TAR of each seed, the numbers of pairs, and the curve of all seeds, thinned: pairs are many."""
+    """EER and TAR of each seed, the numbers of pairs, and the curve of all seeds, downsampled: pairs are many."""
     eers = [equal_error_rate(*one) for one in of_seeds]
     tars = [tar_at_far(*one, far=FAR).tar for one in of_seeds]
     curve = roc_curve(*map(np.concatenate, zip(*of_seeds, strict=True)))
     fars = np.geomspace(1 / curve.num_impostor, 1.0, POINTS)
     kept = np.unique([0, *(np.searchsorted(curve.far, fars, side="right") - 1)])
-    thinned = {name: getattr(curve, name)[kept] for name in ("far", "tar", "thresholds")}
+    downsampled = {name: getattr(curve, name)[kept] for name in ("far", "tar", "thresholds")}
     same = of_seeds[0][1]
-    return eers, tars, (same.sum(), (~same).sum()), dataclasses.replace(curve, **thinned)
+    return eers, tars, (same.sum(), (~same).sum()), dataclasses.replace(curve, **downsampled)
 
 
 def table(results, people, args, recipe):

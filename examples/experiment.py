@@ -11,13 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_normface import NanGuard, export_embedding_model, fit_resumable, open_reader, recipes
-from keras_normface.data import CASIA_LFW_OVERLAP, read_pair_file
-from keras_normface.data.open_reader import READERS
-from keras_normface.models.replica_functions import is_chief
-from keras_normface.recipes.files import FILE_NAME
-from keras_normface.training import EventLog, PairEvaluation, Snapshots, average_snapshots
-from keras_normface.written_beside import written_beside
+from keras_normface import export_embedding_model, fit_resumable, open_reader, recipes
+from keras_normface._io import atomic_write
+from keras_normface.data import CASIA_LFW_OVERLAP, READERS, read_pair_file
+from keras_normface.distribute import is_chief
+from keras_normface.recipes._registry import FILE_NAME
+from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, WeightSnapshots, average_snapshots
 
 BACKBONE_FILE = "backbone.weights.h5"
 LOAD_AND_COMPARE = """
@@ -139,7 +138,7 @@ def remember(recipe, data, strategy, args, **others):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     recipe.save(args.out)
-    with written_beside(args.out / "run.json") as beside:
+    with atomic_write(args.out / "run.json") as beside:
         Path(beside).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
 
 
@@ -183,8 +182,8 @@ def pair_evaluations(recipe, args):
 def train(model, recipe, data, evaluations, args):
     """Train to the recipe's last step, going on where the last call was ended; average its snapshots."""
     callbacks = [NanGuard(every_steps=100), *evaluations]
-    callbacks += [EventLog(args.out / "logs")] if args.tensorboard else []
-    snapshots = Snapshots(args.out / "snapshots", recipe.snapshot_steps) if recipe.snapshots else None
+    callbacks += [ScalarLog(args.out / "logs")] if args.tensorboard else []
+    snapshots = WeightSnapshots(args.out / "snapshots", recipe.snapshot_steps) if recipe.snapshots else None
     callbacks += [] if snapshots is None else [snapshots]
     history = fit_resumable(
         model,

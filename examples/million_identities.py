@@ -20,7 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from keras_normface import AdditiveCosine, CoupledSGD, EmbeddingModel, MarginSoftmaxHead, SampledMarginSoftmaxHead
+from keras_normface import CoupledSGD, EmbeddingModel, MarginSoftmaxHead, SampledMarginSoftmaxHead
+from keras_normface.margins import AdditiveCosine
 
 
 def arguments():

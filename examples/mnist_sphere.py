@@ -18,17 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from keras_normface import (
-    AdditiveAngular,
-    AdditiveCosine,
-    AgentContrastiveHead,
-    CombinedMargin,
-    EmbeddingModel,
-    MarginSoftmaxHead,
-    MultiplicativeAngular,
-    NoMargin,
-    NormFaceLoss,
-)
+from keras_normface import AgentContrastiveHead, EmbeddingModel, MarginSoftmaxHead, NormFaceLoss
+from keras_normface.margins import AdditiveAngular, AdditiveCosine, CombinedMargin, MultiplicativeAngular, NoMargin
 
 HEADS = {
     "NormFace, s = 1": lambda: MarginSoftmaxHead(10, scale=1.0),

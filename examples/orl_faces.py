@@ -33,12 +33,11 @@ from keras_normface import (
     CosineDense,
     LearnableScale,
     NormFaceLoss,
-    ScaleMonitor,
-    check_losses,
     embedding_model,
     export_embedding_model,
 )
-from keras_normface.evaluation import (
+from keras_normface.checks import check_losses
+from keras_normface.metrics import (
     equal_error_rate,
     pair_scores,
     plot_embeddings,
@@ -47,6 +46,7 @@ from keras_normface.evaluation import (
     roc_curve,
     tar_at_far,
 )
+from keras_normface.training import ScaleMonitor
 
 PEOPLE, IMAGES_EACH, FOLDS = 40, 10, 4
 HEIGHT, WIDTH = 56, 46

@@ -145,7 +145,7 @@ class AdditiveAngular(Margin):
     """ψ = cos(min(π, θ + m)): ArcFace, never increasing in θ.
 
     Args:
-        margin_radians: m, in [0, π]; with the linear tail in [0, π/2].
+        margin: m, in [0, π]; with the linear tail in [0, π/2].
         tail: What ψ is past θ = π − m. `"clamp"`: −1. `"linear"`: cosθ − m·sin m, as other implementations do.
         gradient: `"detached"` or `"exact"`; see `Margin`. The exact derivative, sin(θ+m)/sinθ, has no limit at
             small θ, and training from scratch with it can collapse.
@@ -161,11 +161,11 @@ class AdditiveAngular(Margin):
     0.8776
     """
 
-    def __init__(self, margin_radians=0.5, tail="clamp", gradient="detached"):
+    def __init__(self, margin=0.5, tail="clamp", gradient="detached"):
         if tail not in ("clamp", "linear"):
             raise ValueError(f'`tail` must be "clamp" or "linear". Received: tail={tail!r}')
         most = math.pi if tail == "clamp" else math.pi / 2
-        super().__init__(_in_range("margin_radians", margin_radians, 0.0, most), gradient)
+        super().__init__(_in_range("margin", margin, 0.0, most), gradient)
         self.tail = tail
 
     def _psi(self, cosine, value):
@@ -176,7 +176,7 @@ class AdditiveAngular(Margin):
 
     def get_config(self):
         """Return the arguments of the constructor."""
-        return {"margin_radians": self.value, "tail": self.tail, **super().get_config()}
+        return {"margin": self.value, "tail": self.tail, **super().get_config()}
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")

@@ -1,13 +1,16 @@
 """Files that take long come first, so that no process is left alone with one at the end."""
 
 import os
+from pathlib import Path
 
-# Agents are split over devices on JAX only; `make test-jax` runs these.
-collect_ignore = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["sharded"]
+# Processes that tests start find this checkout, and `tests.support`.
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+# Classes are split over devices on JAX only; `make test-jax` runs these.
+collect_ignore = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["heads/test_sharding.py"]
 LONGEST = (
-    "test_sharded_agents.py",
+    "test_sharding.py",
     "test_architecture.py",
-    "test_cli_evaluate.py",
+    "test_evaluate.py",
     "test_replicas.py",
     "test_replicas_slow.py",
     "test_casia_examples.py",

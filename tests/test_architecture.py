@@ -12,35 +12,41 @@ import pytest
 import keras_normface
 
 ROOT = Path(keras_normface.__file__).parent
-# A module may import from rooms of a LOWER number, and from its own room. Rooms of one number do not meet.
-FLOORS = {
-    "version": 0,
-    "written_beside": 0,
-    "sphere": 0,
-    "margins": 1,
-    "preprocessing": 1,
-    "initializers": 1,
-    "constraints": 1,
-    "layers": 2,
-    "backbones": 2,
-    "losses": 2,
-    "optimizers": 2,
-    "fused": 2,
-    "heads": 3,
-    "data": 3,
-    "evaluation": 3,
-    "models": 4,
-    "prepare": 4,
-    "protocols": 4,
-    "training": 5,
-    "export": 6,
-    "recipes": 6,
-    "embedding_store": 7,
-    "cli": 8,
-    "__init__": 9,
+# The rooms, lowest first, with what each holds: CONTRIBUTING's table is made from this list. A module may import from
+# rooms above it in the list, and from its own room; of another room only what is not private to it.
+ROOMS = {
+    "version": "the version",
+    "_io": "files that are written atomically, read by many threads, kept within a directory",
+    "_validation": "checks of arguments",
+    "_labels": "class labels, checked, sparse or one-hot",
+    "_walk": "walks over the layers of a model",
+    "sphere": "normalisation, cosines, distances, bounds: pure functions",
+    "margins": "ψ and η",
+    "preprocessing": "what happens to pixels, for data, training and export",
+    "_threshold": "a calibrated threshold, as a record",
+    "layers": "`CosineDense`, `LearnableScale`, `L2Constraint`",
+    "optimizers": "the weight decay that the papers mean",
+    "losses": "losses on cosines, on logits, on the pairs of a batch",
+    "fused": "losses on all classes at once, with gradients of their own",
+    "backbones": "the papers' networks",
+    "heads": "class centres, margin, scale and loss in one layer",
+    "checks": "does each loss stand on the layer it is made for, and the model on the data",
+    "distribute": "Keras's trainer under `tf.distribute`, XLA inside each replica",
+    "models": "`EmbeddingModel`, `DistributedModel`",
+    "data": "readers, pair files, training batches that can be entered at any step",
+    "metrics": "verification and identification from scores and embeddings: NumPy only",
+    "prepare": "photos to aligned faces, data sets to shards",
+    "inference": "the exported model, embeddings with it, embeddings stored",
+    "protocols": "published benchmarks: definition, files, figures",
+    "training": "checkpoints, exact resume, evaluation while training",
+    "callbacks": "the callbacks of `training`, as users import them",
+    "recipes": "the papers' experiments, each number with its source",
+    "cli": "the command `keras-normface`",
+    "__init__": "the names at the top",
 }
-MAY_IMPORT_TENSORFLOW = {"models", "training", "data", "export", "embedding_store", "cli", "prepare"}
-ASKS_FOR_THE_COMPILER = "fused/compiled.py"  # the only one of the core: keras.ops has no way to compile
+FLOORS = {name: floor for floor, name in enumerate(ROOMS)}
+MAY_IMPORT_TENSORFLOW = {"distribute", "models", "training", "data", "inference", "cli", "prepare"}
+ASKS_FOR_THE_COMPILER = "fused/_compiled.py"  # the only one of the core: keras.ops has no way to compile
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(ROOT)], "keras_normface.") if "__main__" not in name)
 FILES = sorted(ROOT.rglob("*.py"))
 
@@ -73,6 +79,9 @@ def test_imports_point_down(path):
             other = rest.split(".")[0]
             allowed = other == own or FLOORS[other] < FLOORS[own]
             assert allowed, f"{path}: {own} (floor {FLOORS[own]}) imports {other} (floor {FLOORS[other]})"
+            parts = rest.split(".")
+            private = other != own and any(part.startswith("_") and part != "__version__" for part in parts[1:])
+            assert not private, f"{path}: {name} is private to {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

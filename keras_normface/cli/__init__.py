@@ -1,1 +1,3 @@
 """The command `keras-normface`."""
+
+__all__ = []

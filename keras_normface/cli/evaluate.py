@@ -1,24 +1,340 @@
-"""`keras-normface evaluate`: the figures of a protocol, from a model and images or from embeddings."""
+"""What `keras-normface evaluate` was asked for, and which of its options belong together."""
 
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
-from keras_normface.cli.evaluate_comparison import compared
-from keras_normface.cli.evaluate_distractors import distractor_features, find_distractors
-from keras_normface.cli.evaluate_features import open_features
-from keras_normface.cli.evaluate_figures import calibrated, check_rates, figures
-from keras_normface.cli.evaluate_leaks import list_leaks, read_train_identities
-from keras_normface.cli.evaluate_output import write_outputs
-from keras_normface.cli.evaluate_request import FAMILIES, Request
-from keras_normface.cli.show import failures_in_one_line
-from keras_normface.embedding_store import save_embeddings
-from keras_normface.evaluation.bootstrap import REPEATS
-from keras_normface.evaluation.pair_features import FUSIONS
-from keras_normface.export import store_threshold
+from keras_normface._io import atomic_write
+from keras_normface.cli._console import failures_in_one_line
+from keras_normface.cli._evaluate_inputs import (
+    distractor_features,
+    find_distractors,
+    list_leaks,
+    open_features,
+    read_train_identities,
+)
+from keras_normface.inference import save_embeddings, store_threshold
+from keras_normface.metrics.bootstrap import REPEATS
+from keras_normface.metrics.calibration import calibrate_threshold
+from keras_normface.metrics.plots import plot_det, plot_roc
+from keras_normface.metrics.projection import fitted_projection
+from keras_normface.metrics.score_matrix import chosen_rates
 from keras_normface.protocols import open_protocol
+from keras_normface.protocols.blufr import evaluate_blufr, num_impostors
+from keras_normface.protocols.compare import compare_results
+from keras_normface.protocols.ijb import evaluate_ijb, fewest_non_mated
+from keras_normface.protocols.megaface import evaluate_megaface
+from keras_normface.protocols.pairs import FUSIONS, checked_share, evaluate_pairs, score_pairs
+from keras_normface.protocols.ytf import evaluate_video_pairs
+from keras_normface.version import __version__
+
+FAMILIES = {
+    **dict.fromkeys(("lfw", "pairs", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff"), "pairs"),
+    "blufr": "blufr",
+    "ytf": "videos",
+    "megaface": "megaface",
+    **dict.fromkeys(("ijba", "ijbb", "ijbc"), "templates"),
+}
+# Options that are for some families only.
+FAMILIES_OF = {
+    "center": ("pairs", "blufr"),
+    "pca": ("pairs", "blufr"),
+    "far": ("pairs", "blufr", "megaface", "templates"),
+    "fpir": ("blufr", "templates"),
+    "rank": ("blufr", "megaface", "templates"),
+    "svm": ("videos",),
+    "calibrate_far": ("pairs",),
+    "distractors": ("megaface",),
+    "distractor_list": ("megaface",),
+    "feature_suffix": ("megaface",),
+}
+NAMED_BY_FOLDER = ("lfw", "blufr", "ytf", "megaface")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The options of the command, under their own names; see its help."""
+
+    protocol: str
+    protocol_file: Path
+    images: Path | None
+    model: Path | None
+    embeddings: Path | None
+    mirror: str
+    center: bool
+    pca: float | None
+    far: tuple[float, ...]
+    fpir: tuple[float, ...]
+    rank: tuple[int, ...]
+    svm: bool
+    suffix: str | None
+    distractors: Path | None
+    distractor_list: Path | None
+    feature_suffix: str | None
+    compare: Path | None
+    train_identities: Path | None
+    train_embeddings: Path | None
+    calibrate_far: float | None
+    save_embeddings: Path | None
+    out: Path | None
+    cache: Path | None
+    resize: bool
+    batch_size: int
+    seed: int
+    repeats: int
+
+    @property
+    def family(self):
+        """Which function evaluates the protocol: "pairs", "blufr", "videos", "megaface" or "templates"."""
+        return FAMILIES[self.protocol]
+
+    @property
+    def packed(self):
+        """Whether the protocol's file holds its images."""
+        return self.family == "pairs" and self.protocol_file.suffix.lower() == ".bin"
+
+    @property
+    def cache_directory(self):
+        """Where embeddings are cached, or `None`."""
+        if self.cache is None and self.out is not None:
+            return self.out / "cache"
+        return self.cache
+
+    def check(self):
+        """Refuse options that do not go together.
+
+        Raises:
+            typer.BadParameter: If there are such; it names them.
+        """
+        for option, families in FAMILIES_OF.items():
+            if getattr(self, option) not in (None, False, ()) and self.family not in families:
+                raise typer.BadParameter(f"--{option.replace('_', '-')} does not belong to {self.protocol}")
+        if (self.model is None) == (self.embeddings is None):
+            raise typer.BadParameter("either --model or --embeddings must be given")
+        try:
+            checked_share(self.pca, "--pca")
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+        self._check_images()
+        self._check_leaks()
+        if self.calibrate_far is not None and (self.model is None or self.mirror != "none"):
+            raise typer.BadParameter(
+                "--calibrate-far stores the threshold with --model, for its embeddings as they are: without --mirror"
+            )
+        if self.save_embeddings is not None and self.save_embeddings.suffix != ".npz":
+            raise typer.BadParameter(f"--save-embeddings must end in .npz. Received: {self.save_embeddings}")
+        if self.family == "megaface":
+            self._check_distractors()
+
+    def _check_images(self):
+        has_images = self.images is not None or self.packed or self.protocol.startswith("cfp")
+        if self.packed and self.images is not None:
+            raise typer.BadParameter("--images must not be given with a .bin file, which holds its images")
+        for option, path in (("--model", self.model), ("--compare", self.compare)):
+            if path is not None and path.is_dir() and not (path / "saved_model.pb").is_file():
+                raise typer.BadParameter(f"{option} must be the directory of a SavedModel. Received: {path}")
+            if path is not None and path.is_dir() and not has_images:
+                raise typer.BadParameter(f"--images must be given with {option}, which is a model")
+        if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
+            raise typer.BadParameter("--embeddings must be an .npz file, or feature files with their --feature-suffix")
+        if self.model is None and (self.mirror != "none" or self.resize):
+            raise typer.BadParameter("--mirror and --resize need --model: stored embeddings are taken as they are")
+
+    def _check_leaks(self):
+        named = self.protocol in (*NAMED_BY_FOLDER, "pairs") and not self.packed
+        if self.train_identities is not None and not named:
+            form = f"{self.protocol} from a .bin file" if self.packed else self.protocol
+            raise typer.BadParameter(f"--train-identities: {form} does not name persons")
+
+    def _check_distractors(self):
+        if self.distractors is None:
+            raise typer.BadParameter("--distractors must be given for megaface")
+        of_one_model = self.distractors.is_file() or self.feature_suffix is not None
+        if self.compare is not None and of_one_model:
+            raise typer.BadParameter("--compare needs --distractors that are images: features belong to one model")
+
+
+def check_rates(request, protocol):
+    """Refuse a false accept rate that the protocol cannot resolve, before anything is embedded.
+
+    Args:
+        request: A `Request`.
+        protocol: The protocol.
+
+    Raises:
+        ValueError: If there is one; it names the rate and the least that can be had.
+    """
+    of, count, strangers = "impostor pairs", None, None
+    if request.family == "pairs":
+        count = int(np.count_nonzero(~protocol.same))
+    elif request.family == "blufr":
+        count, strangers = map(min, num_impostors(protocol))
+    elif request.family == "megaface":
+        of, count = "impostor scores", len(protocol.images) * protocol.num_distractors
+    elif request.family == "templates":
+        count = min((int(np.count_nonzero(~pairs.same)) for pairs in protocol.pairs), default=0)
+        strangers = fewest_non_mated(protocol) if protocol.searches else 0
+    for option, rates, least, what in (
+        ("--far", request.far, count, of),
+        ("--calibrate-far", request.calibrate_far, count, of),
+        ("--fpir", request.fpir, strangers, "probes without a mate"),
+    ):
+        if rates in (None, ()) or least is None:
+            continue
+        if least == 0:
+            raise ValueError(f"{option} must not be given for {protocol.name}, where {what} are missing")
+        chosen_rates(rates, (), least, option, what)
+
+
+def figures(request, protocol, rows, settings, distractors=None):
+    """Return the `Result` of a protocol.
+
+    Args:
+        request: A `Request`.
+        protocol: The protocol.
+        rows: Features `(N, dim)` of its images.
+        settings: Dictionary of what made them, to note down.
+        distractors: Features of the distractors, for MegaFace.
+
+    Raises:
+        ValueError: From the function that evaluates the protocol.
+    """
+    options = {"intervals": request.repeats > 0, "repeats": max(1, request.repeats), "seed": request.seed}
+    if request.family != "videos":
+        options["fars"] = request.far or None
+    if request.family == "pairs":
+        options.update(center=request.center, pca=request.pca)
+        result = evaluate_pairs(protocol, rows, **options)
+    elif request.family == "blufr":
+        projection = _Projection(request) if request.center or request.pca is not None else None
+        options.update(dir_fars=request.fpir or None, ranks=request.rank or (1,), projection=projection)
+        result = evaluate_blufr(protocol, rows, **options)
+    elif request.family == "videos":
+        result = evaluate_video_pairs(protocol, rows, svm=request.svm, **options)
+    elif request.family == "megaface":
+        options.update(ranks=request.rank or (1, 10, 100))
+        result = evaluate_megaface(protocol, rows, distractors, **options)
+    else:
+        options.update(fpirs=request.fpir or None, ranks=request.rank or (1, 5, 10))
+        result = evaluate_ijb(protocol, rows, **options)
+    if not result.figures:
+        raise ValueError(f"{protocol.name} is too small for any of the default rates: give --far or --fpir")
+    noted = {"made by": f"keras_normface {__version__}", **result.settings, **settings}
+    return dataclasses.replace(result, settings={key: noted[key] for key in noted if key != "fusion"})
+
+
+def calibrated(request, protocol, rows):
+    """Return the `CalibratedThreshold` for the wanted rate.
+
+    Args:
+        request: A `Request`.
+        protocol: A `PairProtocol`.
+        rows: Embeddings `(N, dim)` of its images, as the model makes them.
+
+    Raises:
+        ValueError: From `calibrate_threshold`.
+    """
+    sides = {}
+    if protocol.subjects is not None:
+        left, right = protocol.subjects[protocol.left], protocol.subjects[protocol.right]
+        if min(left.min(), right.min()) >= 0:
+            sides = {"left_subjects": left, "right_subjects": right}
+    return calibrate_threshold(
+        score_pairs(protocol, rows).pooled,
+        protocol.same,
+        request.calibrate_far,
+        protocol=protocol.name,
+        repeats=max(1, request.repeats),
+        seed=request.seed,
+        **sides,
+    )
+
+
+class _Projection:
+    """The mean or PCA that BLUFR fits on each trial's training images."""
+
+    def __init__(self, request):
+        self._share = checked_share(request.pca, "--pca")
+        self.__name__ = "mean subtracted" if self._share is None else f"PCA that keeps {self._share:g} of the variance"
+
+    def __call__(self, training, subjects):
+        return fitted_projection(training, self._share).of
+
+
+def write_outputs(out, result, comparison=None):
+    """Write `result.json`, `result.md`, and `roc.png` and `det.png` if there are curves; each is whole or not there.
+
+    Pictures of an earlier run are removed where there are none now.
+
+    Args:
+        out: A directory that exists.
+        result: A `Result`.
+        comparison: `None`, or a `Comparison`, for `comparison.json` and `result.md`.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    result.save(out / "result.json")
+    text = result.markdown()
+    if comparison is not None:
+        _write(out / "comparison.json", json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+        head, *items = str(comparison).splitlines()
+        text += "\n".join(["", head, "", *(f"- {item}" for item in items), ""])
+    _write(out / "result.md", text)
+    drawn = bool(result.curves) and importlib.util.find_spec("matplotlib") is not None
+    if result.curves and not drawn:
+        typer.echo('No curves drawn: they need matplotlib, pip install "keras-normface[evaluate]"', err=True)
+    for name, plot in (("roc.png", plot_roc), ("det.png", plot_det)):
+        if drawn:
+            plot(result.curves, out / name, title=result.protocol)
+        else:
+            _remove(out / name)
+    if comparison is None:
+        _remove(out / "comparison.json")
+
+
+def _write(path, text):
+    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def compared(request, opened, result, name):
+    """Evaluate the second model and compare it with the first, on the same draws of subjects.
+
+    Args:
+        request: A `Request`.
+        opened: An `OpenedProtocol`.
+        result: The `Result` of the first model.
+        name: Name of the first model.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        ValueError: If the second model's features do not fit the protocol.
+        OSError: If something cannot be read.
+    """
+    second = open_features(request.compare, request)
+    rows = second.of(opened.protocol.images, opened.images)
+    distractors = None
+    if request.family == "megaface":
+        distractors = distractor_features(request, opened.protocol, second)
+    other = figures(request, opened.protocol, rows, second.settings, distractors)
+    return compare_results(result, other, (name, second.name))
+
 
 Kind = Enum("Kind", {name: name for name in FAMILIES})
 Mirror = Enum("Mirror", {name: name for name in ("none", *FUSIONS)})

@@ -1,23 +1,32 @@
 """Losses on cosines, on logits and on pairs, one value a sample."""
 
-from keras_normface.losses.agents import AgentContrastiveLoss, AgentTripletLoss
-from keras_normface.losses.base import SphereLoss
-from keras_normface.losses.margin_softmax import MarginSoftmaxLoss, margin_cosines, softmax_loss
-from keras_normface.losses.metric import (
+from keras_normface.losses._agents import AgentContrastiveLoss, AgentTripletLoss
+from keras_normface.losses._metric import (
     ContrastiveLoss,
+    EmbeddingLoss,
     LiftedStructLoss,
+    MetricLoss,
     NpairsLoss,
     NpairsMultilabelLoss,
-    TripletHardLoss,
-    TripletSemiHardLoss,
 )
-from keras_normface.losses.named import (
+from keras_normface.losses._pairwise import (
+    pairwise_angular_distance,
+    pairwise_distance,
+    pairwise_squared_distance,
+    resolve_distance,
+)
+from keras_normface.losses._softmax import (
     AMSoftmaxLoss,
     ArcFaceLoss,
+    MarginSoftmaxLoss,
     NormFaceLoss,
     SphereFaceLoss,
     SphereFaceRLoss,
+    SphereLoss,
+    margin_cosines,
+    softmax_loss,
 )
+from keras_normface.losses._triplet import TripletHardLoss, TripletSemiHardLoss
 
 __all__ = [
     "AMSoftmaxLoss",
@@ -25,8 +34,10 @@ __all__ = [
     "AgentTripletLoss",
     "ArcFaceLoss",
     "ContrastiveLoss",
+    "EmbeddingLoss",
     "LiftedStructLoss",
     "MarginSoftmaxLoss",
+    "MetricLoss",
     "NormFaceLoss",
     "NpairsLoss",
     "NpairsMultilabelLoss",
@@ -36,5 +47,9 @@ __all__ = [
     "TripletHardLoss",
     "TripletSemiHardLoss",
     "margin_cosines",
+    "pairwise_angular_distance",
+    "pairwise_distance",
+    "pairwise_squared_distance",
+    "resolve_distance",
     "softmax_loss",
 ]

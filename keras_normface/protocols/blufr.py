@@ -1,13 +1,200 @@
-"""BLUFR's lists of images and trials: its directory of text files, or its MATLAB file."""
+"""BLUFR: large-scale verification and open-set identification on LFW, ten trials."""
 
+from __future__ import annotations
+
+import math
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from keras_normface.evaluation.blufr import BlufrProtocol, BlufrTrial
-from keras_normface.protocols.blufr_matlab import read_matlab_lists
-from keras_normface.protocols.text_lines import ProtocolFileError, faults_of, is_contained, numbered_lines
+from keras_normface._threshold import BY_SUBJECT
+from keras_normface.metrics.bootstrap import (
+    REPEATS,
+    THRESHOLD_KEPT,
+    TOO_FEW,
+    Resamples,
+    rate_name,
+    resampled_shares,
+    subject_sums,
+)
+from keras_normface.metrics.identification import SearchScores, search_gallery
+from keras_normface.metrics.projection import fitted_projection
+from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.score_matrix import BLOCK_SCORES, TopScores, chosen_rates, unit_rows_float32
+from keras_normface.protocols._files import ProtocolFileError, faults_of, is_contained, numbered_lines
+from keras_normface.protocols._records import (
+    checked_indices,
+    checked_keys,
+    checked_ranks,
+    checked_subjects,
+    embeddings_of,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BlufrTrial:
+    """One random split of the subjects; all are (K,) indices of images, each once.
+
+    Attributes:
+        train: images of the training subjects, which a learned projection may be fitted on.
+        test: images all of whose pairs are verified.
+        gallery: test images that are known by name.
+        probes: test images that are looked up; those whose subject is in the gallery are genuine.
+
+    Example:
+        >>> BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3]).probes.tolist()
+        [2, 3]
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+    gallery: np.ndarray
+    probes: np.ndarray
+
+    def __post_init__(self):
+        for name in ("train", "test", "gallery", "probes"):
+            highest = np.iinfo(np.int64).max
+            object.__setattr__(self, name, checked_indices(getattr(self, name), name, highest, once=True))
+
+
+@dataclass(frozen=True, eq=False)
+class BlufrProtocol:
+    """What BLUFR prescribes: Liao et al. 2014, "A benchmark study of large-scale unconstrained face recognition".
+
+    Attributes:
+        name: printed beside each figure.
+        images: N keys, each image once; embeddings have one row for each.
+        subjects: (N,) subject of each image, all known.
+        trials: `BlufrTrial`s, ten in the published lists, at least two.
+
+    Raises:
+        ValueError: an index that is no image's, a training subject among the test subjects, a gallery or a probe
+            image outside the test set, or an image that is in the gallery and a probe.
+
+    Example:
+        >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
+        >>> protocol = BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial))
+        >>> len(protocol.trials)
+        2
+    """
+
+    name: str
+    images: tuple[str, ...]
+    subjects: np.ndarray
+    trials: tuple[BlufrTrial, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "images", checked_keys(self.images, "images"))
+        count = len(self.images)
+        object.__setattr__(self, "subjects", checked_subjects(self.subjects, count, known=True))
+        object.__setattr__(self, "trials", tuple(self.trials))
+        if len(self.trials) < 2:
+            raise ValueError(f"trials must be at least two, to have a deviation. Received: {len(self.trials)} trials")
+        for number, trial in enumerate(self.trials):
+            self._check(trial, f"trials[{number}]")
+
+    def _check(self, trial: BlufrTrial, name: str) -> None:
+        for part in ("train", "test", "gallery", "probes"):
+            checked_indices(getattr(trial, part), f"{name}.{part}", len(self.images))
+        both = np.intersect1d(self.subjects[trial.train], self.subjects[trial.test])
+        if both.size:
+            raise ValueError(
+                f"{name} must test on other subjects than it trains on. Received: subject {both[0]} in both"
+            )
+        for part in ("gallery", "probes"):
+            outside = np.setdiff1d(getattr(trial, part), trial.test)
+            if outside.size:
+                raise ValueError(f"{name}.{part} must be of the test set. Received: image {outside[0]}, which is not")
+        both = np.intersect1d(trial.gallery, trial.probes)
+        if both.size:
+            raise ValueError(f"{name} must not look up what is in the gallery. Received: image {both[0]} in both")
+
+
+INDICES = {"train": "trainIndex", "test": "testIndex", "gallery": "galIndex", "probes": "probIndex"}
+FIELDS = ("imageList", "labels", *INDICES.values())
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def read_matlab_lists(path):
+    """Read the lists of a `blufr_lfw_config.mat` as they stand.
+
+    Args:
+        path: A MATLAB file of version 5 to 7.
+
+    Returns:
+        As `read_text_lists`.
+
+    Raises:
+        ProtocolFileError: If the file is damaged, of MATLAB's version 7.3, lacks a variable, or a variable is of
+            another kind.
+        ImportError: If SciPy is missing.
+        OSError: If the file cannot be read.
+    """
+    path = os.fspath(path)
+    variables = _variables(path)
+    names = [_text(cell, path) for cell in _cells(variables, "imageList", path)]
+    labels = _numbers(variables["labels"], "labels", path)
+    sets = {
+        kind: [_numbers(cell, field, path) - 1 for cell in _cells(variables, field, path)]
+        for kind, field in INDICES.items()
+    }
+    if len({len(trials) for trials in sets.values()}) != 1:
+        counts = ", ".join(f"{len(sets[kind])} in {field}" for kind, field in INDICES.items())
+        raise ProtocolFileError(f"the cells of {path} must have the same number of trials. They have {counts}")
+    return names, labels, [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
+
+
+def _variables(path):
+    with open(path, "rb") as file:
+        head = file.read(520)
+    if HDF5 in (head[:8], head[512:]):
+        raise ProtocolFileError(
+            f"{path} is of MATLAB's version 7.3 (HDF5), which is not read here. "
+            "Save it in MATLAB with save(..., '-v7'), or give the directory of BLUFR's text lists"
+        )
+    try:
+        from scipy.io import loadmat, whosmat
+    except ImportError as error:
+        raise ImportError("MATLAB files need SciPy: pip install keras-normface[mat]") from error
+    try:
+        variables = loadmat(path, variable_names=list(FIELDS))
+        found = [name for name, _, _ in whosmat(path)]
+    # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.
+    except Exception as error:
+        raise ProtocolFileError(f"{path} is no MATLAB file that can be read: {error}") from error
+    missing = [field for field in FIELDS if field not in variables]
+    if missing:
+        raise ProtocolFileError(
+            f"{path} lacks the variables {', '.join(missing)}. It holds: {', '.join(found) or 'none'}"
+        )
+    return variables
+
+
+def _cells(variables, field, path):
+    cells = variables[field]
+    if cells.dtype != object or cells.ndim != 2 or 1 not in cells.shape:
+        raise ProtocolFileError(
+            f"{field} in {path} must be a list of cells. It is of shape {cells.shape}, {cells.dtype}"
+        )
+    return list(cells.ravel())
+
+
+def _text(cell, path):
+    if not isinstance(cell, np.ndarray) or cell.dtype.kind != "U" or cell.size != 1:
+        raise ProtocolFileError(f"imageList in {path} must hold text. Received: {str(cell)[:80]!r}")
+    return str(cell.item()).strip()
+
+
+def _numbers(cell, field, path):
+    right = isinstance(cell, np.ndarray) and cell.dtype.kind in "fiu" and cell.ndim == 2 and 1 in cell.shape
+    if not right or not np.isfinite(cell).all() or (cell != np.floor(cell)).any() or (abs(cell) > 2**31).any():
+        raise ProtocolFileError(f"{field} in {path} must hold lists of whole numbers. Received: {str(cell)[:80]!r}")
+    return cell.ravel().astype("int64")
+
 
 LISTS = {"train": "train_set.txt", "test": "test_set.txt", "gallery": "gallery_set.txt", "probes": "probe_set.txt"}
 LFW_NAME = re.compile(r"(.+)_[0-9]{4}\.[A-Za-z]+")
@@ -119,3 +306,284 @@ def _image_name(name, suffix, path):
     whole = stem + (ending if suffix is None else suffix)
     match = LFW_NAME.fullmatch(name)
     return f"{match[1]}/{whole}" if match and match[1] != "." else whole
+
+
+@dataclass(frozen=True, eq=False)
+class AllPairs:
+    """Scores of all unordered pairs.
+
+    Attributes:
+        genuine: (K,) float32 scores of the pairs of one subject.
+        genuine_subjects: (K,) the subject of each.
+        impostor: (M,) float32, falling: the largest scores of pairs of two subjects.
+        num_impostor: how many such pairs there are.
+    """
+
+    genuine: np.ndarray
+    genuine_subjects: np.ndarray
+    impostor: np.ndarray
+    num_impostor: int
+
+
+def num_impostor_pairs(subjects: np.ndarray) -> int:
+    """How many unordered pairs of two subjects there are among images of `subjects`.
+
+    Example:
+        >>> import numpy as np
+        >>> num_impostor_pairs(np.array([1, 1, 2]))
+        2
+    """
+    counts = np.unique(subjects, return_counts=True)[1]
+    return int((subjects.size**2 - (counts**2).sum()) // 2)
+
+
+def verify_all_pairs(unit: np.ndarray, subjects: np.ndarray, keep: int) -> AllPairs:
+    """Compare all images of a set with each other, each pair once.
+
+    Args:
+        unit: (N, D) float32 unit rows.
+        subjects: (N,) integers.
+        keep: how many of the largest impostor scores are wanted.
+
+    Returns:
+        `AllPairs`. Memory is bounded by a block of scores, the genuine scores and `keep`.
+
+    Example:
+        >>> import numpy as np
+        >>> pairs = verify_all_pairs(np.eye(3, dtype="float32"), np.array([1, 1, 2]), keep=5)
+        >>> pairs.genuine.tolist(), pairs.impostor.tolist()
+        ([0.0], [0.0, 0.0])
+    """
+    # With subjects side by side, whatever lies right of a block's last subject is impostor: no masks there.
+    order = np.argsort(subjects, kind="stable")
+    unit, subjects = unit[order], subjects[order]
+    ends = np.searchsorted(subjects, subjects, side="right")
+    count = len(unit)
+    top, genuine, owners = TopScores(max(keep, 1)), [], []
+    size = max(1, min(BLOCK_SCORES // count, 512))
+    buffer = np.empty(size * count, np.float32)
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        near = int(ends[stop - 1]) - start
+        scores = buffer[: (stop - start) * (count - start)].reshape(stop - start, count - start)
+        np.matmul(unit[start:stop], unit[start:].T, out=scores)
+        once = ~np.tri(stop - start, near, dtype=bool)
+        same = subjects[start:stop, None] == subjects[start : start + near]
+        rows, columns = np.nonzero(once & same)
+        genuine.append(scores[rows, columns])
+        owners.append(subjects[start + rows])
+        top.add(scores[:, :near][once & ~same])
+        top.add(scores[:, near:])
+    return AllPairs(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
+
+
+def num_impostors(protocol: BlufrProtocol) -> tuple[list[int], list[int]]:
+    """Impostor pairs of each trial's test set, and each trial's impostor probes.
+
+    Args:
+        protocol: a `BlufrProtocol`.
+
+    Returns:
+        Two lists, a number for each trial.
+
+    Raises:
+        ValueError: a trial lacks pairs or probes of a kind.
+
+    Example:
+        >>> pass
+        >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
+        >>> num_impostors(BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial)))
+        ([2, 2], [1, 1])
+    """
+    pairs, probes = [], []
+    for number, trial in enumerate(protocol.trials):
+        subjects = protocol.subjects[trial.test]
+        strangers = ~np.isin(protocol.subjects[trial.probes], protocol.subjects[trial.gallery])
+        pairs.append(num_impostor_pairs(subjects))
+        probes.append(int(np.count_nonzero(strangers)))
+        counts = {
+            "genuine pairs": subjects.size * (subjects.size - 1) // 2 - pairs[-1],
+            "impostor pairs": pairs[-1],
+            "genuine probes": strangers.size - probes[-1],
+            "impostor probes": probes[-1],
+        }
+        missing = [name for name, count in counts.items() if not count]
+        if missing:
+            raise ValueError(
+                f"trials must have pairs and probes of both kinds. Received: trials[{number}] without {missing[0]}"
+            )
+    return pairs, probes
+
+
+_FARS, _DIR_FARS = (1e-2, 1e-3, 1e-4, 1e-5), (1e-1, 1e-2, 1e-3)
+_PCA_SHARE = 0.995
+_SPREAD = "standard deviation over {} trials"
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """One trial's scores, subjects numbered 0..S-1."""
+
+    pairs: AllPairs
+    search: SearchScores
+    probe_subjects: np.ndarray
+
+
+def evaluate_blufr(
+    protocol: BlufrProtocol,
+    embeddings: ArrayLike,
+    *,
+    projection: str | Callable | None = None,
+    fars: tuple[float, ...] | None = None,
+    dir_fars: tuple[float, ...] | None = None,
+    ranks: tuple[int, ...] = (1,),
+    intervals: bool = True,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Result:
+    """Verification of all pairs and open-set identification, mean minus standard deviation over the trials.
+
+    VR@FAR: the threshold is the round(FAR * N)-th largest of the N impostor scores of all pairs of the test set; where
+    that is the last, the smallest of all scores.
+    DIR@FAR rank-k: the N scores are each impostor probe's highest over the gallery; a genuine probe counts when its
+    mate scores at least the threshold and is among the k best. In ranks, scores within 1e-6 are tied and ties count
+    against the probe. Source: Liao et al. 2014, "A benchmark study of large-scale unconstrained face recognition",
+    sections 3 and 4.
+
+    Args:
+        protocol: a `BlufrProtocol`.
+        embeddings: (N, D), one row for each of `protocol.images`; any lengths.
+        projection: None, "pca" (99.5 % of the variance), or a function of a trial's training embeddings (K, D) and
+            their subjects (K,) that returns a function from (M, D) to (M, d). Fitted anew for each trial.
+        fars: rates for VR; None for those of 1e-2 to 1e-5 that every trial resolves.
+        dir_fars: rates for DIR; None for those of 1e-1 to 1e-3 that every trial resolves.
+        ranks: k of the DIR.
+        intervals: whether to resample subjects, with each trial's threshold kept.
+        repeats: how many times.
+        seed: of the resampling.
+
+    Returns:
+        A `Result`. Each figure is the mean minus the standard deviation (ddof 1) over the trials, which is what the
+        benchmark reports; the mean alone is a figure of its own, named with "mean". Each trial's value and
+        threshold are in `settings["trials"]`.
+
+    Raises:
+        ValueError: embeddings that do not fit the protocol or are not finite, a trial without genuine or impostor
+            pairs or probes, or a rate that a trial cannot resolve.
+
+    Example:
+        >>> import numpy as np
+        >>> pass
+        >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
+        >>> protocol = BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial))
+        >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0, intervals=False)
+        >>> print(result["VR@FAR=5e-01"])
+        VR@FAR=5e-01 100.00 % +- 0.00 % (standard deviation over 2 trials); mean minus standard deviation
+    """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
+    rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
+    ranks = checked_ranks(ranks)
+    people, subjects = np.unique(protocol.subjects, return_inverse=True)
+    impostors, unknown = num_impostors(protocol)
+    fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
+    dir_fars = chosen_rates(dir_fars, _DIR_FARS, min(unknown), "dir_fars", "impostor probes")
+    unit = unit_rows_float32(rows, "embeddings") if projection is None else None
+    cases = {rate_name("VR@FAR", far): [] for far in fars}
+    cases |= {f"{rate_name('DIR@FAR', far)} rank-{rank}": [] for far in dir_fars for rank in ranks}
+    for trial, num_impostor in zip(protocol.trials, impostors, strict=True):
+        tested = _projected(rows, trial, subjects, projection) if unit is None else unit[trial.test]
+        keep = max((_rounded(far, num_impostor) for far in fars), default=1)
+        scored = _score_trial(tested, trial, subjects, keep)
+        for name, case in zip(cases, _decided(scored, fars, dir_fars, ranks, people.size), strict=True):
+            cases[name].append(case)
+    return Result(
+        protocol=protocol.name,
+        figures=tuple(figure for name in cases for figure in _figures(name, cases[name], resamples)),
+        counts={
+            "images": len(protocol.images),
+            "subjects": people.size,
+            "trials": len(protocol.trials),
+            "fewest impostor pairs": min(impostors),
+            "fewest impostor probes": min(unknown),
+        },
+        settings={
+            "projection": getattr(projection, "__name__", str(projection)),
+            "intervals": resamples.settings if intervals else None,
+            "trials": {
+                name: [
+                    {"value": float(hits.sum() / totals.sum()), "threshold": threshold}
+                    for hits, totals, threshold in cases[name]
+                ]
+                for name in cases
+            },
+        },
+        resamples=resamples,
+    )
+
+
+def _score_trial(tested: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, keep: int) -> _Scored:
+    position = np.full(subjects.size, -1)
+    position[trial.test] = np.arange(trial.test.size)
+    gallery, probes = tested[position[trial.gallery]], tested[position[trial.probes]]
+    probe_subjects = subjects[trial.probes]
+    search = search_gallery(gallery, subjects[trial.gallery], probes, probe_subjects)
+    return _Scored(verify_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
+
+
+def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
+    """Per figure: successes of each subject, cases of each subject, and the threshold."""
+    pairs, search = scored.pairs, scored.search
+    totals = subject_sums(pairs.genuine_subjects, np.ones(pairs.genuine.size), num_subjects)
+    for far in fars:
+        threshold = _threshold(pairs.impostor, far, pairs.num_impostor, pairs.genuine)
+        yield subject_sums(pairs.genuine_subjects, pairs.genuine >= threshold, num_subjects), totals, float(threshold)
+    known = scored.probe_subjects[search.mated]
+    totals = subject_sums(known, np.ones(known.size), num_subjects)
+    strangers = np.sort(search.highest[~search.mated])[::-1]
+    mate, mate_rank = search.mate[search.mated], search.rank[search.mated]
+    for far in dir_fars:
+        threshold = _threshold(strangers, far, strangers.size, mate)
+        for rank in ranks:
+            found = (mate >= threshold) & (mate_rank <= rank)
+            yield subject_sums(known, found, num_subjects), totals, float(threshold)
+
+
+def _figures(name: str, cases: list, resamples: Resamples | None):
+    hits, totals = np.stack([case[0] for case in cases]), np.stack([case[1] for case in cases])
+    values = hits.sum(axis=1) / totals.sum(axis=1)
+    mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    note = "mean minus standard deviation"
+    spread = {"spread": deviation, "spread_of": _SPREAD.format(len(cases))}
+    shares = None if resamples is None else resampled_shares(hits, totals, resamples.repeats, resamples.seed)
+    reported = plain = None
+    if shares is not None:
+        means = shares.mean(axis=1)
+        reported = resamples.keep(name, means - shares.std(axis=1, ddof=1))
+        plain = resamples.keep(f"{name} mean", means)
+    kept = "" if resamples is None else TOO_FEW if reported is None else THRESHOLD_KEPT
+    yield MetricValue(
+        name, mean - deviation, interval=reported, note="; ".join(part for part in (note, kept) if part), **spread
+    )
+    yield MetricValue(f"{name} mean", mean, interval=plain, note=kept, **spread)
+
+
+def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projection) -> np.ndarray:
+    train = np.asarray(rows[trial.train], np.float64)
+    if projection == "pca":
+        transform = fitted_projection(train, _PCA_SHARE).of
+    elif callable(projection):
+        transform = projection(train, subjects[trial.train])
+    else:
+        raise ValueError(f'projection must be None, "pca" or a function. Received: projection={projection!r}')
+    return unit_rows_float32(transform(np.asarray(rows[trial.test], np.float64)), "projected embeddings")
+
+
+def _threshold(impostor: np.ndarray, far: float, count: int, genuine: np.ndarray) -> np.float32:
+    accepted = _rounded(far, count)
+    # Where all impostors are accepted, so is everything: the benchmark's own code does that too.
+    return min(impostor[-1], genuine.min()) if accepted == count else impostor[accepted - 1]
+
+
+def _rounded(far: float, count: int) -> int:
+    # Halves are rounded up, as MATLAB does; Python's round would go to the even number.
+    return math.floor(far * count + 0.5)

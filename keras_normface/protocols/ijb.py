@@ -1,11 +1,198 @@
-"""IJB-A, IJB-B and IJB-C: NIST's tables, or the text files that InsightFace made of them."""
+"""IJB-A, IJB-B and IJB-C: their files, 1:1 verification and 1:N search of templates."""
 
+from __future__ import annotations
+
+import csv
 import os
+import posixpath
+import warnings
+from dataclasses import dataclass
 
-from keras_normface.protocols.ijb_csv import add_faces, known_subject, rows_of
-from keras_normface.protocols.number_table import read_numbers
-from keras_normface.protocols.template_table import TemplateTable
-from keras_normface.protocols.text_lines import ProtocolFileError, faults_of, numbered_lines
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_normface._threshold import BY_SUBJECT
+from keras_normface.metrics.bootstrap import (
+    NO_SUBJECTS,
+    REPEATS,
+    THRESHOLD_KEPT,
+    TOO_FEW,
+    Resamples,
+    rate_name,
+    resampled_shares,
+    subject_sums,
+)
+from keras_normface.metrics.identification import search_gallery
+from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.score_matrix import bounded_threshold, chosen_rates, curve_of_sorted, listed_scores
+from keras_normface.protocols._files import LONGEST_NUMBER, ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._records import checked_ranks, embeddings_of
+from keras_normface.protocols.templates import TemplateProtocol, TemplateTable, pool_templates
+
+
+def read_numbers(path, columns, delimiter=None):
+    r"""Read a table of whole numbers, not below 0 and of at most nine digits.
+
+    Args:
+        path: The file, with as many numbers in each line; blank lines are passed over.
+        columns: What the columns are called, for errors.
+        delimiter: What stands between numbers; `None`: white space.
+
+    Returns:
+        int64 array `(lines, len(columns))`.
+
+    Raises:
+        ProtocolFileError: If a line is another; file and line are named. If there are no lines.
+        OSError: If the file cannot be read.
+
+    Example:
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "matches.csv")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("1,20\n1,21\n")
+    >>> read_numbers(path, ("template", "template"), ",").tolist()
+    [[1, 20], [1, 21]]
+    """
+    path = os.fspath(path)
+    # A handle and not the path: of a path, NumPy would decompress a .gz and fetch a URL.
+    with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            table = np.loadtxt(file, dtype="int64", comments=None, delimiter=delimiter, ndmin=2)
+        except (ValueError, Warning) as error:
+            raise _fault(path, columns, delimiter, error) from error
+    if table.shape[1] != len(columns) or table.min() < 0 or table.max() >= 10**LONGEST_NUMBER:
+        raise _fault(path, columns, delimiter, f"{table.shape[1]} columns, {table.min()} to {table.max()}")
+    return table
+
+
+def _fault(path, columns, delimiter, reason):
+    """Return the error for the first line that is wrong, found by reading again line by line."""
+    line = None
+    for line in numbered_lines(path):
+        fields = [field.strip() for field in line.text.split(delimiter)]
+        if len(fields) != len(columns):
+            return line.error(f"must hold {len(columns)} numbers: {', '.join(columns)}")
+        wrong = next((column for field, column in zip(fields, columns, strict=True) if not _is_number(field)), None)
+        if wrong is not None:
+            return line.error(f"must give the {wrong} as a whole number of at most {LONGEST_NUMBER} digits")
+    return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is no table of whole numbers: {reason}")
+
+
+def _is_number(text):
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
+FILE_COLUMNS = ("FILENAME", "FILE")
+MEDIUM_COLUMNS = ("MEDIA_ID", "SIGHTING_ID")
+UNKNOWN = ("", "nan", "none")
+
+
+def rows_of(path, *wanted):
+    """Read some columns of a table.
+
+    Args:
+        path: The file. Capitals and white space in the headings do not matter.
+        *wanted: For each column the heading, or a tuple of headings of which the first that is there counts.
+
+    Yields:
+        Pairs of a `Line` and the list of its texts in these columns.
+
+    Raises:
+        ProtocolFileError: If a heading is missing (those that are there are named), a line has another number of
+            fields than the headings, or there are no lines after them.
+        OSError: If the file cannot be read.
+    """
+    places, fields, line = None, 0, None
+    for line in numbered_lines(path):
+        try:
+            texts = [text.strip() for text in next(csv.reader([line.text]), [])]
+        except csv.Error as error:
+            raise line.error(f"is no comma-separated line: {error}") from error
+        if places is None:
+            places, fields = _places(path, [text.upper() for text in texts], wanted), len(texts)
+            continue
+        if len(texts) != fields:
+            raise line.error(f"must hold {fields} fields, as the headings do, but holds {len(texts)}")
+        yield line, [texts[place] for place in places]
+    if line is None or line.number == 1:
+        raise ProtocolFileError(f"{os.fspath(path)} holds no faces")
+
+
+def _places(path, headings, wanted):
+    places = []
+    for choice in wanted:
+        choice = (choice,) if isinstance(choice, str) else choice
+        there = [heading for heading in choice if heading in headings]
+        if not there:
+            raise ProtocolFileError(
+                f"{os.fspath(path)} must have a column {' or '.join(choice)}. "
+                f"Its columns are: {', '.join(headings)[:400]}"
+            )
+        places.append(headings.index(there[0]))
+    return places
+
+
+def add_faces(table, path, scope=None):
+    """Add the faces of a table of NIST's form to a `TemplateTable`.
+
+    Args:
+        table: The `TemplateTable`.
+        path: The file, with the columns TEMPLATE_ID, SUBJECT_ID, FILENAME (or FILE), SIGHTING_ID, and MEDIA_ID if there
+            is one; where there is none, a sighting is a medium.
+        scope: As for `TemplateTable.add`.
+
+    Returns:
+        Set of the ids of the templates.
+
+    Raises:
+        ProtocolFileError: If a line is not in this form or contradicts others; file and line are named.
+        OSError: If the file cannot be read.
+    """
+    templates = set()
+    columns = ("TEMPLATE_ID", "SUBJECT_ID", FILE_COLUMNS, "SIGHTING_ID", MEDIUM_COLUMNS)
+    for line, (template, subject, file, sighting, medium) in rows_of(path, *columns):
+        template = line.whole_number(template, "the template")
+        subject, face = known_subject(line, subject), crop_name(line, line.relative_path(file), sighting)
+        try:
+            table.add(face, template, medium, subject, scope)
+        except ValueError as error:
+            raise line.error(str(error)) from error
+        templates.add(template)
+    return templates
+
+
+def known_subject(line, subject):
+    """Return the text of a subject, if it names one.
+
+    Args:
+        line: The `Line` it stands in.
+        subject: The text.
+
+    Raises:
+        ProtocolFileError: If it is empty, "NaN" or "none".
+    """
+    if subject.lower() in UNKNOWN:
+        raise line.error("must name the subject")
+    return subject
+
+
+def crop_name(line, file, sighting):
+    """Return what a face cut out of a photo is called: `img/12.jpg` and sighting 7 give `img/12_7.jpg`.
+
+    Args:
+        line: The `Line` they stand in.
+        file: The photo's path.
+        sighting: The id of the face in it.
+
+    Raises:
+        ProtocolFileError: If the sighting is no plain name.
+    """
+    if not sighting or not sighting.replace("-", "").isalnum():
+        raise line.error("must give a sighting as letters and digits")
+    stem, ending = posixpath.splitext(file)
+    return f"{stem}_{sighting}{ending}"
+
 
 GALLERIES = {"IJB-B": ("S1", "S2"), "IJB-C": ("G1", "G2")}
 SPLITS_OF_IJB_A = 10
@@ -146,3 +333,218 @@ def _compared(table, path, delimiter, scope=None):
         same = numbers[:, 2] == 1
     with faults_of(path):
         return table.pairs(numbers[:, 0], numbers[:, 1], same, scope)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What one split or gallery has to say.
+
+    Attributes:
+        success: (K,) bool, of each case.
+        owners: (K,) subject of each case, 0..S-1, or None where unknown.
+        threshold: the threshold that was applied, or None.
+    """
+
+    success: np.ndarray
+    owners: np.ndarray | None
+    threshold: float | None
+
+
+def split_figure(name: str, splits: list[list[Case]], resamples: Resamples | None = None) -> MetricValue:
+    """The mean over splits of the mean over each split's galleries.
+
+    Args:
+        name: of the figure.
+        splits: for each split its cases, one for each gallery.
+        resamples: None for no interval, or what keeps the figure on the draws of subjects.
+
+    Returns:
+        A `MetricValue`, with the standard deviation over the splits when there are several.
+
+    Example:
+        >>> import numpy as np
+        >>> galleries = [Case(np.array([True, False]), None, None), Case(np.array([True]), None, None)]
+        >>> split_figure("rank-1", [galleries]).value
+        0.75
+    """
+    cases = [case for split in splits for case in split]
+    weights = np.array([1.0 / (len(splits) * len(split)) for split in splits for _ in split])
+    values = [float(np.mean([case.success.mean() for case in split])) for split in splits]
+    interval, note = None, ""
+    if resamples is not None and any(case.owners is None for case in cases):
+        note = NO_SUBJECTS
+    elif resamples is not None:
+        interval = resamples.keep(name, _on_draws(cases, weights, resamples))
+        kept = "interval over subjects" if cases[0].threshold is None else THRESHOLD_KEPT
+        note = TOO_FEW if interval is None else kept
+    several = len(splits) > 1
+    return MetricValue(
+        name,
+        float(np.mean(values)),
+        interval=interval,
+        spread=float(np.std(values, ddof=1)) if several else None,
+        spread_of=f"standard deviation over {len(splits)} splits" if several else None,
+        threshold=cases[0].threshold if len(cases) == 1 else None,
+        note=note,
+    )
+
+
+def _on_draws(cases: list[Case], weights: np.ndarray, resamples: Resamples) -> np.ndarray | None:
+    num_people = 1 + max(int(case.owners.max()) for case in cases)
+    hits = np.stack([subject_sums(case.owners, case.success, num_people) for case in cases])
+    totals = np.stack([subject_sums(case.owners, np.ones(case.owners.size), num_people) for case in cases])
+    shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
+    return None if shares is None else shares @ weights
+
+
+_FARS, _FPIRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-1, 1e-2, 1e-3)
+
+
+def evaluate_ijb(
+    protocol: TemplateProtocol,
+    embeddings: ArrayLike,
+    *,
+    fars: tuple[float, ...] | None = None,
+    fpirs: tuple[float, ...] | None = None,
+    ranks: tuple[int, ...] = (1, 5, 10),
+    intervals: bool = True,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Result:
+    """Verification of the listed template pairs and search of the galleries, whichever the protocol has.
+
+    Templates are pooled by `pool_templates`. 1:1, TAR@FAR: the threshold is the lowest at which at most that share
+    of the impostor pairs is accepted. 1:N, on mated probes: rank-k, and TPIR@FPIR, the share whose mate scores at
+    least the threshold, which is the lowest at which at most that share of the NON-mated probes finds anybody, each
+    judged by its highest score. Each gallery has its own threshold; figures are averaged over the galleries of a
+    split. In ranks, scores within 1e-6 are tied and ties count against the probe. Source: Klare et al. 2015, "Pushing
+    the frontiers of unconstrained face detection and recognition: IARPA Janus Benchmark A"; Maze et al. 2018, "IARPA
+    Janus Benchmark - C".
+
+    Args:
+        protocol: a `TemplateProtocol`.
+        embeddings: (N, D), one row for each of `protocol.images`; with mirror images, the sums of the two.
+        fars: rates for 1:1; None for those of 1e-1 to 1e-6 that every split resolves.
+        fpirs: rates for 1:N; None for those of 1e-1 to 1e-3 that every gallery resolves.
+        ranks: k of the rank-k rates.
+        intervals: whether to resample subjects, with the thresholds kept.
+        repeats: how many times.
+        seed: of the resampling.
+
+    Returns:
+        A `Result`. With several splits a figure is their mean and its spread their standard deviation (ddof 1).
+
+    Raises:
+        ValueError: embeddings that do not fit the protocol or are not finite, pairs of one kind only, a search
+            without mated probes or with unknown subjects, or a rate that the impostors cannot resolve.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_normface.protocols.templates import GallerySearch
+        >>> protocol = TemplateProtocol("toy", ("a", "b", "c"), [0, 1, 2], [1, 2, 3], [0, 0, 0], [7, 7, 8],
+        ...                             searches=((GallerySearch([1], [2, 3]),),))
+        >>> print(evaluate_ijb(protocol, [[1, 0], [1, 0], [0, 1]], ranks=1, fpirs=1.0, intervals=False))
+        toy: rank-1 100.00 %
+        toy: TPIR@FPIR=1e+00 100.00 %
+    """
+    resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
+    rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
+    if not protocol.pairs and not protocol.searches:
+        raise ValueError(f"protocol must have pairs or searches. Received: {protocol.name} without any")
+    ranks = checked_ranks(ranks)
+    _, unit = pool_templates(rows, protocol.template_ids, protocol.media_ids, members=protocol.members)
+    subjects = protocol.template_subjects
+    people = None if subjects is None else np.unique(subjects, return_inverse=True)[1]
+    counts = {"images": len(protocol.images), "templates": len(unit)}
+    if subjects is not None:
+        counts["subjects"] = int(np.unique(subjects[subjects >= 0]).size)
+    figures, curves = [], {}
+    if protocol.pairs:
+        figures += _verification(protocol, unit, people, fars, resamples, counts, curves)
+    if protocol.searches:
+        figures += _identification(protocol, unit, people, fpirs, ranks, resamples, counts)
+    settings = {"pooling": "mean in a medium, sum of media, unit length"}
+    settings["intervals"] = resamples.settings if intervals else None
+    return Result(protocol.name, tuple(figures), counts, settings, curves, resamples)
+
+
+def _verification(protocol, unit, people, fars, resamples, counts, curves):
+    impostors = [int(pairs.same.size - np.count_nonzero(pairs.same)) for pairs in protocol.pairs]
+    for number, pairs in enumerate(protocol.pairs):
+        if not 0 < impostors[number] < pairs.same.size:
+            raise ValueError(
+                "pairs must hold genuine and impostor pairs. "
+                f"Received: pairs[{number}] with {impostors[number]} impostor pairs of {pairs.same.size}"
+            )
+    fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
+    cases = {rate_name("TAR@FAR", far): [] for far in fars}
+    for number, pairs in enumerate(protocol.pairs):
+        left = protocol.rows(pairs.left)
+        scores = listed_scores(unit, left, protocol.rows(pairs.right))
+        genuine, impostor = scores[pairs.same], np.sort(scores[~pairs.same])
+        owners = left[pairs.same]
+        known = people is not None and (protocol.template_subjects[owners] >= 0).all()
+        owners = people[owners] if known else None
+        lowest = min(genuine.min(), impostor[0])
+        for far, name in zip(fars, cases, strict=True):
+            threshold = bounded_threshold(impostor[::-1], far, impostor.size, lowest)
+            cases[name].append(Case(genuine >= threshold, owners, float(threshold)))
+        curves["1:1" if len(protocol.pairs) == 1 else f"1:1 split {number + 1}"] = curve_of_sorted(
+            np.sort(genuine), impostor
+        )
+    counts["impostor pairs"] = sum(impostors)
+    counts["genuine pairs"] = sum(int(pairs.same.sum()) for pairs in protocol.pairs)
+    return [split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
+
+
+def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
+    if people is None or (protocol.template_subjects < 0).any():
+        raise ValueError("template_subjects must be known for searches. Received: a protocol that lacks some")
+    found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
+    strangers = fewest_non_mated(protocol)
+    if not all(scores.mated.any() for split in found for scores, _ in split):
+        raise ValueError("searches must each have a mated probe. Received: a gallery without any")
+    if strangers:
+        fpirs = chosen_rates(fpirs, _FPIRS, strangers, "fpirs", "non-mated probes")
+    elif fpirs is not None:
+        raise ValueError(
+            "fpirs must be None where a gallery has no non-mated probe. Received: fpirs and such a gallery"
+        )
+    counts["mated probes"] = sum(int(scores.mated.sum()) for split in found for scores, _ in split)
+    counts["non-mated probes"] = sum(int((~scores.mated).sum()) for split in found for scores, _ in split)
+    cases = {f"rank-{rank}": [[_ranked(*one, rank) for one in split] for split in found] for rank in ranks}
+    for fpir in fpirs or ():
+        cases[rate_name("TPIR@FPIR", fpir)] = [[_above(*one, fpir) for one in split] for split in found]
+    return [split_figure(name, cases[name], resamples) for name in cases]
+
+
+def fewest_non_mated(protocol: TemplateProtocol) -> int | None:
+    """The least number of non-mated probes of a gallery, which says what FPIR a protocol resolves.
+
+    Args:
+        protocol: a `TemplateProtocol`.
+
+    Returns:
+        The number, or None where there is no search or a subject is unknown.
+    """
+    subjects = protocol.template_subjects
+    searches = [search for split in protocol.searches for search in split]
+    if not searches or subjects is None or (subjects < 0).any():
+        return None
+    sides = [(subjects[protocol.rows(search.probes)], subjects[protocol.rows(search.gallery)]) for search in searches]
+    return min(int(np.count_nonzero(~np.isin(probes, gallery))) for probes, gallery in sides)
+
+
+def _search(protocol, unit, people, search):
+    gallery, probes = protocol.rows(search.gallery), protocol.rows(search.probes)
+    return search_gallery(unit[gallery], people[gallery], unit[probes], people[probes]), people[probes]
+
+
+def _ranked(scores, owners, rank):
+    return Case(scores.rank[scores.mated] <= rank, owners[scores.mated], None)
+
+
+def _above(scores, owners, fpir):
+    strangers = np.sort(scores.highest[~scores.mated])[::-1]
+    threshold = bounded_threshold(strangers, fpir, strangers.size, -2.0)
+    return Case(scores.mate[scores.mated] >= threshold, owners[scores.mated], float(threshold))

@@ -1,14 +1,92 @@
-"""YouTube Faces: `splits.txt` and the directories of frames."""
+"""YouTube Faces: pairs of videos, their files, and the figures."""
+
+from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from keras_normface.data.contained import ContainedFiles
-from keras_normface.data.identity_folder import EXTENSIONS
-from keras_normface.evaluation.video_pairs import VideoPairProtocol
-from keras_normface.protocols.pair_table import PairTable, pairs_name
-from keras_normface.protocols.text_lines import ProtocolFileError, numbered_lines
+from keras_normface._io import ContainedFiles
+from keras_normface._threshold import BY_PAIR
+from keras_normface.data import EXTENSIONS
+from keras_normface.metrics import checked_labels
+from keras_normface.metrics.bootstrap import (
+    REPEATS,
+    Resamples,
+    blocks,
+    count_blocks,
+    pair_weights,
+    resampled_figures,
+    resampled_units,
+)
+from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.score_matrix import unit_rows_float32
+from keras_normface.metrics.verification import cross_validated_accuracy
+from keras_normface.protocols._files import ProtocolFileError, numbered_lines
+from keras_normface.protocols._records import checked_indices, checked_keys, checked_subjects, embeddings_of
+from keras_normface.protocols.pair_files import PairTable, pairs_name
+from keras_normface.protocols.pairs import check_agreement
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPairProtocol:
+    """What YouTube Faces prescribes: Wolf, Hassner, Maoz 2011, section 4 (5 000 pairs, ten folds of 500).
+
+    Attributes:
+        name: printed beside each figure.
+        images: N keys of the frames, each once; embeddings have one row for each.
+        videos: V lists of indices into `images`, the frames of each video, at least one.
+        left, right: (P,) indices into `videos`.
+        same: (P,) bool, true where both videos are of one subject.
+        folds: (P,) fold of each pair, integers or strings.
+        subjects: (N,) subject of each frame, -1 where unknown, or None; one for each video.
+
+    Raises:
+        ValueError: lists that do not fit each other, a video with frames of two subjects, or a pair whose two
+            subjects contradict `same`.
+
+    Example:
+        >>> protocol = VideoPairProtocol("toy", ("a1", "a2", "b1"), ([0, 1], [2]), [0], [1], [False], [0])
+        >>> protocol.videos[0].tolist()
+        [0, 1]
+    """
+
+    name: str
+    images: tuple[str, ...]
+    videos: tuple[np.ndarray, ...]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+    subjects: np.ndarray | None = None
+
+    def __post_init__(self):
+        images = checked_keys(self.images, "images")
+        videos = tuple(
+            checked_indices(frames, f"videos[{number}]", len(images), once=True)
+            for number, frames in enumerate(self.videos)
+        )
+        left = checked_indices(self.left, "left", len(videos))
+        right = checked_indices(self.right, "right", len(videos))
+        same = np.asarray(self.same)
+        if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
+            raise ValueError(
+                f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
+                f"Received: right of shape {right.shape}, same of shape {same.shape}"
+            )
+        changes = {"images": images, "videos": videos, "left": left, "right": right, "same": same.astype(bool)}
+        changes["folds"] = checked_labels(self.folds, "folds", left.size)
+        if self.subjects is not None:
+            changes["subjects"] = checked_subjects(self.subjects, len(images))
+            for number, frames in enumerate(videos):
+                if np.unique(changes["subjects"][frames]).size > 1:
+                    raise ValueError(f"subjects must be one for each video. Received: videos[{number}] with several")
+            owners = changes["subjects"][[frames[0] for frames in videos]]
+            check_agreement(owners, left, right, changes["same"])
+        for name, value in changes.items():
+            object.__setattr__(self, name, value)
 
 
 def read_ytf(path, root, name="YTF"):
@@ -109,3 +187,171 @@ def _frames(files, video, path, number):
     if not names:
         raise ProtocolFileError(f"{where} names the video {video}, which has no frames in {files.root}")
     return [f"{video}/{name}" for name in names]
+
+
+BINS = 100
+
+
+def cosine_histogram(left: np.ndarray, right: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """How the cosines of all pairs of frames of two videos are spread over [-1, 1].
+
+    Args:
+        left: (K, D) float32 unit rows.
+        right: (M, D) float32 unit rows.
+        bins: number of equal bins.
+
+    Returns:
+        (bins,) float64 shares that sum to 1. A cosine of 1 is in the last bin.
+
+    Example:
+        >>> import numpy as np
+        >>> eye = np.eye(2, dtype="float32")
+        >>> cosine_histogram(eye, eye, bins=4).tolist()
+        [0.0, 0.0, 0.5, 0.5]
+    """
+    cosines = np.clip(left @ right.T, -1.0, 1.0)
+    # The slack keeps cosines that a bin's edge should hold, such as 0, from falling below it in float32.
+    places = ((cosines.ravel().astype(np.float64) + 1.0) * (bins / 2) + 1e-5).astype(np.int64)
+    return np.bincount(np.minimum(places, bins - 1), minlength=bins) / cosines.size
+
+
+def intersection_kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Histogram intersections, sum_b min(left[i, b], right[j, b]).
+
+    Args:
+        left: (P, B) real numbers.
+        right: (Q, B) real numbers.
+
+    Returns:
+        (P, Q) float64. Source: Swain and Ballard 1991, "Color indexing", section 3.
+
+    Example:
+        >>> import numpy as np
+        >>> intersection_kernel(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0], [0.25, 0.75]])).tolist()
+        [[0.5, 0.75]]
+    """
+    kernel = np.zeros((len(left), len(right)))
+    used = np.flatnonzero(left.any(axis=0) & right.any(axis=0))
+    for rows in blocks(len(left), 16 * len(right)):
+        for column in used:
+            kernel[rows] += np.minimum(left[rows, column, None], right[:, column])
+    return kernel
+
+
+_SVM = "accuracy HIK-SVM"
+_PAIRS_DRAWN = "subjects unknown: the interval draws pairs"
+
+
+def evaluate_video_pairs(
+    protocol: VideoPairProtocol,
+    embeddings: ArrayLike,
+    *,
+    svm: bool = False,
+    penalty: float = 1.0,
+    intervals: bool = True,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Result:
+    """Accuracy of the mean of all frame-pair cosines, and on request of the histogram-intersection-kernel SVM.
+
+    The mean over all pairs of frames is exactly the product of the videos' mean unit vectors. Each fold is judged by
+    the threshold that is best on the other folds. For the SVM a pair of videos is the histogram of its frame-pair
+    cosines, 100 bins over [-1, 1], as shares; each fold is decided by an SVM that was trained on the others. Source:
+    Wolf, Hassner, Maoz 2011, "Face recognition in unconstrained videos with matched background similarity", section
+    4; Wang et al. 2017 (NormFace), section 4.
+
+    Args:
+        protocol: a `VideoPairProtocol`.
+        embeddings: (N, D), one row for each of `protocol.images`; any lengths.
+        svm: whether to train the SVM; needs scikit-learn.
+        penalty: the C of the SVM.
+        intervals: whether to resample subjects (pairs, where a subject is unknown); thresholds are chosen anew on
+            each draw, the SVM is not trained anew.
+        repeats: how many times.
+        seed: of the resampling.
+
+    Returns:
+        A `Result` with "accuracy" and, with `svm`, "accuracy HIK-SVM".
+
+    Raises:
+        ImportError: `svm` without scikit-learn.
+        ValueError: embeddings that do not fit the protocol or are not finite, or pairs of one kind outside a fold.
+
+    Example:
+        >>> protocol = VideoPairProtocol(
+        ...     "toy", ("a1", "a2", "b1", "b2"), ([0], [1], [2], [3]), left=[0, 0, 2, 2], right=[1, 2, 3, 1],
+        ...     same=[1, 0, 1, 0], folds=[0, 0, 1, 1]
+        ... )
+        >>> evaluate_video_pairs(protocol, [[4, 1], [4, 2], [1, 4], [2, 4]])["accuracy"].value
+        1.0
+    """
+    unit = unit_rows_float32(embeddings_of(embeddings, len(protocol.images), "embeddings"), "embeddings")
+    means = np.stack([unit[frames].mean(axis=0, dtype=np.float64) for frames in protocol.videos])
+    scores = np.einsum("ij,ij->i", means[protocol.left], means[protocol.right])
+    folds = cross_validated_accuracy(scores, protocol.same, folds=protocol.folds)
+    codes = np.unique(protocol.folds, return_inverse=True)[1]
+    drawn, units = resampled_units(_video_subjects(protocol), protocol.left, protocol.right)
+    note = _PAIRS_DRAWN if intervals and drawn == BY_PAIR else ""
+    resamples, interval = Resamples(drawn, repeats, seed) if intervals else None, None
+    if intervals:
+        rows = scores[None], scores, protocol.same, protocol.folds
+        values = resampled_figures(units, *rows, [], repeats=repeats, seed=seed)
+        interval = resamples.keep("accuracy", values["accuracy"])
+    figures = [_figure("accuracy", folds.accuracies, interval, note)]
+    if svm:
+        right = _svm_decisions(protocol, unit, codes, penalty) == protocol.same
+        interval = resamples.keep(_SVM, _kept_decisions(units, right, repeats, seed)) if intervals else None
+        note = "; ".join(["decisions kept in the interval", note] if note else ["decisions kept in the interval"])
+        accuracies = np.bincount(codes, weights=right) / np.bincount(codes)
+        figures.append(_figure(_SVM, accuracies, interval, note if intervals else ""))
+    counts = {
+        "images": len(protocol.images),
+        "videos": len(protocol.videos),
+        "genuine": int(protocol.same.sum()),
+        "impostor": int((~protocol.same).sum()),
+        "folds": int(codes.max()) + 1,
+    }
+    settings = {
+        "thresholds": folds.thresholds,
+        "intervals": resamples.settings if intervals else None,
+    }
+    if svm:
+        settings["svm"] = {"bins": BINS, "C": penalty}
+    return Result(protocol.name, tuple(figures), counts, settings, resamples=resamples)
+
+
+def _figure(name: str, accuracies: np.ndarray, interval, note: str) -> MetricValue:
+    error = float(accuracies.std(ddof=1) / np.sqrt(accuracies.size))
+    spread_of = f"standard error of {accuracies.size} folds"
+    return MetricValue(name, float(accuracies.mean()), interval=interval, spread=error, spread_of=spread_of, note=note)
+
+
+def _video_subjects(protocol: VideoPairProtocol) -> np.ndarray | None:
+    return None if protocol.subjects is None else protocol.subjects[[frames[0] for frames in protocol.videos]]
+
+
+def _kept_decisions(units, right: np.ndarray, repeats: int, seed: int) -> np.ndarray:
+    values = []
+    for counts in count_blocks(units[0], repeats, seed, columns=right.size):
+        weights = pair_weights(counts, *units[1:])
+        with np.errstate(invalid="ignore"):
+            values.append((weights @ right.astype(np.float64)) / weights.sum(axis=1))
+    return np.concatenate(values)
+
+
+def _svm_decisions(protocol, unit: np.ndarray, codes: np.ndarray, penalty: float) -> np.ndarray:
+    try:
+        from sklearn.svm import SVC
+    except ImportError as error:
+        raise ImportError('the SVM needs scikit-learn: pip install "keras-normface[svm]"') from error
+    frames = [unit[frames] for frames in protocol.videos]
+    pairs = zip(protocol.left, protocol.right, strict=True)
+    histograms = np.stack([cosine_histogram(frames[left], frames[right]) for left, right in pairs])
+    kernel = intersection_kernel(histograms, histograms)
+    decisions = np.empty(codes.size, bool)
+    for fold in range(codes.max() + 1):
+        test = np.flatnonzero(codes == fold)
+        train = np.flatnonzero(codes != fold)
+        machine = SVC(kernel="precomputed", C=penalty).fit(kernel[np.ix_(train, train)], protocol.same[train])
+        decisions[test] = machine.predict(kernel[np.ix_(test, train)])
+    return decisions

@@ -1,20 +1,17 @@
 """What goes along with `fit`."""
 
-from keras_normface.training.checkpoints import Checkpoints
-from keras_normface.training.event_log import EventLog
-from keras_normface.training.nan_guard import NanGuard
-from keras_normface.training.pair_evaluation import PairEvaluation
-from keras_normface.training.resume import fit_resumable
-from keras_normface.training.scale_monitor import ScaleMonitor
-from keras_normface.training.snapshots import Snapshots, average_snapshots
+from keras_normface.training._callbacks import NanGuard, ScalarLog, ScaleMonitor, WeightSnapshots, average_snapshots
+from keras_normface.training._checkpoint import CheckpointStore
+from keras_normface.training._pair_evaluation import PairEvaluation
+from keras_normface.training._resume import fit_resumable
 
 __all__ = [
-    "Checkpoints",
-    "EventLog",
+    "CheckpointStore",
     "NanGuard",
     "PairEvaluation",
+    "ScalarLog",
     "ScaleMonitor",
-    "Snapshots",
+    "WeightSnapshots",
     "average_snapshots",
     "fit_resumable",
 ]

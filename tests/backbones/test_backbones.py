@@ -5,10 +5,10 @@ import math
 import keras
 import numpy as np
 import pytest
-from helpers import to_numpy, value_and_gradients
 from keras import ops
 
 from keras_normface.backbones import FixedScaleBatchNorm, IResNet, LightCNN, MaxFeatureMap, ResNet27, SphereFaceNet
+from tests.support.helpers import to_numpy, value_and_gradients
 
 SMALL = {
     "spherefacenet": lambda **kw: SphereFaceNet(10, input_shape=(32, 32, 3), embedding_dim=8, **kw),

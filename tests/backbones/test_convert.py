@@ -1,12 +1,12 @@
 """Published weights from dictionaries of arrays: same embeddings as the oracle, every tensor accounted for."""
 
-import backbone_oracle as published
 import numpy as np
 import pytest
-from backbones import conversion_cases as cases
-from helpers import to_numpy
 
 from keras_normface.backbones import ConversionError, LightCNN, SphereFaceNet, load_torch
+from tests.support import backbone_oracle as published
+from tests.support import conversion_cases as cases
+from tests.support.helpers import to_numpy
 
 FAMILIES = [pytest.param(kind, marks=[pytest.mark.slow] if kind == "sfnet_bn" else []) for kind in cases.KINDS]
 

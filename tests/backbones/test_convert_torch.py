@@ -1,11 +1,11 @@
 """Weights saved by PyTorch: same embeddings as PyTorch's own, from both kinds of file, and nothing of them run."""
 
-import backbone_oracle as published
 import numpy as np
 import pytest
-from backbones import conversion_cases as cases
 
 from keras_normface.backbones import ConversionError, load_torch
+from tests.support import backbone_oracle as published
+from tests.support import conversion_cases as cases
 
 pytestmark = pytest.mark.torch
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from data import faces
 
 from keras_normface import ImageBatches, Preprocessing
-from keras_normface.data import IdentityFolder, cut_in_the_middle
-from keras_normface.data.center_crop import preprocessing_of_the_middle
+from keras_normface.data import IdentityFolder, center_crop
+from keras_normface.data._images import cropped_preprocessing
+from tests.support import faces
 
 AT_112 = Preprocessing((112, 112), template="arcface_112x112")
 AT_96 = Preprocessing((112, 96), template="sphereface_112x96")
@@ -24,7 +24,7 @@ AT_96 = Preprocessing((112, 96), template="sphereface_112x96")
 )
 def test_it_is_the_slice(shape, size, rows, columns):
     image = np.arange(np.prod(shape) * 3, dtype="int32").reshape(*shape, 3)
-    np.testing.assert_array_equal(cut_in_the_middle(image, size), image[rows, columns])
+    np.testing.assert_array_equal(center_crop(image, size), image[rows, columns])
 
 
 def test_batches_have_the_middle(tmp_path):
@@ -47,9 +47,9 @@ def test_a_smaller_image_stays_an_error(tmp_path):
 
 
 def test_the_template_of_the_middle():
-    assert preprocessing_of_the_middle(AT_112, (112, 96)) == AT_96
-    assert preprocessing_of_the_middle(AT_96, (112, 96)) == AT_96
-    assert preprocessing_of_the_middle(AT_112, (100, 100)) == Preprocessing((100, 100))
+    assert cropped_preprocessing(AT_112, (112, 96)) == AT_96
+    assert cropped_preprocessing(AT_96, (112, 96)) == AT_96
+    assert cropped_preprocessing(AT_112, (100, 100)) == Preprocessing((100, 100))
 
 
 def test_shards_that_say_how_they_were_aligned(tmp_path):

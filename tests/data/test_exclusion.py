@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 import keras_normface.data
 from keras_normface.data import CASIA_LFW_OVERLAP
-from keras_normface.data.exclusion import kept_identities, without_excluded
-from keras_normface.data.packed_names import PackedNames
+from keras_normface.data._reader import PackedNames, kept_identities, without_excluded
 
 
 def test_the_shipped_names():

@@ -6,10 +6,10 @@ import os
 import pickle
 
 import pytest
-from data import faces
 from PIL import Image
 
 from keras_normface.data import CASIA_LFW_OVERLAP, IdentityFolder
+from tests.support import faces
 
 
 def touch(root, *names):

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data import faces
 from PIL import Image
-from training import tiny
 
-from keras_normface import CosineDense, NormFaceLoss, PixelScaling, Preprocessing, embedding_model, fit_resumable
+from keras_normface import CosineDense, NormFaceLoss, Preprocessing, embedding_model, fit_resumable
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
-from keras_normface.evaluation import equal_error_rate, pair_scores
+from keras_normface.metrics import equal_error_rate, pair_scores
+from keras_normface.preprocessing import PixelScaling
+from tests.support import faces, tiny
 
 ORL = Preprocessing(size=(112, 92))
 PEOPLE, IMAGES = 5, 4

@@ -1,10 +1,10 @@
 """Lists of real faces, and lines that are no lines."""
 
 import pytest
-from data import faces
 
 from keras_normface.data import CASIA_LFW_OVERLAP, ImageList
-from keras_normface.data.batch_plans import IdentityBatches
+from keras_normface.data._batches import IdentityBatches
+from tests.support import faces
 
 
 def write(tmp_path, text):

@@ -19,9 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_normface.data.harmless_pickle import HarmlessUnpickler, load_harmless
-from keras_normface.data.pair_file import PairFileError, read_pair_file
-from keras_normface.data.pickle_scan import BrokenPickleError, UnsafePickleError, scan_pickle
+from keras_normface.data import PairFileError, UnsafePickleError, read_pair_file
+from keras_normface.data._pickle import BrokenPickleError, RestrictedUnpickler, restricted_loads, scan_pickle
 
 PROTOCOLS = range(6)
 
@@ -169,7 +168,7 @@ def test_every_truncation_and_anything_appended_is_refused(tmp_path, protocol):
     read(tmp_path, content)
     for end in range(len(content)):
         with pytest.raises(BrokenPickleError):
-            load_harmless(content[:end])
+            restricted_loads(content[:end])
     with pytest.raises(PairFileError, match="1 bytes follow"):
         read(tmp_path, content + b"\n")
 
@@ -263,7 +262,7 @@ def test_harm_is_refused_by_name_and_nothing_runs(tmp_path, protocol, name):
     with pytest.raises(UnsafePickleError, match=NAMED[name]):
         read(tmp_path, content)
     with pytest.raises((UnsafePickleError, BrokenPickleError, TypeError)):  # without the scan before it
-        HarmlessUnpickler(content).load()
+        RestrictedUnpickler(content).load()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept", "pairs.bin"]
 
 
@@ -299,7 +298,7 @@ def test_the_harm_of_these_tests_is_real(tmp_path):
 )
 def test_instructions_written_by_hand(content, message):
     with pytest.raises((UnsafePickleError, BrokenPickleError), match=message):
-        load_harmless(content)
+        restricted_loads(content)
 
 
 DTYPE = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR"
@@ -335,7 +334,7 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR
 )
 def test_stand_ins_refuse_what_does_not_fit(content):
     try:
-        result = load_harmless(content)
+        result = restricted_loads(content)
     except BrokenPickleError:
         return
     pytest.fail(f"read as {result!r}")
@@ -367,7 +366,7 @@ def test_claims_larger_than_the_file_take_neither_memory_nor_time(content):
     before = time.perf_counter()
     try:
         with pytest.raises(BrokenPickleError):
-            load_harmless(content)
+            restricted_loads(content)
         assert tracemalloc.get_traced_memory()[1] < 200_000 + 20 * len(content)
     finally:
         tracemalloc.stop()
@@ -379,9 +378,9 @@ def test_the_same_bytes_named_again_and_again_are_not_copied_again_and_again():
     buffer = b"cnumpy.core.numeric\n_frombuffer\nq\x00"
     call = b"h\x00(h\x01" + DTYPE + b"M" + struct.pack("<H", 10_000) + b"\x85U\x01CtR"
     head = b"\x80\x05(" + buffer + data + b"q\x01"
-    assert len(load_harmless(head + call + b"t.")) == 3
+    assert len(restricted_loads(head + call + b"t.")) == 3
     with pytest.raises(BrokenPickleError, match="more bytes than it has"):
-        load_harmless(head + call * 100 + b"t.")
+        restricted_loads(head + call * 100 + b"t.")
 
 
 @pytest.mark.parametrize("op", pickletools.opcodes, ids=lambda op: op.name)
@@ -447,6 +446,6 @@ def test_mutations_give_pairs_or_the_documented_errors(tmp_path_factory, content
 def test_random_programs_end(program):
     with_end = bytes(program).replace(b".", b"") + b"."
     try:
-        load_harmless(with_end)
+        restricted_loads(with_end)
     except (BrokenPickleError, UnsafePickleError):
         return

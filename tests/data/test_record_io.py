@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data import faces
 
 from keras_normface.data import CASIA_LFW_OVERLAP, RecordError, RecordIO
-from keras_normface.data.record_file import RecordFile
-from keras_normface.data.record_io_labels import image_labels
+from keras_normface.data._recordio import RecordFile, image_labels
+from tests.support import faces
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from data import faces
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keras_normface.data import RecordError, RecordIO
+from tests.support import faces
 
 IMAGES = [faces.payload(float(label), b"image" * (label + 1)) for label in (0, 1, 1)]
 IDENTITIES = [

@@ -9,16 +9,15 @@ import tempfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from data import faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_normface.data import CASIA_LFW_OVERLAP, SidecarError, TFRecordShards
-from keras_normface.data.shard_format import INDEX_DTYPE, write_index, write_shard
-from keras_normface.data.sidecar import read_sidecar, write_sidecar
+from keras_normface.data import CASIA_LFW_OVERLAP, MetadataError, TFRecordShards
+from keras_normface.data.shards import INDEX_DTYPE, read_metadata, write_index, write_metadata, write_shard
+from tests.support import faces
 
 EXAMPLES = [(faces.face(p, i), p - 1, faces.folder_name(p), f"{p}/ü{i}.jpg") for p in (1, 2) for i in (1, 2, 3)]
-VALID = faces.sidecar(
+VALID = faces.metadata(
     [
         {"name": "shard-00000-of-00002.tfrecord", "samples": 2, "bytes": 10, "sha256": "0" * 64},
         {"name": "shard-00001-of-00002.tfrecord", "samples": 3, "bytes": 20, "sha256": "f" * 64},
@@ -82,8 +81,8 @@ def test_what_is_broken_off_leaves_what_was_there(tmp_path):
     for wrong in ((b"", 0, "a", "empty.jpg"), (b"image", -1, "a", "empty.jpg")):
         with pytest.raises(ValueError, match=r"empty\.jpg"):
             write_shard(path, [EXAMPLES[0], wrong])
-    with pytest.raises(SidecarError):
-        write_sidecar(tmp_path, {})
+    with pytest.raises(MetadataError):
+        write_metadata(tmp_path, {})
     with pytest.raises(ValueError, match="INDEX_DTYPE"):
         write_index(tmp_path, np.zeros(2))
     assert os.listdir(tmp_path) == ["one.tfrecord"]
@@ -110,16 +109,16 @@ def test_a_damaged_shard_is_found_by_verify_and_a_short_one_at_once(tmp_path):
     path.write_bytes(content)
     progress = TFRecordShards(tmp_path).verify()
     assert next(progress) == "shard-00000-of-00002.tfrecord"
-    with pytest.raises(SidecarError, match=r"shard-00001-of-00002\.tfrecord .* damaged"):
+    with pytest.raises(MetadataError, match=r"shard-00001-of-00002\.tfrecord .* damaged"):
         next(progress)
     reader = TFRecordShards(tmp_path)
     path.write_bytes(content[:-1000])
-    with pytest.raises(SidecarError, match="truncated"):
+    with pytest.raises(MetadataError, match="truncated"):
         reader.sample(11)
-    with pytest.raises(SidecarError, match=r"shard-00001-of-00002\.tfrecord must have"):
+    with pytest.raises(MetadataError, match=r"shard-00001-of-00002\.tfrecord must have"):
         TFRecordShards(tmp_path)
     path.unlink()
-    with pytest.raises(SidecarError, match="no file"):
+    with pytest.raises(MetadataError, match="no file"):
         TFRecordShards(tmp_path)
 
 
@@ -136,7 +135,7 @@ def test_an_index_that_points_nowhere(tmp_path, field, value, message):
     rows = np.load(tmp_path / "index.npy")
     rows[field][0] = value
     np.save(tmp_path / "index.npy", rows)
-    with pytest.raises(SidecarError, match=message):
+    with pytest.raises(MetadataError, match=message):
         TFRecordShards(tmp_path)
 
 
@@ -146,11 +145,11 @@ def test_an_index_that_is_none(tmp_path):
     rows, content = np.load(path), path.read_bytes()
     for array in (rows[:-1], rows["offset"], np.array([{}], object)):
         np.save(path, array)
-        with pytest.raises(SidecarError, match=r"index\.npy"):
+        with pytest.raises(MetadataError, match=r"index\.npy"):
             TFRecordShards(tmp_path)
     for damaged in (b"", content[:40], content[:-5], b"\x93NUMPY" + content[:9], b"PK\x03\x04", b"cos\nsystem\n"):
         path.write_bytes(damaged)
-        with pytest.raises(SidecarError, match=r"index\.npy"):
+        with pytest.raises(MetadataError, match=r"index\.npy"):
             TFRecordShards(tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError):
@@ -168,24 +167,24 @@ def test_an_index_with_a_mutated_head(at, change):
             file.write(change)
         try:
             reader = TFRecordShards(directory)
-        except SidecarError:
+        except MetadataError:
             return
         assert [reader.sample(number) for number in range(2)] == expected
 
 
 def test_the_sidecar_comes_back(tmp_path):
-    write_sidecar(tmp_path, VALID)
-    assert read_sidecar(tmp_path) == VALID
+    write_metadata(tmp_path, VALID)
+    assert read_metadata(tmp_path) == VALID
     assert os.listdir(tmp_path) == ["dataset.json"]
 
 
 @pytest.mark.parametrize("key", [*VALID])
 def test_a_key_that_is_missing_or_of_another_type(tmp_path, key):
     for change in ({}, {key: 1.5}, {key: True}):
-        sidecar = {k: v for k, v in VALID.items() if k != key} | change
-        (tmp_path / "dataset.json").write_text(json.dumps(sidecar))
-        with pytest.raises(SidecarError, match=f"`{key}`"):
-            read_sidecar(tmp_path)
+        metadata = {k: v for k, v in VALID.items() if k != key} | change
+        (tmp_path / "dataset.json").write_text(json.dumps(metadata))
+        with pytest.raises(MetadataError, match=f"`{key}`"):
+            read_metadata(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -199,14 +198,14 @@ def test_a_key_that_is_missing_or_of_another_type(tmp_path, key):
     + [(("shards", 1, "sha256"), "0" * 63), (("shards", 1, "samples"), -1), (("shards", 0), 7), (("shards",), [])],
 )
 def test_a_value_that_does_not_fit(tmp_path, path, value):
-    sidecar = copy.deepcopy(VALID)
-    place = sidecar
+    metadata = copy.deepcopy(VALID)
+    place = metadata
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    (tmp_path / "dataset.json").write_text(json.dumps(sidecar))
-    with pytest.raises(SidecarError, match=rf"{path[0]}"):
-        read_sidecar(tmp_path)
+    (tmp_path / "dataset.json").write_text(json.dumps(metadata))
+    with pytest.raises(MetadataError, match=rf"{path[0]}"):
+        read_metadata(tmp_path)
 
 
 JSON = st.recursive(
@@ -217,13 +216,13 @@ JSON = st.recursive(
 
 
 def read_written(content):
-    """Write bytes as a sidecar and read it: `None` if that is refused as documented."""
+    """Write bytes as a metadata and read it: `None` if that is refused as documented."""
     with tempfile.TemporaryDirectory() as directory:
         with open(os.path.join(directory, "dataset.json"), "wb") as file:
             file.write(content)
         try:
-            return read_sidecar(directory)
-        except SidecarError:
+            return read_metadata(directory)
+        except MetadataError:
             return None
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import to_numpy, value_and_gradients
 
-from keras_normface.losses import metric
+from keras_normface import losses as metric
+from tests.support.helpers import to_numpy, value_and_gradients
 
 sys.path.insert(0, str(Path(__file__).parent))
 from cases import DUPLICATES, all_cases

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data import faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,9 +21,10 @@ from typer.testing import CliRunner
 
 from keras_normface.data import IdentityFolder, ImageList
 from keras_normface.prepare import Face, Mtcnn, OutputError, align_images, chosen_face, similarity, template_points
-from keras_normface.prepare.align_names import AlignedNames
-from keras_normface.prepare.pictures import NotAnImageError, decoded, warped
-from keras_normface.prepare.templates import centred
+from keras_normface.prepare._align import AlignedNames
+from keras_normface.prepare._faces import centred
+from keras_normface.prepare._photos import NotAnImageError, decoded, warped
+from tests.support import faces
 
 SPHEREFACE = [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
 ASTRONAUT = data.astronaut()
@@ -639,8 +639,8 @@ def test_without_a_face_the_middle_may_be_taken(tmp_path):
 def test_the_command(tmp_path, monkeypatch):
     import typer
 
-    from keras_normface.cli.align import align
-    from keras_normface.prepare import align_run
+    from keras_normface.cli.prepare import align
+    from keras_normface.prepare import _align as align_run
 
     monkeypatch.setattr(align_run, "Mtcnn", lambda: fake_detect)
     app = typer.Typer()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data import faces
 from PIL import Image
 
 from keras_normface.data import IdentityFolder, ImageList, RecordIO, TFRecordShards
 from keras_normface.prepare import InvalidImageError, OutputError, prepare_shards
-from keras_normface.prepare.one_shard import ShardWriter
-from keras_normface.prepare.output import only_one_at_work
+from keras_normface.prepare._output import locked
+from keras_normface.prepare._workers import ShardWriter
 from keras_normface.preprocessing import Preprocessing
+from tests.support import faces
 
 
 def contents(directory):
@@ -60,7 +60,7 @@ def shards(root):
 @pytest.mark.parametrize("opened", [folder, image_list, record_io, shards])
 def test_each_shape_comes_back_byte_for_byte(tmp_path, opened):
     reader = opened(tmp_path)
-    sidecar = prepare_shards(reader, tmp_path / "out", images_per_shard=5, validate=True)
+    metadata = prepare_shards(reader, tmp_path / "out", images_per_shard=5, validate=True)
     result = TFRecordShards(tmp_path / "out")
     assert sorted(result.sample(index) for index in range(12)) == sorted(reader.sample(index) for index in range(12))
     assert list(result.identities) == list(reader.identities)
@@ -70,14 +70,14 @@ def test_each_shape_comes_back_byte_for_byte(tmp_path, opened):
     }
     assert set(filenames(tmp_path / "out")) == expected
     assert result.image_size == (112, 92)
-    assert sidecar == result.sidecar == json.loads((tmp_path / "out" / "dataset.json").read_text())
-    assert [shard["samples"] for shard in sidecar["shards"]] == [4, 4, 4]
-    assert sidecar["source"]["kind"] == type(reader).__name__
+    assert metadata == result.metadata == json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert [shard["samples"] for shard in metadata["shards"]] == [4, 4, 4]
+    assert metadata["source"]["kind"] == type(reader).__name__
     assert set(contents(tmp_path / "out")) == {
         "dataset.json",
         "index.npy",
         "invalid.jsonl",
-        *(shard["name"] for shard in sidecar["shards"]),
+        *(shard["name"] for shard in metadata["shards"]),
     }
 
 
@@ -112,15 +112,15 @@ def spoil(root):
 def test_bad_images_are_left_out_and_labels_stay_dense(tmp_path):
     skipped = spoil(tmp_path / "photos")
     reader = IdentityFolder(tmp_path / "photos")
-    sidecar = prepare_shards(
+    metadata = prepare_shards(
         reader, tmp_path / "out", shards=3, validate=True, preprocessing=Preprocessing(size=(112, 92), channels="BGR")
     )
-    assert sidecar["skipped"] == skipped
+    assert metadata["skipped"] == skipped
     lines = (tmp_path / "out" / "invalid.jsonl").read_text().splitlines()
     assert [list(json.loads(line).values()) for line in lines] == skipped
-    assert sidecar["identities"] == ["0000001", "0000003"]
-    assert (sidecar["samples"], sidecar["num_identities"], sidecar["image_size"]) == (6, 2, [112, 92])
-    assert Preprocessing.from_dict(sidecar["preprocessing"]) == Preprocessing(size=(112, 92), channels="BGR")
+    assert metadata["identities"] == ["0000001", "0000003"]
+    assert (metadata["samples"], metadata["num_identities"], metadata["image_size"]) == (6, 2, [112, 92])
+    assert Preprocessing.from_dict(metadata["preprocessing"]) == Preprocessing(size=(112, 92), channels="BGR")
     result = TFRecordShards(tmp_path / "out")
     assert np.bincount(result.labels).tolist() == [3, 3]
     bad = {name for name, _ in skipped}
@@ -160,14 +160,14 @@ def test_without_validation_only_what_cannot_be_read_is_found(tmp_path):
     payloads[3] = faces.payload(1)
     payloads[4] = faces.payload(0, b"no image at all")
     faces.write_records(tmp_path / "train", payloads)
-    sidecar = prepare_shards(RecordIO(tmp_path / "train.rec"), tmp_path / "out")
-    assert [name for name, _ in sidecar["skipped"]] == ["train.rec#key 3"]
-    assert sidecar["skipped"][0][1].startswith("unreadable: ")
-    assert sidecar["samples"] == 4
+    metadata = prepare_shards(RecordIO(tmp_path / "train.rec"), tmp_path / "out")
+    assert [name for name, _ in metadata["skipped"]] == ["train.rec#key 3"]
+    assert metadata["skipped"][0][1].startswith("unreadable: ")
+    assert metadata["samples"] == 4
     photos = folder(tmp_path)
     os.remove(tmp_path / "photos" / "0000002" / "003.jpg")
-    sidecar = prepare_shards(photos, tmp_path / "out2")
-    assert sidecar["skipped"] == [["0000002/003.jpg", "unreadable: No such file or directory"]]
+    metadata = prepare_shards(photos, tmp_path / "out2")
+    assert metadata["skipped"] == [["0000002/003.jpg", "unreadable: No such file or directory"]]
     assert not (tmp_path / "out2" / "invalid.jsonl").exists()
     for path in (tmp_path / "photos").glob("*/*.jpg"):
         path.write_bytes(b"")
@@ -178,9 +178,9 @@ def test_without_validation_only_what_cannot_be_read_is_found(tmp_path):
 def test_excluded_identities_are_noted_down(tmp_path):
     folder(tmp_path)
     reader = IdentityFolder(tmp_path / "photos", exclude=["0000002"])
-    sidecar = prepare_shards(reader, tmp_path / "out", excluded=["0000002"])
-    assert sidecar["excluded"] == ["0000002"]
-    assert sidecar["identities"] == ["0000001", "0000003"]
+    metadata = prepare_shards(reader, tmp_path / "out", excluded=["0000002"])
+    assert metadata["excluded"] == ["0000002"]
+    assert metadata["identities"] == ["0000001", "0000003"]
     assert np.bincount(TFRecordShards(tmp_path / "out").labels).tolist() == [4, 4]
 
 
@@ -270,7 +270,7 @@ def test_foreign_files_are_refused_and_stay(tmp_path, monkeypatch):
 
 def test_two_runs_at_once_are_refused(tmp_path):
     reader = folder(tmp_path)
-    with only_one_at_work(tmp_path / "out"), pytest.raises(OutputError, match="Another run"):
+    with locked(tmp_path / "out"), pytest.raises(OutputError, match="Another run"):
         prepare_shards(reader, tmp_path / "out")
     prepare_shards(reader, tmp_path / "out")
 

@@ -7,13 +7,13 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from data import faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from keras_normface.prepare import InvalidImageError, validated_size
-from keras_normface.prepare.image_header import HeaderError, gif_frame_sizes, image_header
+from keras_normface.prepare._photos import HeaderError, gif_frame_sizes, image_header
+from tests.support import faces
 
 FACE = Image.open(io.BytesIO(faces.face(1, 1))).convert("RGB").resize((40, 30))
 

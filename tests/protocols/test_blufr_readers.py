@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from protocols import files
 
 from keras_normface.protocols import ProtocolFileError, read_blufr
+from tests.support import protocol_files as files
 
 NAMES = [f"{person}/{person}_000{i}.jpg" for person in ("Ada_Lovelace", "Bob") for i in (1, 2)]
 WRITERS = {

@@ -5,10 +5,10 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from protocols import files
-from protocols.test_open_protocol import CLASSES, arguments
 
 from keras_normface.protocols import open_protocol
+from tests.protocols.test_open_protocol import CLASSES, arguments
+from tests.support import protocol_files as files
 
 PIECES = [b"\n", b"\r", b"\t", b" ", b",", b'"', b"#", b"\0", b"\xff", b"0", b"-1", b"nan", b"9" * 30]
 PIECES += [b"..", b"/", b"../../etc/passwd"]

@@ -6,15 +6,15 @@ import os
 
 import numpy as np
 import pytest
-from data import faces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from keras_normface.cli.app import app
+from keras_normface.cli.main import app
 from keras_normface.data import IdentityFolder, Reader
 from keras_normface.protocols import make_pairs, read_pair_list, write_pair_list
-from keras_normface.protocols.make_pairs import _two
+from keras_normface.protocols.pair_drawing import _two
+from tests.support import faces
 
 
 class Names(Reader):

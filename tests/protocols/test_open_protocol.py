@@ -3,15 +3,20 @@
 import os
 
 import pytest
-from protocols import files
 
-from keras_normface.evaluation.blufr import BlufrProtocol
-from keras_normface.evaluation.megaface import MegaFaceProtocol
-from keras_normface.evaluation.pair_protocol import PairProtocol
-from keras_normface.evaluation.templates import TemplateProtocol
-from keras_normface.evaluation.video_pairs import VideoPairProtocol
-from keras_normface.protocols import FolderImages, PackedImages, open_protocol, write_pair_list
-from keras_normface.protocols.open_protocol import KINDS
+from keras_normface.protocols import (
+    BlufrProtocol,
+    FolderImages,
+    MegaFaceProtocol,
+    PackedImages,
+    PairProtocol,
+    TemplateProtocol,
+    VideoPairProtocol,
+    open_protocol,
+    write_pair_list,
+)
+from keras_normface.protocols._open import KINDS
+from tests.support import protocol_files as files
 
 PACKED = ("lfw", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff", "pairs")
 OURS = [("a/1.jpg", "a/2.jpg", 0, "a", "a"), ("a/1.jpg", "b/1.jpg", 1, "a", "b")]

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from protocols import files
 
 from keras_normface.data import UnsafePickleError
 from keras_normface.protocols import (
@@ -13,6 +12,7 @@ from keras_normface.protocols import (
     read_pair_list,
     write_pair_list,
 )
+from tests.support import protocol_files as files
 
 
 def named(protocol):

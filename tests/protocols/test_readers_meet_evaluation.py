@@ -1,14 +1,18 @@
 """What the readers give is what the evaluation takes."""
 
 import numpy as np
-from protocols import files
 
-from keras_normface.evaluation.blufr_evaluation import evaluate_blufr
-from keras_normface.evaluation.ijb import evaluate_ijb
-from keras_normface.evaluation.megaface_evaluation import evaluate_megaface
-from keras_normface.evaluation.pairs import evaluate_pairs
-from keras_normface.evaluation.ytf import evaluate_video_pairs
-from keras_normface.protocols import MegafaceFeatures, open_protocol, write_megaface_features
+from keras_normface.protocols import (
+    MegafaceFeatures,
+    evaluate_blufr,
+    evaluate_ijb,
+    evaluate_megaface,
+    evaluate_pairs,
+    evaluate_video_pairs,
+    open_protocol,
+    write_megaface_features,
+)
+from tests.support import protocol_files as files
 
 
 def vectors(protocol, seed=0):

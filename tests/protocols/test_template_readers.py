@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from protocols import files
 
 from keras_normface.protocols import ProtocolFileError, read_ijb, read_ijb_a
-from keras_normface.protocols.number_table import read_numbers
+from keras_normface.protocols.ijb import read_numbers
+from tests.support import protocol_files as files
 
 SETS = pytest.mark.parametrize(
     ("kind", "stem", "galleries"), [("IJB-C", "ijbc", ("G1", "G2")), ("IJB-B", "ijbb", ("S1", "S2"))]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocols import files
 
 from keras_normface.protocols import (
     MegafaceFeatures,
@@ -19,6 +18,7 @@ from keras_normface.protocols import (
     read_ytf,
     write_megaface_features,
 )
+from tests.support import protocol_files as files
 
 
 def test_ytf(tmp_path):

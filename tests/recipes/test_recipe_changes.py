@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_normface import Augmentation, Preprocessing
+from keras_normface import Preprocessing
 from keras_normface import recipes as package
-from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe, describe, files
-from keras_normface.recipes.schedules import margin_schedule
+from keras_normface.data import Augmentation
+from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe
+from keras_normface.recipes import _registry as describe
+from keras_normface.recipes import _registry as files
+from keras_normface.recipes._components import margin_schedule
 
 AM = package.get("am_softmax_casia")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).with_name("two_replicas_script.py")
+SCRIPT = Path(__file__).parents[1] / "support/two_replicas_script.py"
 
 
 @pytest.mark.long

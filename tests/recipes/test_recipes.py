@@ -7,13 +7,15 @@ import re
 import keras
 import numpy as np
 import pytest
-from recipes import tiny_recipe
 
-from keras_normface import AgentTripletHead, CoupledSGD, LearnableScale, MarginSoftmaxHead, SoftmaxHead
+from keras_normface import AgentTripletHead, CoupledSGD, LearnableScale, MarginSoftmaxHead
 from keras_normface import recipes as package
 from keras_normface.data import CASIA_LFW_OVERLAP, IdentityFolder
-from keras_normface.recipes import describe, networks
-from keras_normface.recipes.schedules import multistep
+from keras_normface.heads import SoftmaxHead
+from keras_normface.recipes import _components as networks
+from keras_normface.recipes import _registry as describe
+from keras_normface.recipes._components import multistep
+from tests.support import tiny_recipe
 
 NAMES = package.NAMES
 # By hand, from the papers and the authors' files: rate, drops, batch, steps, wd, momentum.
@@ -266,7 +268,7 @@ def test_snapshots():
 
 
 def test_data_and_epochs(tmp_path):
-    from data import faces
+    from tests.support import faces
 
     faces.write_folder(tmp_path, people=3, images=4)
     recipe = tiny_recipe.shrunk("am_softmax_casia", steps=7, **{"preprocessing.size": [112, 92]})

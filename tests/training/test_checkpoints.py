@@ -7,10 +7,10 @@ import keras
 import ml_dtypes
 import numpy as np
 import pytest
-from training import tiny
 
-from keras_normface import Checkpoints
-from keras_normface.training.checkpoint_file import CorruptCheckpointError, read_checkpoint, write_checkpoint
+from keras_normface.training import CheckpointStore
+from keras_normface.training._checkpoint import CorruptCheckpointError, read_checkpoint, write_checkpoint
+from tests.support import tiny
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, fails):
         raise OSError(28, "No space left on device")
 
     if fails == "write":
-        monkeypatch.setattr("keras_normface.training.checkpoint_file._bytes_of", full)
+        monkeypatch.setattr("keras_normface.training._checkpoint._bytes_of", full)
     else:
         monkeypatch.setattr(os, fails, full)
     with pytest.raises(OSError, match="No space"):
@@ -85,7 +85,7 @@ def names(directory):
 
 
 def test_the_last_few_are_kept_in_the_order_of_training(tmp_path, net):
-    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints = CheckpointStore(tmp_path, keep=2)
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".writing-of-a-killed-process").touch()
     for epoch, step in [(0, 9), (0, 10), (1, 0), (10, 0)]:
@@ -96,11 +96,11 @@ def test_the_last_few_are_kept_in_the_order_of_training(tmp_path, net):
 
 
 def test_none_yet(tmp_path):
-    assert Checkpoints(tmp_path / "new").latest() is None
+    assert CheckpointStore(tmp_path / "new").latest() is None
 
 
 def test_damaged_ones_are_passed_over_and_named(tmp_path, net):
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointStore(tmp_path)
     paths = [checkpoints.save(net, 0, step) for step in (1, 2, 3)]
     paths[2].write_bytes(paths[2].read_bytes()[:-100])
     paths[1].write_bytes(b"")
@@ -117,7 +117,7 @@ def test_damaged_ones_are_passed_over_and_named(tmp_path, net):
 
 
 def test_a_damaged_later_one_never_pushes_out_a_good_one(tmp_path, net):
-    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints = CheckpointStore(tmp_path, keep=1)
     checkpoints.save(net, 0, 9).write_bytes(b"damaged")
     for step in (4, 6):
         checkpoints.save(net, 0, step)
@@ -128,7 +128,7 @@ def test_a_damaged_later_one_never_pushes_out_a_good_one(tmp_path, net):
 def test_what_is_not_finite_is_not_saved(tmp_path):
     net = tiny.model()
     net.optimizer.build(net.trainable_variables)
-    checkpoints = Checkpoints(tmp_path)
+    checkpoints = CheckpointStore(tmp_path)
     checkpoints.save(net, 0, 1)
     before = names(tmp_path)
     variable = net.layers[1].moving_variance
@@ -166,12 +166,12 @@ def change_dtype():
     ],
 )
 def test_the_first_difference_to_another_model_is_named(tmp_path, net, other, message):
-    Checkpoints(tmp_path).save(net, 0, 1)
+    CheckpointStore(tmp_path).save(net, 0, 1)
     another = other()
     another.optimizer.build(another.trainable_variables)
     before = tiny.state(another)
     with pytest.raises(ValueError, match=message) as error:
-        Checkpoints(tmp_path).latest().restore(another)
+        CheckpointStore(tmp_path).latest().restore(another)
     assert re.search("epoch-000000-step-000000001.ckpt", str(error.value))
     assert tiny.state(another) == before
 
@@ -179,7 +179,7 @@ def test_the_first_difference_to_another_model_is_named(tmp_path, net, other, me
 def test_the_dropout_seed_is_in_it(tmp_path, net):
     seed = net.layers[2].seed_generator.state
     seed.assign([5, 17])
-    Checkpoints(tmp_path).save(net, 0, 1)
+    CheckpointStore(tmp_path).save(net, 0, 1)
     seed.assign([0, 0])
-    Checkpoints(tmp_path).latest().restore(net)
+    CheckpointStore(tmp_path).latest().restore(net)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(seed), [5, 17])

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from training.head_memory_script import BATCH, CLASSES, DIM
 
-from keras_normface.heads.cost import head_cost
+from keras_normface.heads._cost import head_cost
+from tests.support.head_memory_script import BATCH, CLASSES, DIM
 
-SCRIPT = Path(__file__).with_name("head_memory_script.py")
+SCRIPT = Path(__file__).parents[1] / "support/head_memory_script.py"
 CASES = [(mode, xla, True) for mode in (False, "buffer", "stream") for xla in (False, True)]
 CASES += [("buffer", True, False), (False, False, False)]
 IN_CI = [("stream", True, True)]

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training.killed_script import EPOCHS, SAVE_EVERY, STEPS
 
-SCRIPT = Path(__file__).with_name("killed_script.py")
+from tests.support.killed_script import EPOCHS, SAVE_EVERY, STEPS
+
+SCRIPT = Path(__file__).parents[1] / "support/killed_script.py"
 KILLS = 20
 
 

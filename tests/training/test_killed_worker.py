@@ -3,19 +3,21 @@
 import time
 
 import pytest
-from training.workers import results_of, run_workers, start_workers
+
+from tests.support.workers import results_of, run_workers, start_workers
 
 SCRIPT = """
 import time, keras, numpy as np, tensorflow as tf
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
-from keras_normface import CosineDense, InMemory, NormFaceLoss, SphereModel, fit_resumable
+from keras_normface import CosineDense, NormFaceLoss, DistributedModel, fit_resumable
+from keras_normface.data import ArrayBatches
 
 x = np.random.default_rng(0).normal(size=(240, 6)).astype("float32")
-data = InMemory(x, np.arange(240) % 5, batch_size=8, seed=0)
+data = ArrayBatches(x, np.arange(240) % 5, batch_size=8, seed=0)
 keras.utils.set_random_seed(0)
 with strategy.scope():
     image = keras.Input((6,))
-    model = SphereModel(image, CosineDense(5)(keras.layers.Dense(4)(image)))
+    model = DistributedModel(image, CosineDense(5)(keras.layers.Dense(4)(image)))
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), NormFaceLoss(scale=10.0), metrics=["accuracy"])
 steps = []
 slow = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: (steps.append(batch), time.sleep(PAUSE)))

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from training import tiny
 
-from keras_normface import Checkpoints, InMemory, NanGuard, fit_resumable
+from keras_normface import fit_resumable
+from keras_normface.data import ArrayBatches
+from keras_normface.training import CheckpointStore, NanGuard
+from tests.support import tiny
 
 
 class Break(keras.callbacks.Callback):
@@ -31,13 +33,13 @@ def fit(tmp_path, *callbacks, data=None):
 
 def test_a_loss_is_named_with_epoch_and_step_and_the_checkpoint_stays(tmp_path):
     x, y = tiny.arrays()
-    bad = InMemory(x, y, tiny.BATCH, seed=3)
+    bad = ArrayBatches(x, y, tiny.BATCH, seed=3)
     row = np.concatenate([labels.numpy() * 0 + k for k, (_, labels) in enumerate(bad(0, 0))])
     order = np.random.default_rng([3, 0]).permutation(tiny.SAMPLES)
     x[order[np.flatnonzero(row == 6)[0]]] = np.inf
     with pytest.raises(FloatingPointError, match="after step 6 of epoch 0: loss"):
-        fit(tmp_path, NanGuard(), data=InMemory(x, y, tiny.BATCH, seed=3))
-    assert (Checkpoints(tmp_path).latest().epoch, Checkpoints(tmp_path).latest().step) == (0, 4)
+        fit(tmp_path, NanGuard(), data=ArrayBatches(x, y, tiny.BATCH, seed=3))
+    assert (CheckpointStore(tmp_path).latest().epoch, CheckpointStore(tmp_path).latest().step) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_a_broken_variable_is_named_though_the_loss_is_finite(tmp_path, find, na
     with pytest.raises(FloatingPointError, match=f"after step 2 of epoch 1: `.*({name})") as error:
         fit(tmp_path, Break(find, (1, 2)), NanGuard())
     assert "loss" not in str(error.value)
-    latest = Checkpoints(tmp_path).latest()
+    latest = CheckpointStore(tmp_path).latest()
     assert (latest.epoch, latest.step) == (1, 0)
 
 
@@ -68,7 +70,7 @@ def test_every_so_many_steps_and_at_the_end_of_the_epoch(tmp_path):
 def test_without_a_guard_nothing_broken_is_saved(tmp_path):
     with pytest.warns(RuntimeWarning, match="not finite"):
         fit(tmp_path, Break(lambda net: net.trainable_variables[0], (1, 2)))
-    latest = Checkpoints(tmp_path).latest()
+    latest = CheckpointStore(tmp_path).latest()
     assert (latest.epoch, latest.step) == (1, 0)
 
 

@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data import faces
 from PIL import Image
-from training import tiny
 
-from keras_normface import EmbeddingModel, InMemory, MarginSoftmaxHead, PixelScaling, Preprocessing, fit_resumable
-from keras_normface.data import read_pair_file
-from keras_normface.evaluation import cross_validated_accuracy
-from keras_normface.training import EventLog, PairEvaluation
+from keras_normface import EmbeddingModel, MarginSoftmaxHead, Preprocessing, fit_resumable
+from keras_normface.data import ArrayBatches, read_pair_file
+from keras_normface.metrics import cross_validated_accuracy
+from keras_normface.preprocessing import PixelScaling
+from keras_normface.training import PairEvaluation, ScalarLog
+from tests.support import faces, tiny
 
 SIZE = (12, 10)
 ORL = Preprocessing(SIZE)
@@ -117,12 +117,12 @@ def events(directory):
 
 def test_history_and_event_files_have_it_at_epochs_and_steps_after_a_crash_too(tmp_path):
     x = np.stack([ORL(image[None])[0] for image in pairs()] * 2)
-    data = InMemory(x, np.arange(len(x)) % 3, batch_size=4, seed=0)  # 8 steps an epoch
+    data = ArrayBatches(x, np.arange(len(x)) % 3, batch_size=4, seed=0)  # 8 steps an epoch
     options = {"preprocessing": ORL, "folds": 2, "name": "orl", "every_steps": 3}
 
     def run(directory, *extra):
         net, evaluation = model(), PairEvaluation(np.stack(pairs()), SAME, **options)
-        callbacks = [evaluation, EventLog(directory / "logs", every_steps=4), *extra]
+        callbacks = [evaluation, ScalarLog(directory / "logs", every_steps=4), *extra]
         history = fit_resumable(
             net, data, None, directory / "ckpt", steps=14, save_every=2, callbacks=callbacks, verbose=0
         )
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused():
         with pytest.raises(ValueError, match=words):
             PairEvaluation(given, same, **options)
     with pytest.raises(ValueError, match="every_steps=0"):
-        EventLog("nowhere", every_steps=0)
+        ScalarLog("nowhere", every_steps=0)
     other = PairEvaluation(images, SAME, preprocessing=ORL.replace(channels="BGR"), folds=2)
     with pytest.raises(ValueError, match="channels"):
         other.evaluate(model(scales=True))
@@ -174,4 +174,4 @@ def test_data_of_unknown_length_are_refused(tmp_path):
             yield np.zeros((2, *SIZE, 3)), np.zeros(2)
 
     with pytest.raises(ValueError, match="known number of batches"):
-        model().fit(endless(), steps_per_epoch=None, callbacks=[EventLog(tmp_path)], verbose=0)
+        model().fit(endless(), steps_per_epoch=None, callbacks=[ScalarLog(tmp_path)], verbose=0)

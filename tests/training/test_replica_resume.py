@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).with_name("replica_resume_script.py")
+SCRIPT = Path(__file__).parents[1] / "support/replica_resume_script.py"
 
 
 def run(replicas, directory, last=0):

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from training import tiny
 
-from keras_normface import InMemory, fit_resumable
-from keras_normface.training import Checkpoints
+from keras_normface import fit_resumable
+from keras_normface.data import ArrayBatches
+from keras_normface.training import CheckpointStore
+from tests.support import tiny
 
 EPOCHS = 3
 SAVE_EVERY = 4
@@ -97,7 +98,7 @@ def test_averaged_weights_replace_the_weights_only_at_the_very_end(tmp_path):
         run(tmp_path / "cut", cut_at=tiny.STEPS + 6, optimizer=averaging())
     resumed, _ = run(tmp_path / "cut", optimizer=averaging())
     assert tiny.state(resumed) == tiny.state(net)
-    saved = Checkpoints(tmp_path / "whole").latest()
+    saved = CheckpointStore(tmp_path / "whole").latest()
     assert not np.array_equal(saved.arrays[0], net.weights[0].numpy())
     assert net.optimizer.use_ema
 
@@ -216,7 +217,7 @@ def test_several_inputs_in_a_subclassed_model_that_is_not_built(tmp_path):
         net = Sum()
         net.compile("rmsprop", "mse", jit_compile=False)
         a, b = np.random.default_rng(0).normal(size=(2, 12, 3)).astype("float32")
-        data = InMemory({"a": a, "b": b}, a[:, 0], 2, seed=0, sample_weight=np.arange(12.0))
+        data = ArrayBatches({"a": a, "b": b}, a[:, 0], 2, seed=0, sample_weight=np.arange(12.0))
         cut = [tiny.CutAt(cut_at)] if cut_at else []
         fit_resumable(net, data, 2, directory, save_every=2, callbacks=cut, verbose=0)
         return tiny.state(net)
@@ -280,6 +281,6 @@ def test_a_model_that_fit_would_build_is_built_in_the_scope_of_its_strategy(tmp_
     with strategy.scope():
         net = keras.Sequential([keras.layers.Dense(tiny.CLASSES)])
         net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    fit_resumable(net, InMemory(*tiny.arrays(samples=8), 4, seed=0), 1, tmp_path, verbose=0)
+    fit_resumable(net, ArrayBatches(*tiny.arrays(samples=8), 4, seed=0), 1, tmp_path, verbose=0)
     assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 2
     assert isinstance(net.weights[0].value, tf.distribute.DistributedValues)

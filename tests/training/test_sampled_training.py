@@ -4,24 +4,23 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-import oracle
 import pytest
 import tensorflow as tf
-from training import tiny
 
 from keras_normface import (
-    AdditiveCosine,
     AgentContrastiveHead,
     CoupledSGD,
     EmbeddingModel,
-    InMemory,
     LearnableScale,
     MarginSoftmaxHead,
     SampledMarginSoftmaxHead,
     fit_resumable,
 )
-from keras_normface.models import replica_steps
-from keras_normface.models.sampled_agents import check_trainable
+from keras_normface.data import ArrayBatches
+from keras_normface.distribute import _step as replica_steps
+from keras_normface.distribute._sampled import check_trainable
+from keras_normface.margins import AdditiveCosine
+from tests.support import oracle, tiny
 
 CLASSES, FEATURES, DIM, ROWS, BATCH = 20, 6, 4, 30, 4
 MOMENTUM, DECAY, SCALE, MARGIN = 0.8, 1e-2, 10.0, 0.2
@@ -259,7 +258,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, suffix):
 def run(directory, cut_at=None, jit_compile=False):
     model = make(sampled_head(), jit_compile=jit_compile)
     cut = [tiny.CutAt(cut_at)] if cut_at else []
-    data = InMemory(*arrays(), BATCH, seed=3)
+    data = ArrayBatches(*arrays(), BATCH, seed=3)
     return model, fit_resumable(model, data, 2, directory, save_every=3, callbacks=cut, verbose=0).history
 
 

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from training import tiny
 
 from keras_normface import fit_resumable
-from keras_normface.training import Snapshots, average_snapshots
+from keras_normface.training import WeightSnapshots, average_snapshots
+from tests.support import tiny
 
 STEPS = [3, tiny.STEPS, tiny.STEPS + 2]
 
@@ -14,7 +14,7 @@ STEPS = [3, tiny.STEPS, tiny.STEPS + 2]
 def train(directory, callbacks=(), seed=0, **model_arguments):
     keras.utils.set_random_seed(seed)
     net = tiny.model(**model_arguments)
-    snapshots = Snapshots(directory / "snapshots", STEPS)
+    snapshots = WeightSnapshots(directory / "snapshots", STEPS)
     options = {"steps": STEPS[-1], "save_every": 4, "verbose": 0}
     fit_resumable(net, tiny.data(), None, directory, callbacks=[snapshots, *callbacks], **options)
     return net, snapshots
@@ -68,4 +68,4 @@ def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
         average_snapshots(net, [])
     for steps in ([], [0, 3]):
         with pytest.raises(ValueError, match="at least 1"):
-            Snapshots(tmp_path, steps)
+            WeightSnapshots(tmp_path, steps)

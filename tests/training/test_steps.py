@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from training import tiny
 
 from keras_normface import fit_resumable
-from keras_normface.training.at_steps import AtSteps
+from keras_normface.training._callbacks import AtSteps
+from tests.support import tiny
 
 LENGTH = tiny.STEPS
 SOME = LENGTH + 5

@@ -4,15 +4,16 @@ import ast
 
 import numpy as np
 import pytest
-from data import faces
-from distribution.processes import run_script
-from training.workers import run_workers
+
+from tests.support import faces
+from tests.support.processes import run_script
+from tests.support.workers import run_workers
 
 SCRIPT = """
 import os, keras, numpy as np, tensorflow as tf
 workers = "TF_CONFIG" in os.environ
 strategy = tf.distribute.MultiWorkerMirroredStrategy() if workers else tf.distribute.get_strategy()
-from keras_normface import CosineDense, NormFaceLoss, Preprocessing, SphereModel, fit_resumable
+from keras_normface import CosineDense, NormFaceLoss, Preprocessing, DistributedModel, fit_resumable
 from keras_normface.data import IdentityFolder, ImageBatches
 
 class Counted(IdentityFolder):
@@ -28,7 +29,7 @@ keras.utils.set_random_seed(0)
 with strategy.scope():
     image = keras.Input((112, 92, 3))
     features = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image)))
-    model = SphereModel(image, CosineDense(5)(features))
+    model = DistributedModel(image, CosineDense(5)(features))
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), NormFaceLoss(scale=10.0), jit_compile=False)
 history = fit_resumable(model, data, 2, RUNS, save_every=2, verbose=0)
 print({"loss": history.history["loss"], "weights": float(abs(model.get_weights()[0]).sum()), "read": reader.read})

@@ -1,0 +1,204 @@
+"""Files that are written atomically, read by many threads at once, and kept within a directory."""
+
+import contextlib
+import errno
+import os
+import weakref
+
+UNFINISHED_PREFIX = ".writing-"
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Give a path to write to; when all went well, what is there is synced to the disk and renamed to `path`.
+
+    If anything fails, it is removed, and what was at `path` stays. What a killed process leaves begins with
+    `UNFINISHED_PREFIX`.
+
+    Args:
+        path: Where the file will be.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "note.txt")
+    >>> with atomic_write(path) as beside:
+    ...     with open(beside, "w") as file:
+    ...         _ = file.write("hello")
+    >>> os.listdir(os.path.dirname(path))
+    ['note.txt']
+    """
+    directory, name = os.path.split(os.fspath(path))
+    beside = os.path.join(directory, f"{UNFINISHED_PREFIX}{name}-{os.getpid()}")
+    try:
+        yield beside
+        descriptor = os.open(beside, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(beside, path)
+        _sync_directory(directory or os.curdir)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(beside)
+        raise
+
+
+def _sync_directory(directory):
+    """Make the rename itself durable, where a directory can be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class OpenFiles:
+    """Files opened at the first reading, and again after a fork or pickling; read without a shared position.
+
+    Args:
+        paths: Paths of the files; they are addressed by their numbers in this list.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "file")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(b"0123456789")
+    >>> OpenFiles([path]).read(0, 4, 3)
+    b'456'
+    """
+
+    def __init__(self, paths):
+        self.paths = [os.fspath(path) for path in paths]
+        self._descriptors = {}
+        weakref.finalize(self, _close, self._descriptors)
+
+    def __getstate__(self):
+        return self.paths
+
+    def __setstate__(self, paths):
+        self.__init__(paths)
+
+    def descriptor(self, number):
+        """Return the file descriptor of file `number` in this process, opened for reading."""
+        key = (os.getpid(), number)
+        descriptor = self._descriptors.get(key)
+        if descriptor is None:
+            opened = os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            # Of two threads that open the same file at once, the one that comes second closes its own.
+            descriptor = self._descriptors.setdefault(key, opened)
+            if descriptor != opened:
+                os.close(opened)
+        return descriptor
+
+    def read(self, number, offset, length):
+        """Return at most `length` bytes of file `number` from `offset` on; fewer only where the file ends.
+
+        Args:
+            number: Number of the file.
+            offset: Position of the first byte.
+            length: Number of bytes.
+        """
+        descriptor = self.descriptor(number)
+        content = os.pread(descriptor, length, offset)
+        while len(content) < length:
+            more = os.pread(descriptor, length - len(content), offset + len(content))
+            if not more:
+                break
+            content += more
+        return content
+
+
+def read_whole(path, flags=0):
+    """Return the content of a file.
+
+    Args:
+        path: Path of the file.
+        flags: Further flags of `os.open`.
+
+    Raises:
+        OSError: If it cannot be read.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "file")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(b"0123456789")
+    >>> read_whole(path)
+    b'0123456789'
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | flags)
+    try:
+        expected = os.fstat(descriptor).st_size
+        parts = [os.read(descriptor, expected + 1)]
+        if len(parts[0]) == expected:
+            return parts[0]
+        while parts[-1]:
+            parts.append(os.read(descriptor, 1 << 20))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def _close(descriptors):
+    for descriptor in descriptors.values():
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+class ContainedFiles:
+    """Reads files below a directory, and none to which a symbolic link leads out of it.
+
+    Args:
+        root: The directory. It may itself be reached through a link.
+
+    Example:
+    >>> import os, tempfile
+    >>> root = tempfile.mkdtemp()
+    >>> with open(os.path.join(root, "file"), "wb") as file:
+    ...     _ = file.write(b"content")
+    >>> os.symlink("/dev/null", os.path.join(root, "link"))
+    >>> files = ContainedFiles(root)
+    >>> files.read("file")
+    b'content'
+    >>> files.read("link")
+    Traceback (most recent call last):
+    ...
+    ValueError: link leads out of the directory of the images, to /dev/null
+    """
+
+    def __init__(self, root):
+        self.root = os.path.abspath(root)
+        self._real_root = os.path.realpath(root)
+        self._contained = set()
+
+    def check(self, relative):
+        """Raise ValueError if `relative` leads out of the directory, by links or otherwise."""
+        real = os.path.realpath(os.path.join(self.root, relative))
+        if real != self._real_root and not real.startswith(os.path.join(self._real_root, "")):
+            raise ValueError(f"{relative} leads out of the directory of the images, to {real}")
+
+    def read(self, relative):
+        """Return the bytes of a file.
+
+        Args:
+            relative: Its path below the directory.
+
+        Raises:
+            ValueError: If it leads out of the directory.
+            OSError: If it cannot be read.
+        """
+        directory = os.path.dirname(relative)
+        if directory not in self._contained:
+            self.check(directory)
+            self._contained.add(directory)
+        path = os.path.join(self.root, relative)
+        try:
+            return read_whole(path, getattr(os, "O_NOFOLLOW", 0))
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        self.check(relative)
+        return read_whole(path)

@@ -1,0 +1,127 @@
+"""A calibrated threshold on the cosine: made by `metrics`, stored by `inference`."""
+
+from __future__ import annotations
+
+import json
+import numbers
+from dataclasses import asdict, dataclass, fields
+
+BY_SUBJECT = "subjects"
+BY_PAIR = "pairs"
+
+
+FORMAT, VERSION = "keras_normface threshold", 1
+
+
+@dataclass(frozen=True)
+class CalibratedThreshold:
+    """Accept a pair as one subject when its cosine is at least `cosine`.
+
+    Attributes:
+        far: the wanted false accept rate, in (0, 1].
+        cosine: the threshold on the cosine.
+        interval: (low, high), 95 % percentile interval of the cosine, or None.
+        achieved_far: share of the impostor pairs accepted at `cosine`, at most `far`.
+        tar: share of the genuine pairs accepted.
+        num_genuine: number of genuine pairs behind `tar`.
+        num_impostor: number of impostor pairs behind `achieved_far`.
+        protocol: what the pairs were.
+        resampled: "subjects" or "pairs": what was drawn for the interval.
+
+    Raises:
+        ValueError: an attribute is of the wrong type or out of range.
+
+    Example:
+        >>> threshold = CalibratedThreshold(0.5, 0.125, None, 0.5, 1.0, num_genuine=2, num_impostor=2, protocol="toy")
+        >>> threshold.squared_distance
+        1.75
+        >>> CalibratedThreshold.from_json(threshold.to_json()) == threshold
+        True
+    """
+
+    far: float
+    cosine: float
+    interval: tuple[float, float] | None
+    achieved_far: float
+    tar: float
+    num_genuine: int
+    num_impostor: int
+    protocol: str
+    resampled: str = BY_SUBJECT
+
+    def __post_init__(self):
+        for name in ("far", "achieved_far", "tar"):
+            _check_number(name, getattr(self, name), 0.0, 1.0)
+        # The next float above the cosine 1, which accepts nothing, is a threshold too.
+        _check_number("cosine", self.cosine, -1.0, 1.01)
+        for name in ("num_genuine", "num_impostor"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
+        if not isinstance(self.protocol, str) or not self.protocol:
+            raise ValueError(f"protocol must say what the pairs were. Received: protocol={self.protocol!r}")
+        if self.resampled not in (BY_SUBJECT, BY_PAIR):
+            raise ValueError(f"resampled must be {BY_SUBJECT!r} or {BY_PAIR!r}. Received: {self.resampled!r}")
+        if self.interval is not None:
+            if not isinstance(self.interval, (tuple, list)) or len(self.interval) != 2:
+                raise ValueError(f"interval must be (low, high) or None. Received: interval={self.interval!r}")
+            for end in self.interval:
+                _check_number("interval", end, -1.0, 1.01)
+            if self.interval[0] > self.interval[1]:
+                raise ValueError(f"interval must be (low, high), low <= high. Received: interval={self.interval!r}")
+            object.__setattr__(self, "interval", tuple(self.interval))
+
+    @property
+    def squared_distance(self) -> float:
+        """The same threshold on the squared distance of unit embeddings, 2 - 2 cosine: accept when at most this."""
+        return 2.0 - 2.0 * self.cosine
+
+    def __str__(self) -> str:
+        sure = "" if self.interval is None else f" (95% interval {self.interval[0]:.4f} to {self.interval[1]:.4f})"
+        return (
+            f"{self.protocol}: accept when cosine >= {self.cosine:.4f}{sure}, that is squared distance <= "
+            f"{self.squared_distance:.4f}; FAR {self.achieved_far:.3g} (wanted {self.far:g}) of {self.num_impostor} "
+            f"impostor pairs, TAR {100 * self.tar:.2f} % of {self.num_genuine} genuine pairs"
+        )
+
+    def to_json(self) -> str:
+        """The threshold as JSON text, with cosine and squared distance both named."""
+        content = {"format": FORMAT, "version": VERSION, **asdict(self), "squared_distance": self.squared_distance}
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> CalibratedThreshold:
+        """Read back what `to_json` wrote.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            A `CalibratedThreshold`.
+
+        Raises:
+            ValueError: the text is damaged, of another format or version, or its cosine and distance disagree.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"text must be JSON. Received: {error}") from None
+        if not isinstance(content, dict) or (content.pop("format", 0), content.pop("version", 0)) != (FORMAT, VERSION):
+            raise ValueError(f"text must be a JSON object of format {FORMAT!r}, version {VERSION}")
+        distance = content.pop("squared_distance", None)
+        if set(content) != {field.name for field in fields(cls)}:
+            raise ValueError(f"text must hold the keys of a threshold. Received: {sorted(content)}")
+        threshold = cls(**content)
+        _check_number("squared_distance", distance, -1e-5, 4.0)
+        if abs(distance - threshold.squared_distance) > 1e-9:
+            raise ValueError(
+                f"squared_distance must be 2 - 2 cosine, {threshold.squared_distance}. Received: {distance}"
+            )
+        return threshold
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    # NaN is not in the range, and an integer of any size can be compared.
+    if not number or not low <= value <= high:
+        raise ValueError(f"{name} must be a number in [{low:g}, {high:g}]. Received: {name}={value!r}")

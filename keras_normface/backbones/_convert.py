@@ -1,0 +1,256 @@
+"""Tensors of a PyTorch state dict, from a dictionary or from a file, as float32 arrays. Nothing of a file is run."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+WRAPPINGS = ("state_dict", "state_dict_backbone")
+PARALLEL = "module."
+# Before this release, a file could run code in spite of `weights_only=True` (CVE-2025-32434).
+OLDEST_TORCH = (2, 6)
+COUNTER = "num_batches_tracked"
+
+
+class ConversionError(ValueError):
+    """Tensors are not those of the model, or cannot be read. The message lists all that is wrong."""
+
+
+def read_tensors(source):
+    """Return the tensors of a state dict by name, without the wrappings that are common around one.
+
+    A dictionary under `state_dict` or `state_dict_backbone` (InsightFace's checkpoints) is taken out, if no tensor
+    lies beside it; a prefix `module.` (`DataParallel`) is taken off if every name has it. Counters of batches
+    (`num_batches_tracked`) stay as they are; everything else becomes float32.
+
+    Args:
+        source: A dictionary from names to NumPy arrays or PyTorch tensors; or the path of a file: `.safetensors` (needs
+            the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer, which then reads tensors alone).
+
+    Returns:
+        A dictionary from names to arrays.
+
+    Raises:
+        ConversionError: If a value is no tensor of finite floating-point numbers, or the file is damaged or names
+            anything that could run.
+        ValueError: If the file has another ending.
+        ImportError: If the package that reads the file is not installed, or too old.
+
+    Example:
+    >>> read_tensors({"state_dict": {"module.fc.bias": np.array([1.0, 2.0])}, "epoch": 3})
+    {'fc.bias': array([1., 2.], dtype=float32)}
+    """
+    given = source if isinstance(source, Mapping) else _read_file(Path(source))
+    given = _unwrapped(given)
+    if given and all(isinstance(name, str) and name.startswith(PARALLEL) for name in given):
+        given = {name.removeprefix(PARALLEL): value for name, value in given.items()}
+    arrays, problems = {}, []
+    for name, value in given.items():
+        array, problem = (value, None) if str(name).endswith(f".{COUNTER}") else _array(value)
+        if problem:
+            problems.append(f"{name}: {problem}")
+        else:
+            arrays[name] = array
+    if problems:
+        raise ConversionError("\n".join(["`source` must hold finite floating-point tensors alone:", *problems]))
+    return arrays
+
+
+def _unwrapped(given):
+    for key in WRAPPINGS:
+        if isinstance(given.get(key), Mapping) and not any(hasattr(value, "shape") for value in given.values()):
+            return given[key]
+    return given
+
+
+def _array(value):
+    """Return the value as a float32 array, and what is wrong with it, one of them `None`."""
+    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
+        return None, f"a {type(value).__name__}, no tensor"
+    if hasattr(value, "is_floating_point"):
+        if not value.is_floating_point():
+            return None, f"numbers of type {value.dtype}"
+        try:
+            value = value.detach().cpu().float().numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised or without memory
+            return None, f"no plain tensor: {error}"
+    # NumPy does not count the bfloat16 of ml_dtypes among its floating-point types.
+    if not np.issubdtype(value.dtype, np.floating) and value.dtype.name != "bfloat16":
+        return None, f"numbers of type {value.dtype}"
+    with np.errstate(over="ignore"):
+        value = np.asarray(value).astype("float32")
+    if not np.isfinite(value).all():
+        return None, f"{np.count_nonzero(~np.isfinite(value))} numbers are not finite in float32"
+    return value, None
+
+
+def _read_file(path):
+    readers = {".safetensors": _read_safetensors, ".pt": _read_pickled, ".pth": _read_pickled}
+    if path.suffix not in readers:
+        raise ValueError(f"`source` must end in .safetensors, .pt or .pth. Received: source={str(path)!r}")
+    reader = readers[path.suffix](path)
+    try:
+        given = reader()
+    except OSError:
+        raise
+    except Exception as error:  # each reader has several of its own
+        raise ConversionError(
+            f"`source` cannot be read as tensors alone. Received: source={str(path)!r}: "
+            f"{type(error).__name__}: {str(error)[:500]}"
+        ) from error
+    if not isinstance(given, Mapping):
+        raise ConversionError(
+            f"`source` must hold a state dict. Received: source={str(path)!r} with a {type(given).__name__}"
+        )
+    return given
+
+
+def _read_safetensors(path):
+    from safetensors.numpy import load_file
+
+    return lambda: load_file(path)
+
+
+def _read_pickled(path):
+    import torch
+
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
+        raise ImportError(f"torch must be at least 2.6, since older ones can run code. Received: {torch.__version__}")
+    return lambda: torch.load(path, map_location="cpu", weights_only=True)
+
+
+BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+# What our layers are called, and PyTorch's modules. IResNet's units begin at 0 there; SFNet's do not, because the
+# convolution before a stage's units is number 0.
+IRESNET = (
+    (r"stem_conv", "conv1"),
+    (r"stem_bn", "bn1"),
+    (r"stem_prelu", "prelu"),
+    (r"stage(\d+)_unit(\d+)_(bn\d|conv\d|prelu)", "layer{0}.{before}.{2}"),
+    (r"stage(\d+)_unit(\d+)_shortcut_conv", "layer{0}.{before}.downsample.0"),
+    (r"stage(\d+)_unit(\d+)_shortcut_bn", "layer{0}.{before}.downsample.1"),
+    (r"final_bn", "bn2"),
+    (r"fc", "fc"),
+    (r"embedding", "features"),
+)
+SFNET = (
+    (r"stage(\d+)_(conv|bn)", "layer{0}.0.{1}1"),
+    (r"stage(\d+)_unit(\d+)_(conv\d|bn\d)", "layer{0}.{1}.{2}"),
+)
+SFNET_ENDS = {True: ((r"fc", "fc"), (r"embedding", "features")), False: ((r"embedding", "fc"),)}
+
+
+def load_torch(model, source):
+    """Set a model's weights to those of a published PyTorch network.
+
+    Nothing is changed unless every weight finds its tensor, every tensor its weight, and all shapes agree; only a batch
+    norm's `num_batches_tracked` has no weight here. Convolutions are turned from (out, in, height, width) to (height,
+    width, in, out), and the dense layer's inputs from the order channel, height, width to height, width, channel. A
+    dictionary under `state_dict` or `state_dict_backbone`, and a prefix `module.` of all names, are taken off.
+
+    Args:
+        model: An `IResNet`, or a `SphereFaceNet(variant="opensphere")`, of the depth and the size of the network.
+        source: A dictionary from names to NumPy arrays or PyTorch tensors; or the path of a file: `.safetensors` (needs
+            the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer; nothing in the file is run).
+
+    Raises:
+        ConversionError: If the tensors are not those of the model, or not finite floating-point numbers. The message
+            lists all differences.
+        ValueError: If the model is none of these, or the file has another ending.
+        ImportError: If the package that reads the file is not installed.
+
+    Source: deepinsight/insightface, `recognition/arcface_torch/backbones/iresnet.py`; ydwen/opensphere,
+    `model/backbone/iresnet.py` and `model/backbone/sfnet.py`.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_normface.backbones._spherefacenet import SphereFaceNet
+    >>> model = SphereFaceNet(4, input_shape=(16, 16, 3), variant="opensphere")
+    >>> tensors = {"fc.weight": np.zeros((512, 512)), "fc.bias": np.zeros(512)}
+    >>> tensors |= {f"layer{i}.0.conv1.bias": np.zeros(32 * 2**i) for i in (1, 2, 3, 4)}
+    >>> tensors |= {f"layer{i}.0.conv1.weight": np.zeros((32 * 2**i, 16 * 2**i, 3, 3)) for i in (2, 3, 4)}
+    >>> load_torch(model, tensors)
+    Traceback (most recent call last):
+        ...
+    keras_normface.backbones._convert.ConversionError: The tensors are not those of spherefacenet4:
+    layer1.0.conv1.weight: missing
+    >>> load_torch(model, {"layer1.0.conv1.weight": np.zeros((64, 3, 3, 3)), **tensors})
+    """
+    expected, counters = _expected(model)
+    tensors = read_tensors(source)
+    pairs, problems = [], []
+    for name, (weight, arranged) in expected.items():
+        if name not in tensors:
+            problems.append(f"{name}: missing")
+            continue
+        given = tensors[name]
+        value = arranged(given)
+        if value is None or value.shape != tuple(weight.shape):
+            problems.append(f"{name}: shape {given.shape} does not fit {weight.path} of shape {tuple(weight.shape)}")
+        else:
+            pairs.append((weight, value))
+    problems.extend(f"{name}: not in the model" for name in tensors if name not in expected and name not in counters)
+    if problems:
+        raise ConversionError("\n".join([f"The tensors are not those of {model.name}:", *problems]))
+    for weight, value in pairs:
+        weight.assign(value)
+
+
+def _expected(model):
+    """By the published name, the weight and what arranges the tensor like it; and the names of the counters."""
+    table, expected, counters = _table_of(model), {}, set()
+    map_shape = model.get_layer("flatten").input.shape[1:]
+    for layer in model.layers:
+        if layer.weights:
+            prefix = _torch_name(layer.name, table)
+            named = _named_weights(layer)
+            expected |= {f"{prefix}.{suffix}": (weight, _arranging(weight, map_shape)) for weight, suffix in named}
+            counters |= {f"{prefix}.{COUNTER}"} if hasattr(layer, "moving_mean") else set()
+    return expected, counters
+
+
+def _table_of(model):
+    names = {layer.name for layer in model.layers}
+    if {"stem_bn", "flatten"} <= names:
+        return IRESNET
+    if {"stage1_relu", "flatten"} <= names:
+        return SFNET + SFNET_ENDS["fc" in names]
+    raise ValueError(
+        '`model` must be an IResNet or a SphereFaceNet with variant="opensphere". '
+        f"Received: a model {model.name!r} with the layers {sorted(names)[:5]}..."
+    )
+
+
+def _torch_name(layer_name, table):
+    for pattern, template in table:
+        found = re.fullmatch(pattern, layer_name)
+        if found:
+            groups = found.groups()
+            return template.format(*groups, before=int(groups[1]) - 1 if len(groups) > 1 and groups[1].isdigit() else 0)
+    raise ValueError(f"`model` must be as its function returned it. Received: a model with a layer {layer_name!r}")
+
+
+def _named_weights(layer):
+    if hasattr(layer, "moving_mean"):
+        return [(getattr(layer, name), suffix) for name, suffix in BATCH_NORM.items()]
+    if hasattr(layer, "kernel"):
+        return [(layer.kernel, "weight")] + ([(layer.bias, "bias")] if layer.bias is not None else [])
+    return [(layer.alpha, "weight")]
+
+
+def _arranging(weight, map_shape):
+    rank = len(weight.shape)
+    if rank == 4:
+        return lambda given: given.transpose(2, 3, 1, 0) if given.ndim == 4 else None
+    if rank == 3:  # PReLU's slopes: (1, 1, channels) here
+        return lambda given: given.reshape(1, 1, -1) if given.ndim == 1 else None
+    return lambda given: _dense(given, map_shape) if rank == 2 else given
+
+
+def _dense(given, map_shape):
+    height, width, channels = map_shape
+    if given.ndim != 2 or given.shape[1] != height * width * channels:
+        return None
+    ordered = given.reshape(-1, channels, height, width).transpose(2, 3, 1, 0)
+    return ordered.reshape(height * width * channels, -1)

@@ -1,0 +1,274 @@
+"""What `keras-normface evaluate` reads: features, distractors, and the identities seen in training."""
+
+import dataclasses
+import os
+
+import numpy as np
+import typer
+
+from keras_normface._io import ContainedFiles
+from keras_normface.cli._console import progress_bar
+from keras_normface.data import EXTENSIONS
+from keras_normface.data.shards import METADATA_NAME, read_metadata
+from keras_normface.inference import (
+    DAMAGE,
+    ImageEmbedder,
+    check_none_missing,
+    embed_blocks,
+    embed_images,
+    load_embeddings,
+    named_rows,
+)
+from keras_normface.metrics.leakage import find_leaks
+from keras_normface.protocols import FolderImages, numbered_lines
+from keras_normface.protocols.megaface import MegafaceFeatures
+from keras_normface.protocols.pair_files import COLUMNS
+from keras_normface.protocols.pairs import fused_features
+
+
+class ModelFeatures:
+    """Features that an exported model makes of images, with its mirror images' if they are asked for.
+
+    Args:
+        path: Directory of the SavedModel.
+        request: A `Request`.
+    """
+
+    def __init__(self, path, request):
+        self._embedder = ImageEmbedder(path, batch_size=request.batch_size, resize=request.resize)
+        self._cache, self._mirror = request.cache_directory, request.mirror
+        self.name = f"{os.path.basename(os.path.abspath(path))} ({self._embedder.shown_fingerprint})"
+        self.settings = {
+            "model": os.fspath(path),
+            "fingerprint": self._embedder.fingerprint,
+            "preprocessing": self._embedder.preprocessing.to_dict(),
+            "mirror": request.mirror,
+            "resize": request.resize,
+        }
+
+    def of(self, names, images):
+        """Return the features `(N, dim)` of images.
+
+        Args:
+            names: Their names.
+            images: `FolderImages` or `PackedImages`.
+        """
+        listed, before = listed_images(names, images), self._embedder.embedded
+        with progress_bar("images") as progress:
+            embedded = embed_images(self._embedder, listed, progress=progress, **self._options())
+        new = self._embedder.embedded - before
+        both = (1 + (self._mirror != "none")) * len(listed)
+        typer.echo(f"{self.name}: {new:,} images embedded, {both - new:,} taken from the cache", err=True)
+        return self._fused(embedded)
+
+    def blocks(self, names, images):
+        """Yield the features of images in blocks.
+
+        Args:
+            names: Their names.
+            images: `FolderImages`.
+        """
+        with progress_bar("distractors") as progress:
+            listed = listed_images(names, images)
+            for embedded in embed_blocks(self._embedder, listed, progress=progress, **self._options()):
+                yield self._fused(embedded)
+
+    def _options(self):
+        return {"mirror": "none" if self._mirror == "none" else "both", "cache": self._cache}
+
+    def _fused(self, embedded):
+        fusion = None if embedded.mirrored is None else self._mirror
+        return fused_features(embedded.front, embedded.mirrored, fusion, len(embedded.front))
+
+
+class StoredFeatures:
+    """Features from a file of embeddings, or from a directory of MegaFace's feature files.
+
+    Args:
+        path: An `.npz` file of names and embeddings, or a directory.
+        request: A `Request`.
+    """
+
+    def __init__(self, path, request):
+        self._path, self._suffix = path, request.feature_suffix
+        self.name = os.path.basename(os.path.abspath(path))
+        self.settings = {"embeddings": os.fspath(path)}
+
+    def of(self, names, images):
+        """Return the features `(N, dim)` of images.
+
+        Args:
+            names: Their names.
+            images: Is not needed.
+        """
+        if os.path.isdir(self._path):
+            return np.concatenate(list(MegafaceFeatures(self._path, names, self._suffix)))
+        stored, embeddings = load_embeddings(self._path)
+        return fused_features(named_rows(stored, embeddings, names, self._path), None, None, len(names))
+
+
+def open_features(path, request):
+    """Return the `ModelFeatures` of a SavedModel, or `StoredFeatures`.
+
+    Args:
+        path: `--model`, `--embeddings` or `--compare`.
+        request: A `Request` that was checked.
+    """
+    model = os.path.isdir(path) and path != request.embeddings
+    return ModelFeatures(path, request) if model else StoredFeatures(path, request)
+
+
+def listed_images(names, images):
+    """Return pairs of a name and the image, its bytes or its path, none of which leads out of its directory.
+
+    Args:
+        names: Names of images.
+        images: `FolderImages` or `PackedImages`.
+
+    Raises:
+        ValueError: If images are missing, or a link leads out of the directory; the first missing ones are listed.
+    """
+    if not isinstance(images, FolderImages):
+        check_none_missing(images.missing(names), len(names), "The protocol's file lacks")
+        return [(name, images.read(name)) for name in names]
+    check_none_missing(images.missing(names), len(names), f"{images.root} lacks")
+    files = ContainedFiles(images.root)
+    for name in names:
+        files.check(name)
+    return [(name, os.path.join(images.root, name)) for name in names]
+
+
+def find_distractors(request):
+    """Return what `open_protocol` needs to know of the distractors: their list, or their number.
+
+    Args:
+        request: A `Request`.
+
+    Raises:
+        ValueError: If there are none, or `--distractors` is no matrix.
+        OSError: If they cannot be read.
+    """
+    if request.distractor_list is not None:
+        return os.fspath(request.distractor_list)
+    return len(_matrix(request) if request.distractors.is_file() else _names(request))
+
+
+def distractor_features(request, protocol, features):
+    """Return the features of the distractors, an array on the disk or an iterable of blocks.
+
+    Args:
+        request: A `Request`.
+        protocol: A `MegaFaceProtocol`.
+        features: What makes or holds those of the probes.
+
+    Raises:
+        ValueError: If they are images and `features` comes from a file, or one is missing or damaged.
+        OSError: If they cannot be read.
+    """
+    if request.distractors.is_file():
+        return _matrix(request)
+    names = list(protocol.distractors) if isinstance(protocol.distractors, tuple) else _names(request)
+    if request.feature_suffix is not None:
+        return MegafaceFeatures(request.distractors, names, request.feature_suffix)
+    if not isinstance(features, ModelFeatures):
+        raise ValueError(
+            f"--distractors {request.distractors} holds images, which {features.name} cannot embed: give --model, or "
+            "--feature-suffix if these are feature files"
+        )
+    return features.blocks(names, FolderImages(request.distractors))
+
+
+def _matrix(request):
+    path = request.distractors
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except DAMAGE as error:
+        raise ValueError(f"{path} must be an .npy file with a matrix: {error}") from error
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
+        raise ValueError(f"{path} must be an .npy file with a matrix, a row for each distractor")
+    return matrix
+
+
+def _names(request):
+    """Return the sorted names of the images, or of the images of the feature files, below a directory."""
+    endings = EXTENSIONS if request.feature_suffix is None else (request.feature_suffix,)
+    names = []
+    for directory, _, files in os.walk(request.distractors):
+        below = os.path.relpath(directory, request.distractors).replace(os.sep, "/")
+        wanted = [file for file in files if file.lower().endswith(tuple(ending.lower() for ending in endings))]
+        names += [file if below == "." else f"{below}/{file}" for file in wanted]
+    if not names:
+        raise ValueError(f"{request.distractors} must hold distractors, files that end in {', '.join(endings)}")
+    names.sort()
+    return names if request.feature_suffix is None else [name[: -len(request.feature_suffix)] for name in names]
+
+
+def read_train_identities(path):
+    """Return the names of the identities that a model was trained on.
+
+    Args:
+        path: A text file with a name a line, a directory of shards or its `dataset.json`, or a folder of identities.
+
+    Raises:
+        ValueError: If there are none, or the file is damaged.
+        OSError: If it cannot be read.
+    """
+    path = os.fspath(path)
+    if os.path.basename(path) == METADATA_NAME:
+        path = os.path.dirname(path) or os.curdir
+    if os.path.isfile(path):
+        names = [line.text for line in numbered_lines(path)]
+    elif os.path.isfile(os.path.join(path, METADATA_NAME)):
+        names = read_metadata(path)["identities"]
+    else:
+        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise ValueError(f"{path} must hold names of identities, and holds none")
+    return names
+
+
+def list_leaks(request, protocol, known, rows):
+    """Print who of the protocol was in the training set, by name and by near-duplicate embeddings.
+
+    Args:
+        request: A `Request`.
+        protocol: The protocol.
+        known: Names of the training set's identities, or `None`.
+        rows: Features of the protocol's images.
+
+    Raises:
+        ValueError: If the file of training embeddings is damaged or does not fit.
+        OSError: If it cannot be read.
+    """
+    if known is not None:
+        found = find_leaks(known, tested_identities(request, protocol))
+        # Its last line is about embeddings, which are compared below.
+        typer.echo(_after("Leak check", str(found).splitlines()[:-1]))
+    if request.train_embeddings is not None:
+        names, embeddings = load_embeddings(request.train_embeddings)
+        # The names are those of images here, and say nothing of persons.
+        found = dataclasses.replace(find_leaks(names, protocol.images, embeddings, rows), by_name=())
+        typer.echo(_after("Leak check", str(found).splitlines()[1:]))
+
+
+def tested_identities(request, protocol):
+    """Return the names of the persons whom a protocol's images show.
+
+    Args:
+        request: A `Request` with a protocol whose files name them.
+        protocol: The protocol.
+
+    Raises:
+        ValueError: If the images are not called by persons.
+    """
+    if request.protocol == "pairs":
+        rows = [line.text.split("\t") for line in numbered_lines(request.protocol_file)]
+        return sorted({name for row in rows if len(row) == len(COLUMNS) and tuple(row) != COLUMNS for name in row[4:]})
+    alone = next((image for image in protocol.images if "/" not in image), None)
+    if alone is not None:
+        raise ValueError(f"--train-identities: {protocol.name} does not say who is shown in {alone}")
+    return sorted({image.partition("/")[0] for image in protocol.images})
+
+
+def _after(head, lines):
+    return "\n".join([f"{head}: {lines[0]}", *lines[1:]])

@@ -1,0 +1,447 @@
+"""Training batches that can be entered at any step of any epoch, from a reader or from arrays."""
+
+import copy
+import os
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from keras_normface.data._images import Augmentation, center_crop, cropped_preprocessing
+from keras_normface.preprocessing import check_same_preprocessing
+
+
+class ResumableData(Protocol):
+    """Data that can be entered at any step: a callable `data(epoch, step)`.
+
+    It returns a `tf.data.Dataset` of the batches of that epoch from that step on, both counted from 0. Called
+    twice with the same numbers it must return the same batches; `data(epoch, 0)` without its first k batches
+    must be `data(epoch, k)`. The dataset must know its number of batches, or the callable must have an
+    attribute `steps_per_epoch` that tells it.
+
+    With several workers, data that have `share(worker, workers)` and `batch_size` are asked for the rows of one worker:
+    `share(w, n)` is such data again, whose batches are the w-th n-th of the rows of each batch.
+    """
+
+    def __call__(self, epoch, step):
+        """Return the batches of `epoch` from `step` on, a `tf.data.Dataset`."""
+
+
+def check_position(epoch, step, steps_per_epoch):
+    """Refuse a place in the data that there is not.
+
+    Args:
+        epoch: Which epoch, from 0.
+        step: Which of its batches is the first.
+        steps_per_epoch: How many it has. `step` may be equal: then nothing is left.
+
+    Raises:
+        ValueError: If `epoch` is negative or `step` is not from 0 to `steps_per_epoch`.
+
+    Example:
+    >>> check_position(epoch=3, step=2, steps_per_epoch=10)
+    """
+    if epoch < 0 or not 0 <= step <= steps_per_epoch:
+        raise ValueError(
+            f"`epoch` must not be negative and `step` must be from 0 to {steps_per_epoch}. "
+            f"Received: epoch={epoch}, step={step}"
+        )
+
+
+class ShuffledBatches:
+    """Each sample once an epoch, in a new order each epoch.
+
+    Args:
+        samples: How many there are.
+        batch_size: Samples in a batch.
+        seed: Non-negative integer.
+        drop_remainder: Whether a last batch that is not full is left out.
+
+    Raises:
+        ValueError: If there are not enough samples for a batch.
+
+    Example:
+    >>> plan = ShuffledBatches(5, 2, seed=0, drop_remainder=False)
+    >>> batches = [plan.of_epoch(3)(step) for step in range(plan.steps_per_epoch)]
+    >>> sorted(int(index) for batch in batches for index in batch)
+    [0, 1, 2, 3, 4]
+    """
+
+    def __init__(self, samples, batch_size, seed, drop_remainder):
+        if not 1 <= batch_size <= samples:
+            raise ValueError(
+                f"`batch_size` must be from 1 to the number of samples, {samples}. Received: batch_size={batch_size}"
+            )
+        self.samples, self.batch_size, self.seed, self.drop_remainder = samples, batch_size, seed, drop_remainder
+
+    @property
+    def steps_per_epoch(self):
+        """Number of batches in an epoch."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return full + (1 if rest and not self.drop_remainder else 0)
+
+    def of_epoch(self, epoch):
+        """Return the function from a step of that epoch to the numbers of its samples."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        order = order.astype("int32") if self.samples < 2**31 else order
+        return lambda step: order[step * self.batch_size : (step + 1) * self.batch_size]
+
+
+class IdentityBatches:
+    """Batches of P identities with K samples each, drawn for each batch anew.
+
+    Args:
+        labels: int32 `(samples,)`, all from 0 to the largest present.
+        batch_size: P·K.
+        images_per_identity: K, at least 1. An identity with fewer samples repeats some.
+        seed: Non-negative integer.
+
+    Raises:
+        ValueError: If K does not divide the batch size, or there are fewer than P identities.
+
+    Example:
+    >>> plan = IdentityBatches(np.array([0, 0, 0, 1, 1, 2]), 4, 2, seed=0)
+    >>> len(set(np.array([0, 0, 0, 1, 1, 2])[plan.of_epoch(0)(0)].tolist()))
+    2
+    """
+
+    drop_remainder = True
+
+    def __init__(self, labels, batch_size, images_per_identity, seed):
+        identities = int(labels.max()) + 1
+        if images_per_identity < 1 or batch_size % images_per_identity:
+            raise ValueError(
+                "`images_per_identity` must divide the batch size. "
+                f"Received: images_per_identity={images_per_identity}, batch_size={batch_size}"
+            )
+        self.identities_per_batch = batch_size // images_per_identity
+        if not 1 <= self.identities_per_batch <= identities:
+            raise ValueError(
+                f"A batch must hold from 1 to {identities} identities, as many as there are. Received: "
+                f"batch_size={batch_size}, images_per_identity={images_per_identity}"
+            )
+        self.images_per_identity, self.seed, self.identities = images_per_identity, seed, identities
+        self.steps_per_epoch = max(len(labels) // batch_size, 1)
+        small = "int32" if len(labels) < 2**31 else "int64"
+        self._by_identity = np.argsort(labels, kind="stable").astype(small)
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=identities))])
+
+    def of_epoch(self, epoch):
+        """Return the function from a step of that epoch to the numbers of its samples."""
+
+        def batch(step):
+            rng = np.random.default_rng([self.seed, epoch, step])
+            chosen = rng.choice(self.identities, self.identities_per_batch, replace=False)
+            return np.concatenate([self._images_of(identity, rng) for identity in chosen])
+
+        return batch
+
+    def _images_of(self, identity, rng):
+        own = self._by_identity[self._starts[identity] : self._starts[identity + 1]]
+        missing = self.images_per_identity - len(own)
+        if missing > 0:
+            return np.concatenate([own, rng.choice(own, missing)])
+        return rng.choice(own, self.images_per_identity, replace=False)
+
+
+MIRRORED = Augmentation()
+BATCHES_AT_ONCE = 8
+
+
+class ImageBatches:
+    """Training batches from a reader, in an order that differs by epoch, repeats by seed, and starts anywhere.
+
+    `data(epoch, step)` is what `fit_resumable` trains on. Nothing is read or decoded for the steps that are
+    skipped. Images are decoded by what they are, whatever their names say.
+
+    Args:
+        reader: A `Reader`: `IdentityFolder`, `ImageList`, `RecordIO` or `TFRecordShards`.
+        batch_size: Images in a batch; with several replicas or workers, in that of all of them.
+        preprocessing: A `Preprocessing`. If the reader brings one, as prepared shards do, the two must be the same;
+            `None` takes the reader's.
+        seed: Non-negative integer. Order and augmentation follow from it.
+        augmentation: An `Augmentation`, or `None` for none at all. By default half of the images are mirrored.
+        scale: Whether batches are preprocessed, float32 `(batch, height, width, channels)`. Otherwise they are
+            RGB, uint8 `(batch, height, width, 3)`, a quarter of the bytes, for a model that begins with
+            `PixelScaling`.
+        resize: Whether images of another size than `preprocessing.size` are resized, bilinear with antialiasing;
+            otherwise they are an error.
+        center_crop: Whether larger images are cut to `preprocessing.size` in their middle. So faces aligned by the
+            template "arcface_112x112" become those of "sphereface_112x96", exactly.
+        images_per_identity: `None`, or K: a batch then holds `batch_size / K` different identities with K images
+            each, drawn anew for each batch, as losses on pairs and triplets need them. An epoch has as many
+            batches as without it; not every image need occur in it.
+        drop_remainder: Whether a last batch that is not full is left out.
+
+    Raises:
+        ValueError: If an argument does not fit, or two preprocessings differ, naming both.
+
+    Example:
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import tensorflow as tf
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> from keras_normface.data._folder import IdentityFolder
+    >>> root, black = Path(tempfile.mkdtemp()), tf.io.encode_jpeg(tf.zeros((112, 112, 3), "uint8"))
+    >>> for person in ("Ada", "Grace"):
+    ...     (root / person).mkdir()
+    ...     _ = (root / person / "1.jpg").write_bytes(black.numpy())
+    >>> data = ImageBatches(IdentityFolder(root), 2, Preprocessing(), seed=0)
+    >>> images, labels = next(iter(data(epoch=0, step=0)))
+    >>> images.shape, float(images[0, 0, 0, 0]), sorted(labels.numpy().tolist())
+    (TensorShape([2, 112, 112, 3]), -0.99609375, [0, 1])
+    """
+
+    def __init__(
+        self, reader, batch_size, preprocessing=None, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
+        center_crop=False, images_per_identity=None, drop_remainder=True,
+    ):  # fmt: skip
+        if seed < 0:
+            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        if resize and center_crop:
+            raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
+        self.reader, self.batch_size, self.seed = reader, batch_size, seed
+        self.preprocessing = _agreed(reader, preprocessing, center_crop)
+        self.augmentation, self.scale, self.resize, self.center_crop = augmentation, scale, resize, center_crop
+        if images_per_identity is None:
+            self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
+        else:
+            self._plan = IdentityBatches(reader.labels, batch_size, images_per_identity, seed)
+        self.worker, self.workers = 0, 1
+
+    @property
+    def steps_per_epoch(self):
+        """Number of batches in an epoch."""
+        return self._plan.steps_per_epoch
+
+    def share(self, worker, workers):
+        """Return the data of one of several workers: its rows of each batch, without reading the others'.
+
+        Args:
+            worker: Which worker, from 0.
+            workers: How many. They must divide the batch size, and only full batches count.
+
+        Raises:
+            ValueError: If the numbers do not fit.
+        """
+        if not 0 <= worker < workers or self.batch_size % workers or not self._plan.drop_remainder:
+            raise ValueError(
+                "`worker` must be from 0 to workers - 1, `workers` must divide the batch size, and "
+                f"`drop_remainder` must be set. Received: worker={worker}, workers={workers}, "
+                f"batch_size={self.batch_size}, drop_remainder={self._plan.drop_remainder}"
+            )
+        shared = copy.copy(self)
+        shared.worker, shared.workers = worker, workers
+        return shared
+
+    def __call__(self, epoch, step):
+        """Return the rest of an epoch.
+
+        Args:
+            epoch: Which epoch, from 0.
+            step: How many of its batches are left out at its beginning.
+
+        Returns:
+            A `tf.data.Dataset` of `steps_per_epoch - step` batches of images and int32 labels `(batch,)`.
+
+        Raises:
+            ValueError: If there is no such epoch or step.
+        """
+        import tensorflow as tf
+
+        check_position(epoch, step, self.steps_per_epoch)
+        # Whole batches at once: tf.data's own work for each single image costs a tenth of decoding it.
+        at_once = min(_cores(), BATCHES_AT_ONCE)
+        batches = tf.data.Dataset.range(step, self.steps_per_epoch).map(self._reading(epoch), num_parallel_calls=2)
+        batches = batches.map(self._images, num_parallel_calls=at_once)
+        return batches.prefetch(1).with_options(_one_thread_an_operation())
+
+    def _reading(self, epoch):
+        """Return the TensorFlow function from a step to its encoded images, labels, mirrorings and seeds."""
+        import tensorflow as tf
+
+        of_step, kinds = self._plan.of_epoch(epoch), (tf.string, tf.int32, tf.int32, tf.int32)
+
+        def read(step):
+            indices = of_step(step)
+            rng = np.random.default_rng([self.seed, epoch, step, 1])
+            mirrored = rng.integers(0, 2, len(indices), dtype="int32")
+            seeds = rng.integers(0, 2**31, (len(indices), 2), dtype="int32")
+            own = len(indices) // self.workers
+            part = slice(self.worker * own, (self.worker + 1) * own)
+            indices = indices[part]
+            encoded = np.array(self.reader.encoded(indices), dtype=object)
+            return encoded, self.reader.labels[indices], mirrored[part], seeds[part]
+
+        def graph(step):
+            values = tf.numpy_function(read, [step], kinds, stateful=False)
+            rows = self.batch_size // self.workers if self._plan.drop_remainder else None
+            shapes = ([rows], [rows], [rows], [rows, 2])
+            return tuple(tf.ensure_shape(value, shape) for value, shape in zip(values, shapes, strict=True))
+
+        return graph
+
+    def _images(self, encoded, labels, mirrored, seeds):
+        """Return the images of a batch and their labels."""
+        import tensorflow as tf
+
+        shape = self.preprocessing.output_shape if self.scale else (*self.preprocessing.size, 3)
+        images = tf.map_fn(
+            lambda parts: self._image(*parts),
+            (encoded, mirrored, seeds),
+            fn_output_signature=tf.TensorSpec(shape, "float32" if self.scale else "uint8"),
+            parallel_iterations=-(-_cores() // BATCHES_AT_ONCE),
+        )
+        return images, labels
+
+    def _image(self, encoded, mirrored, seed):
+        """Return one image."""
+        import tensorflow as tf
+
+        height, width = self.preprocessing.size
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        if self.resize:
+            image = _resized(image, height, width)
+        if self.center_crop:
+            image = center_crop(image, (height, width))
+        image = tf.ensure_shape(image, (height, width, 3))
+        if self.augmentation is not None:
+            image = self.augmentation(image, mirrored, seed)
+        if self.scale:
+            image = self.preprocessing(image[None])[0]
+        return image
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _one_thread_an_operation():
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = 1
+    return options
+
+
+def _agreed(reader, preprocessing, center_crop):
+    stored = getattr(reader, "preprocessing", None)
+    if center_crop and stored is not None and preprocessing is not None:
+        stored = cropped_preprocessing(stored, preprocessing.size)
+    if preprocessing is None and stored is None:
+        raise ValueError(f"`preprocessing` must be given, for {reader} brings none. Received: None")
+    if preprocessing is not None and stored is not None:
+        check_same_preprocessing(stored, preprocessing, ("the reader", "the argument"))
+    return preprocessing or stored
+
+
+def _resized(image, height, width):
+    import tensorflow as tf
+
+    image = tf.ensure_shape(image, (None, None, 3))
+
+    def other_size():
+        resized = tf.image.resize(image, (height, width), "bilinear", antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.shape(image)[:2] == (height, width)), lambda: image, other_size)
+
+
+class ArrayBatches:
+    """Batches of arrays, in an order that differs by epoch, repeats by seed, and can be entered at any step.
+
+    Nothing is computed for the steps that are skipped, except the permutation of the epoch.
+
+    Args:
+        x: Array `(samples, ...)`, or a nest of them (for several inputs).
+        y: Like `x`.
+        batch_size: Samples in a batch; with several replicas, in that of all of them.
+        seed: Non-negative integer. The order and the augmentation follow from it.
+        sample_weight: `None`, or weights `(samples,)`.
+        augment: `None`, or a TensorFlow function `(x, y, seed) -> (x, y)` of a whole batch. Its seed is int32
+            of shape `(2,)`, made for the `tf.random.stateless_*` functions, and follows from the seed, the
+            epoch and the step alone. Other random numbers would not repeat after a resume.
+        drop_remainder: Whether a last batch that is not full is left out.
+
+    Raises:
+        ValueError: If lengths differ, or `batch_size` or `seed` do not fit.
+
+    Example:
+    >>> import numpy as np
+    >>> data = ArrayBatches(np.arange(10.0), np.arange(10), batch_size=4, seed=7)
+    >>> data.steps_per_epoch
+    2
+    >>> from_the_start = [y.numpy().tolist() for _, y in data(epoch=3, step=0)]
+    >>> from_step_one = [y.numpy().tolist() for _, y in data(epoch=3, step=1)]
+    >>> from_the_start[1:] == from_step_one
+    True
+    """
+
+    def __init__(self, x, y, batch_size, seed, *, sample_weight=None, augment=None, drop_remainder=True):
+        arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+        lengths = {len(array) for array in keras.tree.flatten(arrays)}
+        if len(lengths) != 1:
+            raise ValueError(f"`x`, `y` and `sample_weight` must be equally long. Received: lengths {lengths}")
+        (self.samples,) = lengths
+        if not 1 <= batch_size <= self.samples:
+            raise ValueError(
+                f"`batch_size` must be from 1 to the number of samples, {self.samples}. "
+                f"Received: batch_size={batch_size}"
+            )
+        if seed < 0:
+            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        self.batch_size, self.seed = batch_size, seed
+        self.augment, self.drop_remainder = augment, drop_remainder
+        self.arrays = _on_the_host(arrays)
+
+    @property
+    def steps_per_epoch(self):
+        """Number of batches in an epoch."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return full + (1 if rest and not self.drop_remainder else 0)
+
+    def __call__(self, epoch, step):
+        """Return the rest of an epoch.
+
+        Args:
+            epoch: Which epoch, from 0.
+            step: How many of its batches are left out at its beginning.
+
+        Returns:
+            A `tf.data.Dataset` of `steps_per_epoch - step` batches `(x, y)` or `(x, y, sample_weight)`.
+
+        Raises:
+            ValueError: If there is no such epoch or step.
+        """
+        import tensorflow as tf
+
+        check_position(epoch, step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        rest = tf.data.Dataset.from_tensor_slices(order[step * self.batch_size :])
+        rest = rest.batch(self.batch_size, drop_remainder=self.drop_remainder)
+        rest = rest.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE)
+        if self.augment is not None:
+            steps = tf.data.Dataset.range(step, self.steps_per_epoch)
+            of_epoch = tf.random.fold_in([self.seed % 2**31, self.seed // 2**31 % 2**31], epoch)
+            rest = tf.data.Dataset.zip((steps, rest)).map(
+                lambda number, batch: self._augmented(tf.random.fold_in(of_epoch, number), batch),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        return rest.prefetch(tf.data.AUTOTUNE)
+
+    def _gather(self, indices):
+        import tensorflow as tf
+
+        return keras.tree.map_structure(lambda array: tf.gather(array, indices), self.arrays)
+
+    def _augmented(self, seed, batch):
+        import tensorflow as tf
+
+        return (*self.augment(batch[0], batch[1], tf.cast(seed, "int32")), *batch[2:])
+
+
+def _on_the_host(arrays):
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        return keras.tree.map_structure(tf.convert_to_tensor, arrays)

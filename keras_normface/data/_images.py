@@ -1,0 +1,123 @@
+"""What happens to training images: the middle of a larger image, augmentation."""
+
+import dataclasses
+from collections.abc import Callable
+
+
+def center_crop(image, size):
+    """Cut an image to a size.
+
+    Where an odd number of pixels goes, the one more goes below or to the right. A smaller side stays as it is.
+
+    Args:
+        image: Tensor `(height, width, channels)`.
+        size: Pair (height, width).
+
+    Returns:
+        Tensor of the dtype of `image`.
+
+    Source: The five points of InsightFace's template at 112x112 are those of SphereFace's at 112x96, each 8 pixels
+    further to the right.
+
+    Example:
+    >>> import numpy as np
+    >>> center_crop(np.arange(5).reshape(1, 5, 1), (1, 3)).numpy().ravel().tolist()
+    [1, 2, 3]
+    """
+    import tensorflow as tf
+
+    image = tf.convert_to_tensor(image)
+    start = tf.maximum((tf.shape(image)[:2] - size) // 2, 0)
+    return image[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+
+
+def cropped_preprocessing(preprocessing, size):
+    """Say how images that are cut were prepared: another size, and a template where there is one.
+
+    Args:
+        preprocessing: A `Preprocessing` of the whole images.
+        size: Pair (height, width) of the middle.
+
+    Returns:
+        A `Preprocessing`.
+    """
+    if preprocessing.size == tuple(size):
+        return preprocessing
+    known = preprocessing.template == "arcface_112x112" and (preprocessing.size, size) == ((112, 112), (112, 96))
+    return preprocessing.replace(size=size, template="sphereface_112x96" if known else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random changes of single images. They follow from the image's seed alone, so that they repeat.
+
+    Args:
+        mirror: Whether half of the images are mirrored.
+        crop: Pixels, at least 0: each image is moved by up to so many, up or down and to the left or right; the
+            edge is repeated in what becomes free.
+        brightness: b in [0, 1): up to 255·b is added to all pixels or taken from them.
+        contrast: c in [0, 1): the distance from the mean of the channel is multiplied by 1 - c to 1 + c.
+        image: `None`, or a TensorFlow function `(image, seed) -> image` of an RGB image in 0..255, uint8 `(height,
+            width, 3)`, and an int32 seed `(2,)` made for the `tf.random.stateless_*` functions. It comes last.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> image = tf.constant([[[0, 1, 2], [3, 4, 5]]], "uint8")
+    >>> Augmentation()(image, mirrored=1, seed=tf.constant([0, 0])).numpy().tolist()
+    [[[3, 4, 5], [0, 1, 2]]]
+    """
+
+    mirror: bool = True
+    crop: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    image: Callable | None = None
+
+    def __post_init__(self):
+        if self.crop < 0 or not 0 <= self.brightness < 1 or not 0 <= self.contrast < 1:
+            raise ValueError(
+                "`crop` must not be negative, `brightness` and `contrast` must be in [0, 1). Received: "
+                f"crop={self.crop}, brightness={self.brightness}, contrast={self.contrast}"
+            )
+
+    def __call__(self, image, mirrored, seed):
+        """Return the changed image, a uint8 tensor of the same shape.
+
+        Args:
+            image: uint8 tensor `(height, width, 3)` of known shape.
+            mirrored: int32 scalar, 1 or 0: whether this image is mirrored, if images are.
+            seed: int32 tensor `(2,)`.
+        """
+        import tensorflow as tf
+
+        shape = image.shape
+        if self.mirror:
+            image = tf.reverse(image, tf.range(1, 1 + mirrored))  # no axis, no work
+        if self.crop:
+            image = _moved(image, self.crop, _further(seed, 0))
+        if self.brightness:
+            image = tf.image.stateless_random_brightness(image, self.brightness, _further(seed, 1))
+        if self.contrast:
+            image = tf.image.stateless_random_contrast(image, 1 - self.contrast, 1 + self.contrast, _further(seed, 2))
+        if self.image is not None:
+            image = self.image(image, _further(seed, 3))
+        return tf.ensure_shape(image, shape)
+
+
+def _moved(image, most, seed):
+    import tensorflow as tf
+
+    height, width, _ = image.shape
+    down, right = tf.unstack(tf.random.stateless_uniform([2], seed, -most, most + 1, tf.int32))
+    rows = tf.clip_by_value(tf.range(height) - down, 0, height - 1)
+    columns = tf.clip_by_value(tf.range(width) - right, 0, width - 1)
+    return tf.gather(tf.gather(image, rows, axis=0), columns, axis=1)
+
+
+def _further(seed, number):
+    import tensorflow as tf
+
+    return tf.random.fold_in(seed, number)

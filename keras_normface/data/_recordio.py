@@ -1,0 +1,526 @@
+"""MXNet's RecordIO files, in which InsightFace distributes its training sets, without MXNet."""
+
+import math
+import os
+import re
+import struct
+from array import array
+
+import numpy as np
+
+from keras_normface._io import OpenFiles
+from keras_normface.data._reader import (
+    PackedNames,
+    Reader,
+    excluded_names,
+    is_overlap,
+    kept_identities,
+    read_only,
+    without_excluded,
+)
+
+MAGIC = 0xCED7230A
+MAGIC_BYTES = MAGIC.to_bytes(4, "little")
+PREFIX = struct.Struct("<II")
+HEADER = struct.Struct("<IfQQ")
+FLOAT = struct.Struct("<f")
+LENGTH_BITS = 29
+LENGTH_MASK = (1 << LENGTH_BITS) - 1
+WHOLE, FIRST, MIDDLE, LAST = range(4)
+HEAD_BYTES = PREFIX.size + HEADER.size + FLOAT.size
+
+
+class RecordError(ValueError):
+    """A RecordIO file or its index is truncated, damaged, or not what it should be."""
+
+
+class RecordFile:
+    """A `.rec` file whose records are read by the position at which they begin.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        size: Its length in bytes.
+
+    Raises:
+        OSError: If it cannot be read.
+
+    Example:
+    >>> import os, struct, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "train.rec")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(struct.pack("<II5s3x", 0xCED7230A, 5, b"hello"))
+    >>> RecordFile(path).payload(0)
+    b'hello'
+    """
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+        self._files = OpenFiles([self.path])
+        self.size = os.fstat(self._files.descriptor(0)).st_size
+
+    def payload(self, offset, span=1 << 14):
+        """Return the payload of the record at `offset`, its parts put together.
+
+        Args:
+            offset: Position of its first byte.
+            span: About how many bytes it takes with its magic and length; a bad guess costs a second reading.
+
+        Raises:
+            RecordError: If there is no record, or not all of it.
+        """
+        return next(self.payloads([offset], [span]))
+
+    def payloads(self, offsets, spans):
+        """Yield the payloads of many records; as `payload`, but faster.
+
+        Args:
+            offsets: List of the positions of their first bytes.
+            spans: List of about how many bytes they take.
+        """
+        descriptor, unpack, pread, start = self._files.descriptor(0), PREFIX.unpack_from, os.pread, PREFIX.size
+        for offset, span in zip(offsets, spans, strict=True):
+            content = pread(descriptor, span, offset)
+            magic, word = unpack(content) if len(content) >= start else (None, 0)
+            # A word above the length of the content is a longer record, or one in parts.
+            if magic == MAGIC and word <= len(content) - start:
+                yield content[start : start + word]
+            else:
+                yield MAGIC_BYTES.join(self._files.read(0, *part[:2]) for part in self.parts(offset))
+
+    def label(self, offset):
+        """Return the first label in the header of the record at `offset`, unchecked, without reading its image."""
+        content = self._files.read(0, offset, HEAD_BYTES)
+        if len(content) == HEAD_BYTES:
+            magic, word = PREFIX.unpack_from(content)
+            if magic == MAGIC and HEAD_BYTES - PREFIX.size <= word <= self.size - offset - PREFIX.size:
+                return split_payload(content[PREFIX.size :], only_label=True)[1]
+        return split_payload(self.payload(offset), only_label=True)[1]
+
+    def parts(self, offset):
+        """Return the parts of the record at `offset`: list of triples of start, length, and end with the padding.
+
+        Raises:
+            RecordError: If there is no record, or not all of it.
+        """
+        parts, position, expected = [], offset, (WHOLE, FIRST)
+        while True:
+            kind, length = self._prefix(position)
+            if kind not in expected:
+                raise RecordError(f"{self.path} has a record at byte {offset} whose part at byte {position} is garbled")
+            start = position + PREFIX.size
+            position = start + (length + 3) // 4 * 4
+            parts.append((start, length, position))
+            if kind in (WHOLE, LAST):
+                return parts
+            expected = (MIDDLE, LAST)
+
+    def scan(self):
+        """Return the offsets of all records, an int64 array, by going from each to the next.
+
+        Raises:
+            RecordError: If anything in the file is no record.
+        """
+        offsets, position = array("q"), 0
+        while position < self.size:
+            offsets.append(position)
+            kind, length = self._prefix(position)
+            if kind == WHOLE:
+                position += PREFIX.size + (length + 3) // 4 * 4
+            else:
+                position = self.parts(position)[-1][2]
+        return np.frombuffer(offsets, "int64") if offsets else np.zeros(0, "int64")
+
+    def _prefix(self, position):
+        """Return what kind of part begins at `position`, and its length, which the file is sure to hold."""
+        content = self._files.read(0, position, PREFIX.size)
+        if len(content) < PREFIX.size:
+            raise RecordError(f"{self.path} is truncated: it ends at byte {self.size}, in a record's first bytes")
+        magic, word = PREFIX.unpack(content)
+        if magic != MAGIC:
+            raise RecordError(f"{self.path} has no record at byte {position}: wrong magic 0x{magic:08x}")
+        length = word & LENGTH_MASK
+        if length > self.size - position - PREFIX.size:
+            raise RecordError(
+                f"{self.path} is truncated or garbled: a record at byte {position} has {length} bytes, "
+                f"the file {self.size}"
+            )
+        return word >> LENGTH_BITS, length
+
+
+def split_payload(payload, only_label=False):
+    """Take a payload apart.
+
+    Args:
+        payload: Bytes.
+        only_label: Whether `payload` may be cut off after its first label.
+
+    Returns:
+        Triple of the number of labels in its vector (0: one, in the header), the first label, a float, and the
+        position of the image. Nothing of these is checked further.
+
+    Raises:
+        RecordError: If it is shorter than its labels.
+
+    Example:
+    >>> import struct
+    >>> split_payload(struct.pack("<IfQQ2f", 2, 0.0, 0, 0, 7.0, 8.0))
+    (2, 7.0, 32)
+    """
+    if len(payload) < HEADER.size:
+        raise RecordError(f"a record of {len(payload)} bytes is too short for a header")
+    flag, label, _, _ = HEADER.unpack_from(payload)
+    start = HEADER.size + FLOAT.size * flag
+    if flag:
+        if len(payload) < (HEADER.size + FLOAT.size if only_label else start):
+            raise RecordError(f"a record of {len(payload)} bytes is too short for its {flag} labels")
+        (label,) = FLOAT.unpack_from(payload, HEADER.size)
+    return flag, label, start
+
+
+CHUNK_BYTES = 1 << 22
+LARGEST_SPAN = 1 << 20
+
+
+def record_offsets(file, index=None):
+    """Return the keys and offsets of the records of a file.
+
+    Args:
+        file: A `RecordFile`.
+        index: Path of the `.idx` file. `None`: the one beside the file; without one the records are searched.
+
+    Returns:
+        Pair of int64 arrays `(records,)`, in the order of the keys.
+
+    Raises:
+        RecordError: If the index is garbled, holds a key twice, or points out of the file.
+        OSError: If it cannot be read.
+    """
+    if index is None:
+        beside = os.path.splitext(file.path)[0] + ".idx"
+        index = beside if os.path.exists(beside) else None
+    if index is None:
+        offsets = file.scan()
+        keys = np.arange(len(offsets))
+    else:
+        keys, offsets = read_index(index)
+        _check_offsets(keys, offsets, index, file)
+    if not len(offsets):
+        raise RecordError(f"{file.path} holds no records")
+    return keys, offsets
+
+
+def read_index(path):
+    r"""Read an `.idx` file: a key, a tab and an offset in each line.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Pair of int64 arrays `(records,)`, in the order of the keys.
+
+    Raises:
+        RecordError: If a line is something else, or a key occurs twice.
+        OSError: If it cannot be read.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "train.idx")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("0\t0\n1\t48\n")
+    >>> [column.tolist() for column in read_index(path)]
+    [[0, 1], [0, 48]]
+    """
+    parts, lines = [np.zeros((0, 2), "int64")], 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES) + file.readline():
+            parts.append(_parsed(chunk, path, lines))
+            lines += len(parts[-1])
+    keys, offsets = np.concatenate(parts).T
+    if not np.all(keys[1:] > keys[:-1]):
+        order = np.argsort(keys, kind="stable")
+        keys, offsets = keys[order], offsets[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            raise RecordError(f"{path} has the key {keys[twice[0]]} twice")
+    return keys, np.ascontiguousarray(offsets)
+
+
+def spans(offsets, size):
+    """Return how far it is from each record to the next in the file, uint32, at most a megabyte.
+
+    Args:
+        offsets: Where they begin, int64 `(records,)`, in any order.
+        size: Length of the file in bytes.
+
+    Example:
+    >>> import numpy as np
+    >>> spans(np.array([48, 0, 16]), 60).tolist()
+    [12, 16, 32]
+    """
+    if np.all(offsets[1:] > offsets[:-1]):
+        following = np.append(offsets[1:], size)
+    else:
+        bounds = np.append(np.unique(offsets), size)
+        following = bounds[np.searchsorted(bounds, offsets, side="right")]
+    return np.minimum(following - offsets, LARGEST_SPAN).astype("uint32")
+
+
+def compact(keys):
+    """Return the keys as a range, or int32, if they can be: less memory for the same numbers.
+
+    Args:
+        keys: Increasing int64 array.
+
+    Example:
+    >>> import numpy as np
+    >>> compact(np.array([3, 4, 5]))
+    range(3, 6)
+    """
+    first, last = int(keys[0]), int(keys[-1])
+    if last - first == len(keys) - 1:
+        return range(first, last + 1)
+    return keys.astype("int32") if last < 2**31 else keys
+
+
+def _parsed(chunk, path, lines_before):
+    text = chunk.replace(b"\r\n", b"\n").removesuffix(b"\n") + b"\n"
+    lines = text.count(b"\n")
+    if text.translate(None, b"0123456789") == b"\t\n" * lines and not re.search(rb"\d{19}", text):
+        numbers = np.fromstring(text, "int64", sep=" ")
+        if len(numbers) == 2 * lines:
+            return numbers.reshape(lines, 2)
+    found = text.split(b"\n")
+    number = next(at for at, line in enumerate(found) if not re.fullmatch(rb"[0-9]{1,18}\t[0-9]{1,18}", line))
+    raise RecordError(
+        f"Line {lines_before + number + 1} of {path} must be two whole numbers, a key and an offset, with a tab "
+        f"between. Received: {os.fsdecode(found[number][:80])!r}"
+    )
+
+
+def _check_offsets(keys, offsets, index, file):
+    wrong = np.flatnonzero((offsets > file.size - PREFIX.size) | (offsets % 4 != 0))
+    if len(wrong):
+        raise RecordError(
+            f"{index} says that key {keys[wrong[0]]} begins at byte {offsets[wrong[0]]} of {file.path}, "
+            f"which is past its end at {file.size} or in the middle of a record"
+        )
+    if len(offsets):
+        file.parts(int(offsets.max()))
+
+
+LARGEST_LABEL = 2**62
+PAIR_SPAN = 64
+
+
+def image_labels(file, keys, offsets):
+    """Find out which records are images, and their labels.
+
+    Args:
+        file: A `RecordFile`.
+        keys: Int64 `(records,)`, increasing.
+        offsets: Int64 `(records,)`.
+
+    Returns:
+        Pair of a slice, which of the records are images, and their labels as stored, int64.
+
+    Raises:
+        RecordError: If labels or identity records make no sense.
+    """
+    bounds = _pair(file, keys, offsets, 0) if keys[0] == 0 else None
+    if bounds is None:
+        images = slice(0, len(keys))
+        return images, _labels_by_header(file, keys, offsets)
+    first, end = bounds
+    if not 2 <= first <= end <= len(keys):
+        raise RecordError(
+            f"{file.path} says in record 0 that its images end at {first} and its identities at {end}; "
+            f"it has {len(keys)} records"
+        )
+    if not np.array_equal(keys[:end], np.arange(end)):
+        raise RecordError(f"{file.path} says in record 0 that it has the keys 0 to {end - 1}, but some are missing")
+    images = slice(1, first)
+    labels = _labels_by_identity(file, keys, offsets, first, end)
+    return images, _labels_by_header(file, keys[images], offsets[images]) if labels is None else labels
+
+
+def whole_label(label, where):
+    """Return a float label as an int.
+
+    Args:
+        label: The float.
+        where: What to call its record in the message.
+
+    Raises:
+        RecordError: If it is not a whole number from 0 on.
+
+    Example:
+    >>> whole_label(17.0, "record 3")
+    17
+    """
+    if not (math.isfinite(label) and 0 <= label <= LARGEST_LABEL and label == math.floor(label)):
+        raise RecordError(f"The label of {where} must be a whole number not below 0. Received: {label}")
+    return int(label)
+
+
+def _pair(file, keys, offsets, number):
+    """Return the two labels of a record that has two and no image, else `None`."""
+    where = f"{file.path}#key {keys[number]}"
+    payload = file.payload(int(offsets[number]), PAIR_SPAN)
+    if len(payload) != HEADER.size + 2 * FLOAT.size or split_payload(payload)[0] != 2:
+        return None
+    first, second = (FLOAT.unpack_from(payload, HEADER.size + FLOAT.size * at)[0] for at in range(2))
+    return whole_label(first, where), whole_label(second, where)
+
+
+def _labels_by_header(file, keys, offsets):
+    labels = np.empty(len(offsets), "int64")
+    for number, offset in enumerate(offsets.tolist()):
+        labels[number] = whole_label(file.label(offset), f"{file.path}#key {keys[number]}")
+    return labels
+
+
+def _labels_by_identity(file, keys, offsets, first, end):
+    """Return the labels of the images 1 to `first - 1`; `None` if the identity records do not tell them for sure."""
+    ranges = []
+    for key in range(first, end):
+        pair = _pair(file, keys, offsets, key)
+        if pair is None:
+            raise RecordError(f"{file.path}#key {key} must be an identity's record: two labels and no image")
+        if pair[0] != pair[1]:
+            ranges.append(pair)
+    ranges.sort()
+    starts, ends = [pair[0] for pair in ranges], [pair[1] for pair in ranges]
+    if [*starts, first] != [1, *ends] or any(start > stop for start, stop in ranges):
+        return None
+    labels = [whole_label(file.label(int(offsets[start])), f"{file.path}#key {start}") for start in starts]
+    if len(set(labels)) != len(labels):
+        return None
+    return np.repeat(np.array(labels, "int64"), np.subtract(ends, starts))
+
+
+class RecordIO(Reader):
+    """Images in a RecordIO file (`train.rec`, `train.idx`, `property`), MXNet's format.
+
+    Two forms are read. If record 0 has two labels and no image, they tell where the images end and where the
+    records of the identities end, which each tell the range of its images (InsightFace's form). Otherwise each
+    record is an image. A label is the first one in an image's header; labels become dense. Opening reads the
+    index, and of the images only what the labels need; garbage inside a record shows when it is read.
+
+    Args:
+        path: The `.rec` file.
+        index: The `.idx` file. `None`: the one beside it; if there is none, the records are searched.
+        identities: `None`, or names, one for each label in the file from 0 on. Without them an identity is
+            called by its label in the file, in decimal digits.
+        exclude: Names of identities to leave out. `CASIA_LFW_OVERLAP` needs `identities`.
+
+    Attributes:
+        image_size: `(height, width)` if there is a file `property` beside it, else `None`.
+
+    Raises:
+        RecordError: A ValueError. If the file or its index is truncated or garbled, or labels are not whole
+            numbers from 0 on.
+        ValueError: If the number of identities differs from that in `property`, or `identities` or `exclude` do
+            not fit.
+        OSError: If a file cannot be read.
+
+    Source:
+        The `recordio` of dmlc-core and `recordio.py` of MXNet (Apache); `face2rec2.py` of InsightFace.
+
+    Example:
+    >>> import os, struct, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "train.rec")
+    >>> with open(path, "wb") as file:
+    ...     for label, image in [(3.0, b"abcd"), (9.0, b"efgh")]:
+    ...         header = struct.pack("<IfQQ", 0, label, 0, 0)
+    ...         _ = file.write(struct.pack("<II", 0xCED7230A, len(header + image)) + header + image)
+    >>> faces = RecordIO(path)
+    >>> faces.labels.tolist(), list(faces.identities)
+    ([0, 1], ['3', '9'])
+    >>> faces.sample(1)
+    (b'efgh', 1)
+    """
+
+    def __init__(self, path, index=None, identities=None, exclude=()):
+        self.path = os.fspath(path)
+        self._file = RecordFile(path)
+        keys, offsets = record_offsets(self._file, index)
+        images, stored = image_labels(self._file, keys, offsets)
+        reach = spans(offsets, self._file.size)
+        self._stored, labels = np.unique(stored, return_inverse=True)
+        self.image_size = _image_size(self.path, len(self._stored))
+        names = _names(self._stored, identities)
+        exclude = excluded_names(exclude)
+        if is_overlap(exclude) and identities is None:
+            raise ValueError(
+                "`exclude` is CASIA_LFW_OVERLAP, names of folders, but a RecordIO file holds no folder names, only "
+                "numbers: give the names as `identities`, one for each label in the file"
+            )
+        kept = kept_identities(names, exclude)
+        if kept.all():
+            stays, self.labels = slice(None), read_only(labels.astype("int32"))
+        else:
+            stays, self.labels = without_excluded(labels, kept)
+        self.identities = PackedNames(name for name, stay in zip(names, kept.tolist(), strict=True) if stay)
+        self._stored = self._stored[kept]
+        self._keys = compact(keys[images][stays])
+        # Copies: a view would keep the whole arrays alive.
+        self._offsets, self._spans = offsets[images][stays].copy(), reach[images][stays].copy()
+
+    def name(self, index):
+        """Return what a sample is called: the file and the key.
+
+        Args:
+            index: Number of the sample.
+        """
+        return f"{os.path.basename(self.path)}#key {self._keys[self.checked_index(index)]}"
+
+    def _read(self, indices):
+        stored = self._stored[self.labels[indices]].tolist()
+        payloads = self._file.payloads(self._offsets[indices].tolist(), self._spans[indices].tolist())
+        images = []
+        try:
+            for content, label in zip(payloads, stored, strict=True):
+                _, found, start = split_payload(content)
+                if found != label:
+                    raise RecordError(f"its label is {found}, and should be {label}")
+                if start >= len(content):
+                    raise RecordError("it holds no image, zero bytes")
+                images.append(content[start:])
+        except RecordError as error:
+            index = int(indices[len(images)])
+            raise RecordError(f"{self.name(index)} at byte {self._offsets[index]} is garbled: {error}") from error
+        return images
+
+
+def _names(stored, identities):
+    """Return the names of the identities of which `stored` are the labels in the file."""
+    if identities is None:
+        return [str(label) for label in stored.tolist()]
+    if isinstance(identities, (str, bytes)):
+        raise ValueError(f"`identities` must be several names, not one string. Received: {identities!r}")
+    identities = list(identities)
+    if len(identities) <= stored[-1]:
+        raise ValueError(
+            f"`identities` must hold a name for each label in the file, from 0 to {stored[-1]}. "
+            f"Received: {len(identities)} names"
+        )
+    if len(set(identities)) != len(identities) or not all(isinstance(name, str) for name in identities):
+        raise ValueError("`identities` must hold strings that differ. Received: something else, or a name twice")
+    return [identities[label] for label in stored.tolist()]
+
+
+def _image_size(path, num_identities):
+    """Return `(height, width)` from the file `property` beside `path`; `None` without one."""
+    beside = os.path.join(os.path.dirname(path), "property")
+    if not os.path.isfile(beside):
+        return None
+    with open(beside, "rb") as file:
+        text = file.read(200).strip()
+    if not re.fullmatch(rb"[0-9]{1,9}(\s*,\s*[0-9]{1,9}){2}", text):
+        raise RecordError(f"{beside} must be `identities,height,width`. Received: {os.fsdecode(text[:80])!r}")
+    classes, height, width = map(int, text.split(b","))
+    if classes != num_identities:
+        raise RecordError(f"{beside} says {classes} identities, but {path} holds {num_identities}")
+    return height, width

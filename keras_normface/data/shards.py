@@ -1,0 +1,464 @@
+"""Shards: TFRecord files of images, an index of where each image lies, and a description, `dataset.json`."""
+
+import hashlib
+import json
+import os
+import re
+import reprlib
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_normface._io import OpenFiles, atomic_write
+from keras_normface.data._reader import (
+    PackedNames,
+    Reader,
+    excluded_names,
+    kept_identities,
+    read_only,
+    without_excluded,
+)
+from keras_normface.preprocessing import Preprocessing
+
+INDEX_NAME = "index.npy"
+INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<u4"), ("label", "<i4"), ("shard", "<u2")])
+# A TFRecord: the length in 8 bytes, a checksum of 4, the serialised Example, a checksum of 4.
+BYTES_BEFORE, BYTES_AFTER = 12, 4
+
+
+class ShardEntry(NamedTuple):
+    """What is known of a shard that was written.
+
+    Attributes:
+        rows: Array of `INDEX_DTYPE`, a row an image, with shard number 0.
+        sha256: Of the file, in hexadecimal digits.
+        bytes: Length of the file.
+    """
+
+    rows: np.ndarray
+    sha256: str
+    bytes: int
+
+
+def write_shard(path, examples):
+    """Write a TFRecord file, so that it is either complete or not there.
+
+    Each record is a `tf.train.Example` of `image/encoded`, `image/class/label`, `image/class/text` (the identity)
+    and `image/filename`. The file is read again before it gets its name, and each image compared.
+
+    Args:
+        path: File to write.
+        examples: Iterable of tuples of the encoded image (bytes), its label (int), the identity's name and the
+            file name (strings).
+
+    Returns:
+        A `ShardEntry`.
+
+    Raises:
+        ValueError: If an image is empty, or a label is negative or above 2^31 - 1.
+        OSError: If it cannot be written, or does not hold what was written.
+
+    Example:
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "shard-00000-of-00001.tfrecord")
+    >>> entry = write_shard(path, [(b"an image", 0, "0000045", "0000045/001.jpg")])
+    >>> with open(path, "rb") as file:
+    ...     content = file.read()
+    >>> start = int(entry.rows["offset"][0])
+    >>> content[start : start + int(entry.rows["length"][0])]
+    b'an image'
+    """
+    with atomic_write(path) as beside:
+        rows, checksums, size = _write(beside, examples)
+        if os.path.getsize(beside) != size:
+            raise OSError(f"{path} must have {size} bytes after writing. Received: {os.path.getsize(beside)}")
+        files = OpenFiles([beside])
+        for row, checksum in zip(rows, checksums, strict=True):
+            if zlib.crc32(files.read(0, int(row["offset"]), int(row["length"]))) != checksum:
+                raise OSError(f"{path} does not hold at byte {row['offset']} the image that was written")
+        return ShardEntry(rows, file_sha256(beside), size)
+
+
+def write_index(directory, rows):
+    """Write `index.npy`, so that it is either complete or not there.
+
+    Args:
+        directory: Directory of the shards.
+        rows: Array of `INDEX_DTYPE`, a row an image, with the numbers of its shards.
+
+    Raises:
+        ValueError: If it is of another dtype.
+        OSError: If it cannot be written.
+
+    Example:
+    >>> import numpy as np, os, tempfile
+    >>> directory = tempfile.mkdtemp()
+    >>> write_index(directory, np.array([(28, 8, 0, 0)], INDEX_DTYPE))
+    >>> os.listdir(directory)
+    ['index.npy']
+    """
+    if rows.dtype != INDEX_DTYPE or rows.ndim != 1:
+        raise ValueError(f"`rows` must be (samples,) of INDEX_DTYPE. Received: shape {rows.shape}, dtype {rows.dtype}")
+    with atomic_write(os.path.join(directory, INDEX_NAME)) as beside, open(beside, "wb") as file:
+        np.save(file, rows, allow_pickle=False)
+
+
+def file_sha256(path):
+    """Return the SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        path: The file.
+
+    Example:
+    >>> file_sha256("/dev/null")[:12]
+    'e3b0c44298fc'
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write(path, examples):
+    import tensorflow as tf
+
+    rows, checksums, position = [], [], 0
+    with tf.io.TFRecordWriter(path) as writer:
+        for encoded, label, identity, file_name in examples:
+            if not encoded or not 0 <= label < 2**31:
+                raise ValueError(
+                    "`examples` must hold images that are not empty and labels from 0 to 2^31 - 1. "
+                    f"Received: {len(encoded)} bytes, label {label}, for {file_name}"
+                )
+            serialised = _example(bytes(encoded), label, identity, file_name).SerializeToString(deterministic=True)
+            at = serialised.find(encoded)
+            rows.append((position + BYTES_BEFORE + at, len(encoded), label, 0))
+            checksums.append(zlib.crc32(encoded))
+            writer.write(serialised)
+            position += BYTES_BEFORE + len(serialised) + BYTES_AFTER
+    return np.array(rows, INDEX_DTYPE), checksums, position
+
+
+def _example(encoded, label, identity, file_name):
+    import tensorflow as tf
+
+    def of_bytes(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    features = {
+        "image/encoded": of_bytes(encoded),
+        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        "image/class/text": of_bytes(identity.encode("utf-8", "surrogateescape")),
+        "image/filename": of_bytes(file_name.encode("utf-8", "surrogateescape")),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+METADATA_NAME = "dataset.json"
+FORMAT, VERSION = "keras_normface.shards", 1
+MOST_SHARDS = 2**16
+
+
+class MetadataError(ValueError):
+    """A directory of shards, or the `dataset.json` in it, is not what it should be."""
+
+
+def write_metadata(directory, metadata):
+    """Write `dataset.json`, so that it is either complete or not there.
+
+    Args:
+        directory: Directory of the shards.
+        metadata: Dictionary with the keys `format` ("keras_normface.shards"), `version` (1), `samples`,
+            `num_identities`, `identities` (names by label), `image_size` (`[height, width]` in pixels or `None`),
+            `preprocessing` (dictionary or `None`), `source` (dictionary), `excluded` (names), `skipped` (pairs of a
+            name and a reason), `shards` (dictionaries of `name`, `samples`, `bytes`, `sha256`), and `created_by`.
+
+    Raises:
+        MetadataError: If it would not be read back.
+        OSError: If it cannot be written.
+
+    Example:
+    >>> import tempfile
+    >>> shard = {"name": "shard-00000-of-00001.tfrecord", "samples": 2, "bytes": 99, "sha256": "0" * 64}
+    >>> directory = tempfile.mkdtemp()
+    >>> write_metadata(directory, {
+    ...     "format": "keras_normface.shards", "version": 1, "samples": 2, "num_identities": 1,
+    ...     "identities": ["0000045"], "image_size": [112, 112], "preprocessing": None, "source": {},
+    ...     "excluded": [], "skipped": [], "shards": [shard], "created_by": "keras_normface"})
+    >>> read_metadata(directory)["samples"]
+    2
+    """
+    check_metadata(metadata)
+    text = json.dumps(metadata, indent=1, allow_nan=False)
+    with atomic_write(os.path.join(directory, METADATA_NAME)) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def read_metadata(directory):
+    """Read and check `dataset.json`.
+
+    Args:
+        directory: Directory of the shards.
+
+    Returns:
+        The dictionary; see `write_metadata`. Keys it does not know are left in it.
+
+    Raises:
+        MetadataError: If it is no JSON, or something in it is missing, of a wrong type, or contradicts the rest.
+        OSError: If it cannot be read.
+    """
+    path = os.path.join(directory, METADATA_NAME)
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        metadata = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MetadataError(f"{path} is no JSON: {error}") from error
+    try:
+        check_metadata(metadata)
+    except MetadataError as error:
+        raise MetadataError(f"{path}: {error}") from error
+    return metadata
+
+
+def preprocessing_of(metadata):
+    """Return the `Preprocessing` in a metadata, or `None` if there is none.
+
+    Args:
+        metadata: Dictionary from `read_metadata`.
+
+    Raises:
+        MetadataError: If it describes none.
+    """
+    if metadata["preprocessing"] is None:
+        return None
+    try:
+        return Preprocessing.from_dict(metadata["preprocessing"])
+    except ValueError as error:
+        raise MetadataError(f"`preprocessing` in dataset.json: {error}") from error
+
+
+def check_metadata(metadata):
+    """Raise MetadataError, with the name of the key, if a metadata is not as `write_metadata` describes it.
+
+    Args:
+        metadata: Anything.
+    """
+    _require_valid(isinstance(metadata, dict), "the metadata", "be a dictionary", metadata)
+    for key, (holds, expected) in CHECKS.items():
+        if key not in metadata:
+            raise MetadataError(f"`{key}` is missing")
+        _require_valid(holds(metadata[key]), f"`{key}`", f"be {expected}", metadata[key])
+    for number, shard in enumerate(metadata["shards"]):
+        for key, (holds, expected) in SHARD_CHECKS.items():
+            where = f"`shards[{number}].{key}`"
+            _require_valid(isinstance(shard, dict) and key in shard, where, "be there", shard)
+            _require_valid(holds(shard[key]), where, f"be {expected}", shard[key])
+    names = [shard["name"] for shard in metadata["shards"]]
+    _require_valid(len(set(names)) == len(names), "`shards`", "have names that differ", names)
+    identities, count = metadata["identities"], metadata["num_identities"]
+    _require_valid(
+        len(identities) == count, "`num_identities`", f"be the length of `identities`, {len(identities)}", count
+    )
+    _require_valid(len(set(identities)) == count, "`identities`", "differ", identities)
+    total = sum(shard["samples"] for shard in metadata["shards"])
+    _require_valid(metadata["samples"] == total, "`samples`", f"be the sum over `shards`, {total}", metadata["samples"])
+
+
+def _require_valid(holds, where, expected, received):
+    if not holds:
+        raise MetadataError(f"{where} must {expected}. Received: {reprlib.repr(received)}")
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
+def _is_strings(value):
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_size(value):
+    return value is None or (isinstance(value, list) and len(value) == 2 and all(_is_count(v) and v for v in value))
+
+
+def _is_pairs(value):
+    return isinstance(value, list) and all(_is_strings(item) and len(item) == 2 for item in value)
+
+
+def _is_file_name(value):
+    return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value, re.ASCII) is not None and ".." not in value
+
+
+_COUNT = (_is_count, "a whole number not below 0")
+CHECKS = {
+    "format": (lambda value: value == FORMAT, repr(FORMAT)),
+    "version": (lambda value: _is_count(value) and value == VERSION, f"{VERSION}, the version that this package reads"),
+    "samples": _COUNT,
+    "num_identities": _COUNT,
+    "identities": (_is_strings, "a list of strings"),
+    "image_size": (_is_size, "null or [height, width]"),
+    "preprocessing": (lambda value: value is None or isinstance(value, dict), "null or a dictionary"),
+    "source": (lambda value: isinstance(value, dict), "a dictionary"),
+    "excluded": (_is_strings, "a list of strings"),
+    "skipped": (_is_pairs, "a list of pairs of strings, a name and a reason"),
+    "shards": (lambda value: isinstance(value, list) and 1 <= len(value) <= MOST_SHARDS, "a list of shards"),
+    "created_by": (lambda value: isinstance(value, str), "a string"),
+}
+SHARD_CHECKS = {
+    "name": (_is_file_name, "the name of a file in the same directory"),
+    "samples": _COUNT,
+    "bytes": _COUNT,
+    "sha256": (lambda v: isinstance(v, str) and re.fullmatch("[0-9a-f]{64}", v) is not None, "64 hexadecimal digits"),
+}
+
+
+class TFRecordShards(Reader):
+    """Images in a directory of TFRecord shards with `dataset.json` and `index.npy`.
+
+    The index says where each encoded image lies, so that any image is one reading, and the shards remain files
+    that `tf.data.TFRecordDataset` reads too. Opening checks sizes and ranges; `verify` checks contents.
+
+    Args:
+        path: The directory.
+        exclude: Names of identities to leave out, or `CASIA_LFW_OVERLAP`.
+
+    Attributes:
+        metadata: The dictionary of `dataset.json`; see `write_metadata`. It describes all that is there, also
+            what `exclude` leaves out.
+        image_size: `(height, width)` in pixels if all images have it, else `None`.
+        preprocessing: The `Preprocessing` in `dataset.json`, if there is one.
+
+    Raises:
+        MetadataError: A ValueError. If `dataset.json`, `index.npy` and the shards do not fit one another.
+        ValueError: If `exclude` holds names that do not occur.
+        OSError: If a file cannot be read.
+
+    Example:
+    >>> import os, tempfile
+    >>> pass
+    >>> pass
+    >>> directory, name = tempfile.mkdtemp(), "shard-00000-of-00001.tfrecord"
+    >>> entry = write_shard(os.path.join(directory, name), [(b"an image", 0, "0000045", "0000045/001.jpg")])
+    >>> write_index(directory, entry.rows)
+    >>> shard = {"name": name, "samples": 1, "bytes": entry.bytes, "sha256": entry.sha256}
+    >>> write_metadata(directory, {
+    ...     "format": "keras_normface.shards", "version": 1, "samples": 1, "num_identities": 1,
+    ...     "identities": ["0000045"], "image_size": None, "preprocessing": None, "source": {},
+    ...     "excluded": [], "skipped": [], "shards": [shard], "created_by": "keras_normface"})
+    >>> faces = TFRecordShards(directory)
+    >>> faces.sample(0)
+    (b'an image', 0)
+    >>> list(faces.verify())
+    ['shard-00000-of-00001.tfrecord']
+    """
+
+    def __init__(self, path, exclude=()):
+        self.path = os.fspath(path)
+        self.metadata = read_metadata(self.path)
+        self.image_size = None if self.metadata["image_size"] is None else tuple(self.metadata["image_size"])
+        self.preprocessing = preprocessing_of(self.metadata)
+        shards = self.metadata["shards"]
+        self._files = OpenFiles([os.path.join(self.path, shard["name"]) for shard in shards])
+        self._check_sizes()
+        self._open_index()
+        _check_rows(self._index, self.metadata, os.path.join(self.path, INDEX_NAME))
+        names = self.metadata["identities"]
+        exclude = excluded_names(exclude)
+        self.labels, self._rows = read_only(self._index["label"].astype("int32")), None
+        kept = kept_identities(names, exclude)
+        if not kept.all():
+            stays, self.labels = without_excluded(self.labels, kept)
+            self._rows = np.flatnonzero(stays).astype("uint32" if len(stays) < 2**32 else "int64")
+        self.identities = PackedNames(name for name, stay in zip(names, kept.tolist(), strict=True) if stay)
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_index"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._open_index()
+
+    def name(self, index):
+        """Return what a sample is called: the shard, and the byte at which the image begins.
+
+        Args:
+            index: Number of the sample.
+        """
+        index = self.checked_index(index)
+        row = self._index[index if self._rows is None else self._rows[index]]
+        return f"{self.metadata['shards'][row['shard']]['name']}#byte {row['offset']}"
+
+    def verify(self):
+        """Compare the SHA-256 of each shard with that in `dataset.json`.
+
+        Yields:
+            The name of each shard that is as it was written.
+
+        Raises:
+            MetadataError: At the first that is not.
+        """
+        for shard in self.metadata["shards"]:
+            found = file_sha256(os.path.join(self.path, shard["name"]))
+            if found != shard["sha256"]:
+                raise MetadataError(
+                    f"{shard['name']} in {self.path} is damaged: its SHA-256 must be {shard['sha256']}. "
+                    f"Received: {found}"
+                )
+            yield shard["name"]
+
+    def _read(self, indices):
+        rows = self._index[indices if self._rows is None else self._rows[indices]]
+        read = self._files.read
+        places = zip(rows["shard"].tolist(), rows["offset"].tolist(), rows["length"].tolist(), strict=True)
+        images = [read(shard, offset, length) for shard, offset, length in places]
+        for image, length, index in zip(images, rows["length"].tolist(), indices.tolist(), strict=True):
+            if len(image) != length:
+                raise MetadataError(f"{self.name(index)} is truncated: {len(image)} bytes of {length}")
+        return images
+
+    def _open_index(self):
+        path = os.path.join(self.path, INDEX_NAME)
+        try:
+            self._index = np.lib.format.open_memmap(path, mode="r")
+        except OSError:
+            raise
+        except Exception as error:  # NumPy reads the head as Python's literals, and passes on what comes of it.
+            raise MetadataError(f"{path} is no array: {error}") from error
+        found = self._index.dtype, self._index.shape
+        wanted = INDEX_DTYPE, (self.metadata["samples"],)
+        if found != wanted:
+            raise MetadataError(f"{path} must hold an array of {wanted}. Received: {found}")
+
+    def _check_sizes(self):
+        for shard in self.metadata["shards"]:
+            path = os.path.join(self.path, shard["name"])
+            size = os.path.getsize(path) if os.path.isfile(path) else "no file"
+            if size != shard["bytes"]:
+                raise MetadataError(f"{path} must have {shard['bytes']} bytes, says dataset.json. Received: {size}")
+
+
+def _check_rows(rows, metadata, path):
+    """Raise MetadataError if a row points out of its shard, or there is no such shard or identity."""
+    sizes = np.array([shard["bytes"] for shard in metadata["shards"]], "int64")
+    known = rows["shard"] < len(sizes)
+    _require_readable(known, path, "name shards that are in dataset.json")
+    lengths, offsets = rows["length"].astype("int64"), rows["offset"]
+    inside = (offsets >= 0) & (lengths > 0) & (offsets <= sizes[rows["shard"]] - lengths)
+    _require_readable(inside, path, "point at bytes inside their shards")
+    labels = (rows["label"] >= 0) & (rows["label"] < metadata["num_identities"])
+    _require_readable(labels, path, f"have labels from 0 to {metadata['num_identities'] - 1}")
+    counts = np.bincount(rows["shard"], minlength=len(sizes))
+    stated = np.array([shard["samples"] for shard in metadata["shards"]])
+    _require_readable(counts == stated, path, "be as many for each shard as dataset.json says", "shard")
+
+
+def _require_readable(holds, path, expected, what="row"):
+    if not holds.all():
+        raise MetadataError(f"The rows of {path} must {expected}. Received: {what} {np.argmin(holds)} that does not")

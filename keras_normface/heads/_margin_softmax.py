@@ -1,0 +1,266 @@
+"""The margin softmax head, and the ordinary softmax as a head."""
+
+import keras
+from keras import ops
+
+from keras_normface import fused as fused_terms
+from keras_normface import margins
+from keras_normface.heads._base import Head, HeadStatistics
+from keras_normface.heads._sharding import fused_mode
+from keras_normface.layers import LearnableScale
+from keras_normface.losses import margin_cosines, softmax_loss
+from keras_normface.sphere import EPSILON
+
+
+@keras.saving.register_keras_serializable(package="keras_normface")
+class MarginSoftmaxHead(Head):
+    """Softmax with a margin, `ρ·ψ(θ_y)` against `ρ·η(θ_j)`, for every feature norm.
+
+    With `feature_norm="hard"` ρ is the scale. With `"none"` ρ = ‖x‖, differentiated. With `"soft"` ρ = ‖x‖ too, and
+    `norm_weight·|‖x‖ − s|` is added to the loss.
+
+    Args:
+        units: Number of agents, one a class.
+        margin: A `Margin`; `None` means `NoMargin()`.
+        scale: s, a positive number or a `LearnableScale`. For `"none"` it is not used.
+        feature_norm: `"hard"`, `"none"` or `"soft"`.
+        loss_weight: Factor on the cross-entropy; SphereFace-R's λ/s. Positive.
+        norm_weight: t, the weight of the soft norm. At least 0.
+        margin_schedule: A `keras.optimizers.schedules.LearningRateSchedule` that gives the margin at each
+            training step, in the place of the margin's own number. The head counts the steps in a saved,
+            non-trainable scalar.
+        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
+        fused: How the loss and its gradients are computed. `False`: plain ops, several arrays `batch × units`.
+            `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch;
+            `False` where the margin cannot be fused, and never `"stream"` where the classes are split over devices.
+        half_gradients: Whether the fused gradients' products are taken in bfloat16. The loss stays float32.
+        **kwargs: Arguments of `Head`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Source: SphereFace-R (arXiv 2109.05565), the unified frame with NFN, HFN and SFN.
+
+    Example:
+    >>> import numpy as np
+    >>> from keras_normface.margins import AdditiveCosine
+    >>> head = MarginSoftmaxHead(3, AdditiveCosine(0.35), scale=30.0)
+    >>> head.loss(np.array([0, 2]), np.ones((2, 4), dtype="float32")).shape[0]
+    2
+    """
+
+    def __init__(
+        self,
+        units,
+        margin=None,
+        scale=30.0,
+        feature_norm="hard",
+        loss_weight=1.0,
+        norm_weight=0.01,
+        margin_schedule=None,
+        label_smoothing=0.0,
+        fused="auto",
+        half_gradients=False,
+        **kwargs,
+    ):
+        super().__init__(units, **kwargs)
+        if feature_norm not in ("hard", "none", "soft"):
+            raise ValueError(
+                f'`feature_norm` must be "hard", "none" or "soft". Received: feature_norm={feature_norm!r}'
+            )
+        if not isinstance(scale, LearnableScale | dict) and not scale > 0:
+            raise ValueError(f"`scale` must be positive or a LearnableScale. Received: scale={scale!r}")
+        if not loss_weight > 0 or not norm_weight >= 0:
+            raise ValueError(
+                "`loss_weight` must be positive and `norm_weight` at least 0. "
+                f"Received: loss_weight={loss_weight!r}, norm_weight={norm_weight!r}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing=}")
+        self.margin = margins.get(margin)
+        self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
+        self.feature_norm = feature_norm
+        self.loss_weight, self.norm_weight = float(loss_weight), float(norm_weight)
+        if isinstance(margin_schedule, dict):
+            margin_schedule = keras.optimizers.schedules.deserialize(margin_schedule)
+        self.margin_schedule = margin_schedule
+        self.label_smoothing = float(label_smoothing)
+        if fused not in fused_terms.MODES:
+            raise ValueError(f'`fused` must be "auto", "buffer", "stream" or False. Received: fused={fused!r}')
+        if fused in ("buffer", "stream") and not fused_terms.supports(self.margin):
+            raise ValueError(f"`margin` must have a `non_target_slope` to be fused. Received: margin={self.margin!r}")
+        self.fused, self.half_gradients = fused, bool(half_gradients)
+
+    def build(self, input_shape):
+        """Create agents, scale and the count of steps."""
+        super().build(input_shape)
+        if isinstance(self.scale, LearnableScale) and not self.scale.built:
+            self.scale.build((None, self.units))
+        if self.counts_steps:
+            self.step = self.add_weight(
+                name="step",
+                shape=(),
+                initializer="zeros",
+                dtype="float32",  # bfloat16 cannot count beyond 256
+                autocast=False,
+                trainable=False,
+                aggregation="only_first_replica",
+            )
+
+    @property
+    def counts_steps(self):
+        """Whether the head counts its training steps."""
+        return self.margin_schedule is not None
+
+    @property
+    def current_margin(self):
+        """The margin of the present step: the margin's own number, or what the schedule gives (a scalar)."""
+        if self.margin_schedule is None:
+            return self.margin.value
+        return ops.cast(self.margin_schedule(ops.convert_to_tensor(self.step)), "float32")
+
+    @property
+    def current_scale(self):
+        """The scale s that acts: a number, or a scalar tensor if it is learnable."""
+        return self.scale.value if isinstance(self.scale, LearnableScale) else self.scale
+
+    def loss_of_cosines(self, ids, cosines, embeddings, training):
+        """Return the loss of each sample, given valid class ids."""
+        logits = margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
+        norm, factor = self._norm_and_factor(embeddings)
+        logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
+        return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
+
+    def mode_for(self, batch_size, agents=None):
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
+
+        Args:
+            batch_size: Samples of a batch, or `None` where unknown.
+            agents: How many agents it is compared with; `None` means all.
+        """
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin), agents)
+
+    def statistics_of_ids(self, ids, embeddings, training):
+        """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
+        mode = self.mode_for(embeddings.shape[0])
+        if not mode:
+            return super().statistics_of_ids(ids, embeddings, training)
+        return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
+
+    def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
+        norm, factor = self._norm_and_factor(embeddings)
+        terms = fused_terms.fused_margin_softmax(
+            embeddings,
+            agents,
+            ids,
+            self.margin,
+            factor,
+            value=self._scheduled_margin(),
+            label_smoothing=self.label_smoothing,
+            class_log_weights=class_log_weights,
+            mode=mode,
+            half_gradients=self.half_gradients,
+        )
+        correct = ops.cast(terms.target_cosine >= terms.top_other_cosine, "float32")
+        return HeadStatistics(self._whole_loss(terms.loss, norm, training), correct, terms.target_cosine)
+
+    def _scheduled_margin(self):
+        return None if self.margin_schedule is None else self.current_margin
+
+    def _norm_and_factor(self, embeddings):
+        """‖x‖ where the loss uses it, else None; and ρ."""
+        if self.feature_norm == "hard":
+            return None, self.current_scale
+        norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1) + 1e-12)
+        return norm, norm
+
+    def _whole_loss(self, cross_entropy, norm, training):
+        """The loss with its weights and the soft norm; a training step moves the schedule on."""
+        loss = self.loss_weight * cross_entropy
+        if self.feature_norm == "soft":
+            loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
+        if training and self.counts_steps:
+            self.step.assign(self.step + 1.0)
+        return loss
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        schedule = self.margin_schedule
+        learnable = isinstance(self.scale, LearnableScale)
+        return {
+            **super().get_config(),
+            "margin": keras.saving.serialize_keras_object(self.margin),
+            "scale": keras.saving.serialize_keras_object(self.scale) if learnable else self.scale,
+            "feature_norm": self.feature_norm,
+            "loss_weight": self.loss_weight,
+            "norm_weight": self.norm_weight,
+            "margin_schedule": schedule and keras.optimizers.schedules.serialize(schedule),
+            "label_smoothing": self.label_smoothing,
+            "fused": self.fused,
+            "half_gradients": self.half_gradients,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_normface")
+class SoftmaxHead(Head):
+    """Softmax of `⟨f, W_j⟩ + b_j`, with f = α·x̃ (L2-softmax) or f = x (the plain softmax).
+
+    Accuracy and angle, as in all heads, are those of the directions of embeddings and weights.
+
+    Args:
+        units: Number of classes.
+        scale: α, a positive number or a `LearnableScale`; `None` leaves the features as they are.
+        use_bias: Whether there is a bias.
+        **kwargs: Arguments of `Head`.
+
+    Weights: `kernel`, `(units, dim)`; `bias`, `(units,)`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Source: L2-softmax (arXiv 1703.09507), §3.
+
+    Example:
+    >>> import numpy as np
+    >>> head = SoftmaxHead(3, scale=16.0)
+    >>> head.loss(np.array([0, 2]), np.ones((2, 4), dtype="float32")).shape[0]
+    2
+    """
+
+    def __init__(self, units, scale=None, use_bias=True, **kwargs):
+        super().__init__(units, **kwargs)
+        self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
+        if not (self.scale is None or isinstance(self.scale, LearnableScale)) and not self.scale > 0:
+            raise ValueError(f"`scale` must be None, positive or a LearnableScale. Received: scale={scale!r}")
+        self.use_bias = bool(use_bias)
+
+    def build(self, input_shape):
+        """Create weights, bias and scale."""
+        super().build(input_shape)
+        if isinstance(self.scale, LearnableScale) and not self.scale.built:
+            self.scale.build((None, self.units))
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+
+    @property
+    def current_scale(self):
+        """The scale α that acts: a number, a scalar tensor if it is learnable, or `None`."""
+        return self.scale.value if isinstance(self.scale, LearnableScale) else self.scale
+
+    def loss_of_cosines(self, ids, cosines, embeddings, training):
+        """Return the loss of each sample, given valid class ids."""
+        # ⟨x, W_j⟩ = cos_j · ‖x‖ · ‖W_j‖, with the norms that the cosines were divided by: no second matrix product.
+        logits = cosines * ops.sqrt(ops.sum(ops.square(self.kernel), axis=-1) + EPSILON)
+        if self.scale is None:
+            logits = logits * ops.sqrt(ops.sum(ops.square(embeddings), axis=-1, keepdims=True) + EPSILON)
+        else:
+            logits = logits * self.current_scale
+        if self.use_bias:
+            logits = logits + self.bias
+        return softmax_loss(logits, ids)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        learnable = isinstance(self.scale, LearnableScale)
+        scale = keras.saving.serialize_keras_object(self.scale) if learnable else self.scale
+        return {**super().get_config(), "scale": scale, "use_bias": self.use_bias}

@@ -1,0 +1,242 @@
+"""What tells one exported model from another."""
+
+import functools
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from keras_normface._io import read_whole
+from keras_normface.inference._export import read_preprocessing
+
+SHOWN_DIGITS = 16
+_BLOCK_BYTES = 1 << 20
+# What may be stored with a model later, such as a threshold, does not change what it computes.
+_COMPUTING = ("saved_model.pb", "variables", "assets", "assets.extra/preprocessing.json")
+
+
+def model_fingerprint(path):
+    """Return the SHA-256 of an exported model: of the names and bytes of the files that decide what it computes.
+
+    These are the graph, the variables, the assets and the stored preprocessing. A threshold that is stored with the
+    model later leaves the fingerprint as it is.
+
+    Args:
+        path: Directory of a SavedModel.
+
+    Returns:
+        64 hexadecimal digits. The first 16 are shown to people.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        OSError: If a file cannot be read.
+
+    Example:
+    >>> import keras, tempfile
+    >>> from keras_normface.inference._export import export_embedding_model
+    >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = export_embedding_model(backbone, directory + "/model")
+    ...     len(model_fingerprint(directory + "/model"))
+    64
+    """
+    path = Path(path)
+    if not (path / "saved_model.pb").is_file():
+        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
+    whole = hashlib.sha256()
+    for name in sorted(_files(path)):
+        whole.update(f"{len(name)}:{name}:{_digest(path / name)}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def _files(path):
+    for part in _COMPUTING:
+        if (path / part).is_file():
+            yield part
+        for directory, _, names in os.walk(path / part):
+            for name in names:
+                yield (Path(directory) / name).relative_to(path).as_posix()
+
+
+def _digest(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+_SAME = 1e-6
+BATCHES_AT_ONCE, IMAGES_AT_ONCE = 2, 16
+
+
+class ImageEmbedder:
+    """An exported model that takes encoded images.
+
+    Images are decoded as in training and given to the model as raw RGB pixels: the model itself scales them, as it
+    was exported with its `Preprocessing`.
+
+    Args:
+        path: Directory of a SavedModel of `export_embedding_model`, exported with `preprocessing`.
+        batch_size: Images in one step, at least 1.
+        resize: Whether images of another size are resized, bilinearly; otherwise they are errors.
+
+    Attributes:
+        preprocessing: The model's `Preprocessing`.
+        fingerprint: See `model_fingerprint`.
+        embedded: How many images it has embedded so far, mirror images included.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel.
+        ValueError: If it was exported without `preprocessing`, or does not map one input to one matrix.
+
+    Example:
+    >>> import keras, tempfile
+    >>> import tensorflow as tf
+    >>> from keras_normface.inference._export import export_embedding_model
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> net = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = export_embedding_model(net, directory + "/model", preprocessing=Preprocessing(size=(6, 5)))
+    ...     ImageEmbedder(directory + "/model").embed([picture], ["9.png"]).shape
+    (1, 4)
+    """
+
+    def __init__(self, path, *, batch_size=64, resize=False):
+        if batch_size < 1:
+            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        self.path, self.batch_size, self.resize = os.fspath(path), batch_size, bool(resize)
+        self.preprocessing = read_preprocessing(path)
+        if self.preprocessing is None:
+            raise ValueError(
+                f"{self.path} does not say how its images are scaled: it must be exported with `preprocessing`, or its "
+                "embeddings be made elsewhere and given as a file"
+            )
+        self.fingerprint = model_fingerprint(path)
+        self.embedded = 0
+        self._call, self._dtype = _loaded(self.path)
+
+    @property
+    def shown_fingerprint(self):
+        """The first 16 digits of the model's fingerprint."""
+        return self.fingerprint[:SHOWN_DIGITS]
+
+    def embed(self, images, names, *, mirror=False, progress=None):
+        """Embed images.
+
+        Args:
+            images: List of N, at least one: the bytes of each, JPEG, PNG, BMP or GIF, or the path of its file. All of
+                them are held in memory, decoded.
+            names: List of N names, for errors.
+            mirror: Whether the images are mirrored, left to right, first.
+            progress: `None`, or a function that is called with the number of images done, after each batch.
+
+        Returns:
+            Float32 array `(N, dim)`.
+
+        Raises:
+            ValueError: If an image cannot be decoded or is of another size; it is named.
+            OSError: If a file cannot be read.
+        """
+        blocks = []
+        parts = [slice(start, start + self.batch_size) for start in range(0, len(names), self.batch_size)]
+        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+            for batch in pool.map(lambda part: self._decoded(images[part], names[part]), parts):
+                blocks.append(self._embedded(batch, mirror))
+                self.embedded += len(batch)
+                if progress is not None:
+                    progress(sum(map(len, blocks)))
+        return np.concatenate(blocks)
+
+    def fuses_mirror(self):
+        """Tell whether the model adds the mirror image's embedding by itself: then both have the same embedding."""
+        height, width = self.preprocessing.size
+        image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype="uint8")
+        image[:, :, : width // 2] //= 4
+        return bool(np.abs(self._embedded(image, False) - self._embedded(image, True)).max() <= _SAME)
+
+    def _embedded(self, images, mirror):
+        if mirror:
+            images = images[:, :, ::-1]
+        return self._call(np.ascontiguousarray(images, self._dtype))
+
+    def _decoded(self, images, names):
+        import tensorflow as tf
+
+        encoded = [image if isinstance(image, bytes) else read_whole(image) for image in images]
+        try:
+            return decoder(*self.preprocessing.size, self.resize)(tf.constant(encoded)).numpy()
+        except tf.errors.InvalidArgumentError:
+            for image, name in zip(encoded, names, strict=True):
+                self._check(image, name)
+            raise
+
+    def _check(self, encoded, name):
+        import tensorflow as tf
+
+        height, width = self.preprocessing.size
+        try:
+            shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
+        if shape[:2] != (height, width) and not self.resize:
+            raise ValueError(
+                f"{name} must be {height} x {width} pixels, as the model takes them. "
+                f"Received: {shape[0]} x {shape[1]} (height x width); align it, or ask for resizing"
+            )
+
+
+@functools.lru_cache
+def decoder(height, width, resize):
+    """Return a function from encoded images to uint8 RGB `(batch, height, width, 3)`, which decodes as training does.
+
+    Args:
+        height: In pixels.
+        width: In pixels.
+        resize: Whether images of another size are resized; otherwise they are errors of TensorFlow.
+    """
+    import tensorflow as tf
+
+    def decoded(encoded):
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image = tf.ensure_shape(image, (None, None, 3))
+        if resize:
+            fits = tf.reduce_all(tf.shape(image)[:2] == (height, width))
+            image = tf.cond(fits, lambda: image, lambda: resized(image))
+        return tf.ensure_shape(image, (height, width, 3))
+
+    def resized(image):
+        pixels = tf.image.resize(image, (height, width), antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def batch(encoded):
+        shape = tf.TensorSpec((height, width, 3), tf.uint8)
+        return tf.map_fn(decoded, encoded, fn_output_signature=shape, parallel_iterations=IMAGES_AT_ONCE)
+
+    return batch
+
+
+def _loaded(path):
+    """Return a function from images to embeddings, and the dtype that it takes."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(path)
+    serving = loaded.signatures.get("serving_default")
+    inputs = {} if serving is None else serving.structured_input_signature[1]
+    if len(inputs) != 1 or len(serving.structured_outputs) != 1:
+        raise ValueError(f"{path} must map one input to one output by its signature serving_default")
+    ((argument, spec),) = inputs.items()
+    (output,) = serving.structured_outputs
+
+    def call(images):
+        # `loaded` must outlive its signature, which holds it only weakly.
+        embeddings = loaded.signatures["serving_default"](**{argument: tf.constant(images)})[output].numpy()
+        if embeddings.ndim != 2 or len(embeddings) != len(images):
+            raise ValueError(f"{path} must make a row of each image. Received: embeddings of shape {embeddings.shape}")
+        return embeddings.astype("float32", copy=False)
+
+    return call, spec.dtype.as_numpy_dtype

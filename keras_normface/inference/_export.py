@@ -1,0 +1,279 @@
+"""From a trained model to the product: image in, unit embedding out, a SavedModel that needs no package."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+from keras import ops
+
+from keras_normface._io import atomic_write
+from keras_normface._threshold import CalibratedThreshold
+from keras_normface.checks import preprocessing_in
+from keras_normface.layers import CosineDense
+from keras_normface.models import EmbeddingModel
+from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
+
+EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
+THRESHOLD_FILE = Path("assets.extra") / "threshold.json"
+LARGEST_EXTRA_FILE = 65536
+
+
+def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None):
+    """Cut the embedding model out of a trained model and end it on the unit sphere.
+
+    Args:
+        model: A functional or sequential `keras.Model`, or an `EmbeddingModel` over one.
+        layer: Name of the layer whose output is the embedding. `None` takes the input of the model's
+            `CosineDense` layers, or the whole model if it has none.
+        fuse_mirror: Whether the embeddings of the image and of its mirror image are summed before they are
+            normalised; the input must then be images `(height, width, channels)`.
+        preprocessing: `None`, or the `Preprocessing` of the images that `model` was trained on. The embedding
+            model then takes raw images, uint8 RGB `(batch, height, width, 3)`, and scales them itself.
+
+    Returns:
+        A functional `keras.Model` with float32 outputs `(batch, dim)` of unit length, sharing the weights
+        of `model`. A zero embedding stays zero.
+
+    Raises:
+        ValueError: If the embedding cannot be told, the layer does not exist, the input is no image, or it is
+            not what `preprocessing` makes.
+
+    Source: NormFace (arXiv 1704.06369), §5.1, for the fusion.
+
+    Example:
+    >>> import keras
+    >>> classifier = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), CosineDense(3)])
+    >>> embedding_model(classifier).output_shape
+    (None, 4)
+    """
+    if isinstance(model, EmbeddingModel):
+        model = model.backbone
+    if len(model.inputs) != 1:
+        raise ValueError(f"`model` must have one input. Received: {len(model.inputs)} inputs")
+    backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
+    image, pixels = _image_and_pixels(model, preprocessing)
+    embedding = backbone(pixels)
+    if fuse_mirror:
+        if len(pixels.shape) != 4:
+            raise ValueError(
+                "`fuse_mirror` needs images (batch, height, width, channels) as input. "
+                f"Received: an input of shape {pixels.shape}"
+            )
+        channels_last = preprocessing is not None or keras.config.image_data_format() == "channels_last"
+        mirrored = ops.flip(pixels, axis=2 if channels_last else 3)
+        embedding = _in_float32(embedding) + _in_float32(backbone(mirrored))
+    unit = keras.layers.UnitNormalization(dtype="float32", name="unit_embedding")(_in_float32(embedding))
+    return keras.Model(image, unit, name="embedding")
+
+
+def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, preprocessing=None, overwrite=False):
+    """Write the embedding model of a trained model as a SavedModel.
+
+    The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
+    function maps images to unit embeddings. It is written beside `path` and renamed, so `path` is never
+    half-written.
+
+    Args:
+        model: See `embedding_model`.
+        path: Directory to write.
+        layer: See `embedding_model`.
+        fuse_mirror: See `embedding_model`.
+        preprocessing: See `embedding_model`. It, or that of the model's own `PixelScaling`, is also written into the
+            SavedModel, as `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
+        overwrite: Whether an existing `path` may be replaced.
+
+    Returns:
+        The embedding model that was written, a `keras.Model`.
+
+    Raises:
+        FileExistsError: If `path` exists and `overwrite` is not set.
+        ValueError: From `embedding_model`.
+
+    Example:
+    >>> import keras, tempfile
+    >>> classifier = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), CosineDense(3)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(classifier, directory + "/embedding")
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
+    cut = embedding_model(model, layer=layer, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
+            cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
+        preprocessing = preprocessing_in(cut)
+        if preprocessing is not None:
+            extra = beside / "new" / EXTRA_FILE
+            extra.parent.mkdir(exist_ok=True)
+            extra.write_text(json.dumps(preprocessing.to_dict(), indent=2) + "\n", encoding="utf-8")
+        _replace_directory(beside / "new", path, beside / "old")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return cut
+
+
+def read_preprocessing(path):
+    """Read how a SavedModel of `export_embedding_model` treats pixels.
+
+    Args:
+        path: Directory of the SavedModel.
+
+    Returns:
+        A `Preprocessing`, or `None` if the model was exported without one.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If the file with the preprocessing is damaged.
+
+    Example:
+    >>> import keras, tempfile
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> backbone = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e", preprocessing=Preprocessing(size=(6, 5)))
+    ...     read_preprocessing(directory + "/e").size
+    (6, 5)
+    """
+    return _read_extra(path, EXTRA_FILE, preprocessing_from_json)
+
+
+def store_threshold(path, threshold):
+    """Store the threshold that was calibrated for an exported model beside it, for whoever loads it.
+
+    It becomes `assets.extra/threshold.json` of the SavedModel, with the cosine and the squared distance; an earlier
+    one is replaced, whole or not at all. Exporting again with `overwrite=True` removes it: another model needs
+    another threshold.
+
+    Args:
+        path: Directory of a SavedModel of `export_embedding_model`. The scores that the threshold was calibrated on
+            must be cosines of THIS model's embeddings.
+        threshold: `CalibratedThreshold`.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If `threshold` is no `CalibratedThreshold`.
+
+    Example:
+    >>> import keras, tempfile
+    >>> from keras_normface.metrics.calibration import calibrate_threshold
+    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    >>> threshold = calibrate_threshold([0.9, 0.7, 0.2, 0.125], [1, 1, 0, 0], 0.5, protocol="toy", repeats=20)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e")
+    ...     store_threshold(directory + "/e", threshold)
+    ...     read_threshold(directory + "/e") == threshold
+    True
+    """
+    if not isinstance(threshold, CalibratedThreshold):
+        raise ValueError(f"`threshold` must be a CalibratedThreshold. Received: {threshold!r}")
+    extra = _saved_model(path) / THRESHOLD_FILE
+    extra.parent.mkdir(exist_ok=True)
+    with atomic_write(extra) as beside:
+        Path(beside).write_text(threshold.to_json(), encoding="utf-8")
+
+
+def read_threshold(path):
+    """Read the threshold that `store_threshold` stored.
+
+    Args:
+        path: Directory of the SavedModel.
+
+    Returns:
+        A `CalibratedThreshold`, or `None` if none was stored.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If the file with the threshold is damaged.
+
+    Example:
+    >>> import keras, tempfile
+    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e")
+    ...     print(read_threshold(directory + "/e"))
+    None
+    """
+    return _read_extra(path, THRESHOLD_FILE, CalibratedThreshold.from_json)
+
+
+def _saved_model(path):
+    path = Path(path)
+    if not (path / "saved_model.pb").is_file():
+        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
+    return path
+
+
+def _read_extra(path, name, from_json):
+    extra = _saved_model(path) / name
+    if not extra.exists():
+        return None
+    with open(extra, "rb") as file:
+        text = file.read(LARGEST_EXTRA_FILE + 1)
+    if len(text) > LARGEST_EXTRA_FILE:
+        raise ValueError(f"{extra} is larger than {LARGEST_EXTRA_FILE} bytes, so it is no {name.stem}")
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{extra} is damaged: {error}") from error
+
+
+def _replace_directory(new, path, old):
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+
+
+def _image_and_pixels(model, preprocessing):
+    """Return the input of the embedding model, and what its backbone is called with."""
+    shape, dtype = model.inputs[0].shape, model.inputs[0].dtype
+    if preprocessing is None:
+        image = keras.Input(batch_shape=shape, dtype=dtype, name="image")
+        return image, image
+    if not keras.backend.is_float_dtype(dtype) or preprocessing_in(model) is not None:
+        raise ValueError(
+            "`preprocessing` must be None for a model that takes raw images already. "
+            f"Received: {preprocessing}, a model with inputs of dtype {dtype}"
+        )
+    made = (shape[0], *preprocessing.output_shape)
+    if len(shape) != 4 or any(theirs not in (None, ours) for theirs, ours in zip(shape, made, strict=True)):
+        raise ValueError(
+            "`preprocessing` must make what the model takes, (batch, height, width, channels). "
+            f"Received: preprocessing makes {made}, the model takes {shape}"
+        )
+    image = keras.Input(batch_shape=(shape[0], *preprocessing.size, 3), dtype="uint8", name="image")
+    return image, PixelScaling(preprocessing, name="pixel_scaling")(image)
+
+
+def _embedding_tensor(model, layer):
+    if layer is not None:
+        return model.get_layer(layer).output
+    tensors = [layer.input for layer in model.layers if isinstance(layer, CosineDense)]
+    if not tensors:
+        if len(model.outputs) != 1:
+            raise ValueError(
+                "`layer` must be given for a model without CosineDense and with several outputs. "
+                f"Received: layer=None, outputs={[tensor.shape for tensor in model.outputs]}"
+            )
+        return model.outputs[0]
+    if any(tensor is not tensors[0] for tensor in tensors):
+        raise ValueError(
+            "`layer` must be given for a model whose CosineDense layers have different inputs. Received: layer=None"
+        )
+    return tensors[0]
+
+
+def _in_float32(tensor):
+    return ops.cast(tensor, "float32")

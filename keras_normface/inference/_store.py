@@ -1,0 +1,334 @@
+"""Embeddings of many images: made once, cached by the model's fingerprint, stored by name."""
+
+import hashlib
+import json
+import os
+import tokenize
+import warnings
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_normface._io import atomic_write
+from keras_normface.inference._embedder import SHOWN_DIGITS, ImageEmbedder
+
+_MOST_LISTED = 5
+# What NumPy and zipfile raise for damaged files, and for headers that were made up.
+DAMAGE = (
+    *(ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(AttributeError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError),
+)
+
+
+def save_embeddings(path, names, embeddings):
+    """Write embeddings and their images' names. Either the whole file is there afterwards, or what was there before.
+
+    Args:
+        path: The file, ending in `.npz`.
+        names: N strings, each once.
+        embeddings: Numbers `(N, dim)`; they are stored as float32.
+
+    Raises:
+        ValueError: If the numbers of names and rows differ, a name occurs twice, or the file is not called `.npz`.
+        OSError: If it cannot be written.
+
+    Example:
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "ours.npz")
+    >>> save_embeddings(path, ["a.jpg", "b.jpg"], [[1, 0], [0, 2]])
+    >>> load_embeddings(path)[0].tolist()
+    ['a.jpg', 'b.jpg']
+    """
+    if not os.fspath(path).endswith(".npz"):
+        raise ValueError(f"`path` must end in .npz. Received: path={os.fspath(path)}")
+    names, embeddings = _checked(np.array(list(names), dtype=str), np.asarray(embeddings, "float32"), "names")
+    with atomic_write(path) as beside, open(beside, "wb") as file:
+        np.savez(file, names=names, embeddings=embeddings)
+
+
+def load_embeddings(path):
+    """Read embeddings and their images' names.
+
+    Args:
+        path: An `.npz` file with the arrays `names` and `embeddings`, as `save_embeddings` or `numpy.savez` write it.
+            Nothing in it runs: pickled arrays are refused.
+
+    Returns:
+        Pair of a string array `(N,)` and a float array `(N, dim)`.
+
+    Raises:
+        ValueError: If it is no such file, is damaged, or the two do not fit each other.
+        OSError: If it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names, embeddings = file["names"], file["embeddings"]
+    except FileNotFoundError:
+        raise
+    except DAMAGE as error:
+        raise ValueError(
+            f"{os.fspath(path)} must be an .npz file with the arrays names and embeddings: {error}"
+        ) from error
+    return _checked(names, embeddings, os.fspath(path))
+
+
+def named_rows(names, embeddings, wanted, source="the file"):
+    """Return the rows of embeddings in the order of a protocol's images.
+
+    Args:
+        names: Strings `(N,)`.
+        embeddings: Numbers `(N, dim)`.
+        wanted: Names of images, `protocol.images`.
+        source: What is called by its name in the error.
+
+    Returns:
+        Array `(len(wanted), dim)`.
+
+    Raises:
+        ValueError: If an image has no embedding; the first missing ones are listed.
+
+    Example:
+    >>> named_rows(np.array(["a", "b"]), np.array([[1, 0], [0, 2]]), ["b"]).tolist()
+    [[0, 2]]
+    """
+    places = {name: place for place, name in enumerate(np.asarray(names).tolist())}
+    check_none_missing([name for name in wanted if name not in places], len(wanted), f"{source} has no embedding of")
+    return np.asarray(embeddings)[[places[name] for name in wanted]]
+
+
+def check_none_missing(missing, count, message):
+    """Raise a ValueError that lists the first of the missing images, if there are any.
+
+    Args:
+        missing: Their names.
+        count: How many images there are in all.
+        message: How the error begins.
+    """
+    if missing:
+        more = "" if len(missing) <= _MOST_LISTED else f" and {len(missing) - _MOST_LISTED} more"
+        listed = ", ".join(missing[:_MOST_LISTED])
+        raise ValueError(f"{message} {len(missing)} of the protocol's {count} images: {listed}{more}")
+
+
+def _checked(names, embeddings, source):
+    if names.ndim != 1 or names.dtype.kind != "U" or embeddings.ndim != 2 or embeddings.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{source} must hold names, a list of texts, and embeddings, a matrix of numbers. Received: "
+            f"names of shape {names.shape}, {names.dtype}; embeddings of shape {embeddings.shape}, {embeddings.dtype}"
+        )
+    if len(names) != len(embeddings):
+        raise ValueError(f"{source} must hold a row for each name, not {len(embeddings)} rows for {len(names)} names")
+    values, counts = np.unique(names, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"{source} must hold each name once. {values[counts.argmax()]!r} occurs more than once")
+    return names, embeddings
+
+
+class ChunkCache:
+    """A directory of chunks of embeddings, each under a digest of all that it depends on.
+
+    Args:
+        directory: Is made if it is not there.
+
+    Example:
+    >>> import tempfile
+    >>> cache = ChunkCache(tempfile.mkdtemp())
+    >>> key = cache.key("0" * 64, [["a.jpg", 5, 17]], {"mirror": False})
+    >>> cache.write(key, np.ones((1, 2)))
+    >>> cache.read(key, 1).tolist()
+    [[1.0, 1.0]]
+    """
+
+    def __init__(self, directory):
+        self.directory = os.fspath(directory)
+        os.makedirs(self.directory, exist_ok=True)
+
+    def key(self, fingerprint, identities, settings):
+        """Return the name of a chunk.
+
+        Args:
+            fingerprint: That of the model.
+            identities: For each image a list that changes when the image does: see `identity_of`.
+            settings: Dictionary of whatever else the embeddings depend on.
+        """
+        content = json.dumps([fingerprint, identities, settings], sort_keys=True)
+        return f"{fingerprint[:SHOWN_DIGITS]}/{hashlib.sha256(content.encode()).hexdigest()}"
+
+    def read(self, key, count):
+        """Return the embeddings of a chunk, or `None` if there are none. A damaged chunk is none, with a warning.
+
+        Args:
+            key: From `key`.
+            count: Number of its images.
+        """
+        path = self._path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:  # zip files have a checksum of each member
+                embeddings, stored = file["embeddings"], file["key"]
+            sound = str(stored) == key and embeddings.ndim == 2 and len(embeddings) == count
+            reason = None if sound and embeddings.dtype == np.float32 else "it is not what its name says"
+        except FileNotFoundError:
+            return None
+        except DAMAGE as error:
+            reason = error
+        if reason is not None:
+            warnings.warn(f"The cached embeddings {path} are damaged and made anew: {reason}", stacklevel=2)
+            return None
+        return embeddings
+
+    def write(self, key, embeddings):
+        """Store the embeddings of a chunk. Either the whole file is there afterwards, or what was there before.
+
+        Args:
+            key: From `key`.
+            embeddings: Numbers `(count, dim)`.
+        """
+        path = self._path(key)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with atomic_write(path) as beside, open(beside, "wb") as file:
+            np.savez(file, key=np.array(key), embeddings=np.asarray(embeddings, "float32"))
+
+    def _path(self, key):
+        return os.path.join(self.directory, f"{key}.npz")
+
+
+def identity_of(name, image):
+    """Return a list that changes when an image does, for `ChunkCache.key`.
+
+    Args:
+        name: What the protocol calls it.
+        image: Its bytes, or the path of its file, of which the place, size and time of change are taken.
+
+    Raises:
+        OSError: If there is no such file.
+
+    Example:
+    >>> identity_of("a.jpg", b"")[1][:8]
+    'e3b0c442'
+    """
+    if isinstance(image, bytes):
+        return [name, hashlib.sha256(image).hexdigest()]
+    found = os.stat(image)
+    return [name, os.path.realpath(image), found.st_size, found.st_mtime_ns]
+
+
+CHUNK_IMAGES = 1024
+MIRRORS = ("none", "both")
+
+
+class Embedded(NamedTuple):
+    """Embeddings of images, and of their mirror images if they were asked for.
+
+    Attributes:
+        front: Float32 array `(N, dim)`.
+        mirrored: The same of the images mirrored left to right, or `None`.
+    """
+
+    front: np.ndarray
+    mirrored: np.ndarray | None
+
+
+def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, cache=None, progress=None):
+    """Embed images with an exported model.
+
+    Args:
+        model: Directory of a SavedModel of `export_embedding_model`, or an `ImageEmbedder`.
+        images: List of pairs of a name and the image: its bytes, or the path of its file.
+        mirror: "none", or "both" for the embeddings of the mirror images too.
+        batch_size: Images in one step of the model; unused if `model` is an `ImageEmbedder`.
+        resize: Whether images of another size are resized; unused if `model` is an `ImageEmbedder`.
+        cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
+            fingerprint and each image's name and bytes, or name, path, size and time of change. A run that was cut
+            goes on with the next chunk; a damaged chunk is made anew, with a warning.
+        progress: `None`, or a function that is called with the number of images done and that of all; mirror images
+            count.
+
+    Returns:
+        An `Embedded`, with a row for each image.
+
+    Raises:
+        ValueError: If there are no images or a name occurs twice, an image cannot be decoded or is of another size,
+            or the mirror images are asked for and the model adds them by itself; or from `ImageEmbedder`.
+        OSError: If a file cannot be read or written.
+
+    Example:
+    >>> import keras, tempfile
+    >>> import tensorflow as tf
+    >>> from keras_normface.inference._export import export_embedding_model
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> net = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     _ = export_embedding_model(net, directory + "/model", preprocessing=Preprocessing(size=(6, 5)))
+    ...     embed_images(directory + "/model", [("a", picture), ("b", picture)], cache=directory).front.shape
+    (2, 4)
+    """
+    blocks = list(
+        embed_blocks(model, images, mirror=mirror, batch_size=batch_size, resize=resize, cache=cache, progress=progress)
+    )
+    mirrored = np.concatenate([block.mirrored for block in blocks]) if mirror == "both" else None
+    return Embedded(np.concatenate([block.front for block in blocks]), mirrored)
+
+
+def embed_blocks(model, images, *, mirror="none", batch_size=64, resize=False, cache=None, progress=None):
+    """Embed images as `embed_images` does, but give a chunk at a time, for more than fit into memory.
+
+    Args:
+        model: See `embed_images`.
+        images: See `embed_images`.
+        mirror: See `embed_images`.
+        batch_size: See `embed_images`.
+        resize: See `embed_images`.
+        cache: See `embed_images`.
+        progress: See `embed_images`.
+
+    Yields:
+        `Embedded` of up to 1024 images, in their order.
+
+    Raises:
+        ValueError: See `embed_images`.
+        OSError: See `embed_images`.
+    """
+    images = list(images)
+    if mirror not in MIRRORS:
+        raise ValueError(f"`mirror` must be one of {MIRRORS}. Received: mirror={mirror!r}")
+    if not images or len({name for name, _ in images}) != len(images):
+        raise ValueError(f"`images` must hold at least one image, and each name once. Received: {len(images)} images")
+    embedder = model
+    if not isinstance(model, ImageEmbedder):
+        embedder = ImageEmbedder(model, batch_size=batch_size, resize=resize)
+    if mirror == "both" and embedder.fuses_mirror():
+        raise ValueError(
+            f"`mirror` must be 'none' for {embedder.path}, which adds the mirror image's embedding by itself: "
+            "it embeds an image and its mirror image alike. Received: mirror='both'"
+        )
+    cache = None if cache is None else ChunkCache(cache)
+    sides = (False,) if mirror == "none" else (False, True)
+    done, total = 0, len(sides) * len(images)
+
+    def report(count):
+        if progress is not None:
+            progress(done + count, total)
+
+    for start in range(0, len(images), CHUNK_IMAGES):
+        chunk, found = images[start : start + CHUNK_IMAGES], [None, None]
+        for side in sides:
+            found[side] = _chunk(embedder, chunk, side, cache, report)
+            report(len(chunk))
+            done += len(chunk)
+        yield Embedded(*found)
+
+
+def _chunk(embedder, chunk, mirror, cache, report):
+    names, images = zip(*chunk, strict=True)
+    if cache is None:
+        return embedder.embed(images, names, mirror=mirror, progress=report)
+    identities = [identity_of(name, image) for name, image in chunk]
+    key = cache.key(embedder.fingerprint, identities, {"mirror": mirror, "resize": embedder.resize})
+    embeddings = cache.read(key, len(chunk))
+    if embeddings is None:
+        embeddings = embedder.embed(images, names, mirror=mirror, progress=report)
+        cache.write(key, embeddings)
+    return embeddings

@@ -1,0 +1,472 @@
+"""Intervals by resampling subjects, not pairs: the pairs of one person stand and fall together."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_normface._threshold import BY_PAIR, BY_SUBJECT
+from keras_normface.metrics._arrays import as_float64
+from keras_normface.metrics.verification import candidate_thresholds
+
+UNKNOWN = -1
+"""The subject of an image whose subject is not known."""
+
+
+CONFIDENCE = 0.95
+
+
+def rate_name(measure: str, rate: float) -> str:
+    """The name of a figure at a wanted error rate.
+
+    Args:
+        measure: such as "TAR@FAR".
+        rate: such as 0.001.
+
+    Returns:
+        Text that no other rate has.
+
+    Example:
+        >>> rate_name("TAR@FAR", 0.001), rate_name("TAR@FAR", 0.025)
+        ('TAR@FAR=1e-03', 'TAR@FAR=0.025')
+    """
+    short = f"{rate:.0e}"
+    return f"{measure}={short if float(short) == rate else repr(float(rate))}"
+
+
+REPEATS = 1000
+_BLOCK_ELEMENTS = 2**19
+
+
+def subject_counts(num_subjects: int, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
+    """How often each subject is drawn when as many are drawn as there are, with replacement.
+
+    Args:
+        num_subjects: S, at least 1.
+        repeats: R, how many times the draw is repeated, at least 1.
+        seed: an integer not below 0; the same seed gives the same counts.
+
+    Returns:
+        (R, S) int32; each row sums to S. Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap",
+        chapter 6.
+
+    Raises:
+        ValueError: an argument is no such integer.
+
+    Example:
+        >>> subject_counts(5, repeats=3).sum(axis=1).tolist()
+        [5, 5, 5]
+    """
+    return np.concatenate(list(count_blocks(num_subjects, repeats, seed)))
+
+
+def count_blocks(num_subjects: int, repeats: int, seed: int, columns: int = 1):
+    """The rows of `subject_counts` in parts, so that they need not all be in memory.
+
+    Args:
+        num_subjects: see `subject_counts`.
+        repeats: see `subject_counts`.
+        seed: see `subject_counts`.
+        columns: the most numbers that the caller will hold for each row.
+
+    Yields:
+        (r, S) int32; the rows of all parts are those of `subject_counts`, whatever `columns` is.
+
+    Raises:
+        ValueError: an argument is no such integer.
+
+    Example:
+        >>> [len(part) for part in count_blocks(5, repeats=3, seed=0, columns=2**18)]
+        [2, 1]
+    """
+    num_subjects = checked_count(num_subjects, "num_subjects", 1)
+    repeats, seed = checked_count(repeats, "repeats", 1), checked_count(seed, "seed", 0)
+    rng = np.random.default_rng(seed)
+    for block in blocks(repeats, max(num_subjects, columns)):
+        rows = block.stop - block.start
+        drawn = rng.integers(num_subjects, size=(rows, num_subjects))
+        drawn += num_subjects * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_subjects)
+        yield counts.reshape(rows, num_subjects).astype(np.int32)
+
+
+def pair_weights(counts: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """How often each pair occurs in each resample.
+
+    A pair of one subject occurs as often as the subject, a pair of two as often as the product of the two.
+
+    Args:
+        counts: (R, S) int32 from `subject_counts`.
+        left: (P,) the subject, 0..S-1, of each pair's one image.
+        right: (P,) the subject of its other image.
+
+    Returns:
+        (R, P) integers, whose sum along a row cannot overflow.
+
+    Example:
+        >>> import numpy as np
+        >>> pair_weights(np.array([[3, 0, 2]], "int32"), np.array([0, 0, 1]), np.array([0, 2, 2])).tolist()
+        [[3, 6, 0]]
+    """
+    most = int(counts.max(initial=0)) ** 2 * left.size
+    counts = counts.astype(np.int32 if most < 2**31 else np.int64, copy=False)
+    weights = counts[:, left]
+    different = np.flatnonzero(left != right)
+    weights[:, different] *= counts[:, right[different]]
+    return weights
+
+
+def percentile_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The percentile bootstrap interval.
+
+    Args:
+        values: (R,) the figure on each resample; NaN where a resample does not define it (no impostor pair was
+            drawn, say), which is left out.
+        confidence: the share of the values between the two ends, inside (0, 1).
+
+    Returns:
+        (low, high), the (1 - `confidence`) / 2 quantile and its mirror.
+
+    Raises:
+        ValueError: fewer than half of `values` are numbers, or `confidence` is out of range.
+
+    Example:
+        >>> percentile_interval(range(101), confidence=0.5)
+        (25.0, 75.0)
+    """
+    values = as_float64(values, "values", ndim=1)
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie inside (0, 1). Received: confidence={confidence!r}")
+    defined = values[~np.isnan(values)]
+    if 2 * defined.size < max(values.size, 1):
+        raise ValueError(
+            "values must be numbers in at least half of the resamples. "
+            f"Received: {defined.size} numbers in {values.size} values"
+        )
+    low, high = np.quantile(defined, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
+    return float(low), float(high)
+
+
+def blocks(rows: int, columns: int):
+    """Slices that part `rows` so that a block of them with `columns` numbers each stays small.
+
+    Args:
+        rows: how many there are.
+        columns: numbers in each.
+
+    Yields:
+        Slices from 0 to `rows`, of at least one row, and of at most about half a million numbers.
+
+    Example:
+        >>> list(blocks(3, 2**18))
+        [slice(0, 2, None), slice(2, 3, None)]
+    """
+    size = max(1, _BLOCK_ELEMENTS // max(columns, 1))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def checked_count(value: object, name: str, least: int) -> int:
+    """`value` as an int of at least `least`.
+
+    Args:
+        value: what came.
+        name: of the argument.
+        least: the smallest that is admitted.
+
+    Raises:
+        ValueError: it is none.
+
+    Example:
+        >>> checked_count(3, "repeats", 1)
+        3
+    """
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = least - 1
+    if isinstance(value, (bool, np.bool_)) or count < least:
+        raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={value!r}")
+    return count
+
+
+@dataclass(frozen=True, eq=False)
+class Resamples:
+    """Figures on the draws of a bootstrap.
+
+    The same protocol, number of draws and seed give the same draws for every model.
+
+    Attributes:
+        drawn: "subjects", or "pairs" where not all subjects are known.
+        repeats: R, number of draws, at least 1.
+        seed: of the draws.
+        values: (R,) by name of the figure; NaN where a draw does not define it.
+
+    Raises:
+        ValueError: `repeats` or `seed` is no such integer.
+
+    Example:
+        >>> resamples = Resamples("subjects", 3, seed=0)
+        >>> resamples.keep("rank-1", [0.5, 0.5, 0.5])
+        (0.5, 0.5)
+        >>> list(resamples.values)
+        ['rank-1']
+    """
+
+    drawn: str
+    repeats: int
+    seed: int
+    values: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "repeats", checked_count(self.repeats, "repeats", 1))
+        object.__setattr__(self, "seed", checked_count(self.seed, "seed", 0))
+
+    def keep(self, name: str, values) -> tuple[float, float] | None:
+        """Take a figure's values on the draws.
+
+        Args:
+            name: of the figure.
+            values: (R,) numbers, or None where nothing could be drawn.
+
+        Returns:
+            The 95 % percentile interval, or None where fewer than half of the draws define the figure; such values
+            are not kept.
+
+        Raises:
+            ValueError: there are not R values.
+        """
+        if values is None:
+            return None
+        values = np.asarray(values, np.float64)
+        if values.shape != (self.repeats,):
+            raise ValueError(f"values must be one for each of {self.repeats} draws. Received: shape {values.shape}")
+        interval = defined_interval(values)
+        if interval is not None:
+            self.values[name] = values
+        return interval
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What a result says of its draws."""
+        return {"resamples": self.repeats, "seed": self.seed}
+
+
+def defined_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """`percentile_interval`, or None where fewer than half of the values are numbers.
+
+    Example:
+        >>> defined_interval(np.array([np.nan, 1.0])), defined_interval(np.array([np.nan, np.nan, 1.0]))
+        ((1.0, 1.0), None)
+    """
+    return None if 2 * np.count_nonzero(np.isnan(values)) > values.size else percentile_interval(values)
+
+
+THRESHOLD_KEPT = "interval over subjects, threshold kept"
+"""What the note of a figure with such an interval says."""
+NO_SUBJECTS = "no interval: subjects unknown"
+TOO_FEW = "no interval: too few subjects"
+
+
+def subject_sums(subjects: np.ndarray, values: np.ndarray, num_subjects: int) -> np.ndarray:
+    """(num_subjects,) float64 sums of `values` over each subject, 0..num_subjects-1."""
+    return np.bincount(subjects, weights=values, minlength=num_subjects)
+
+
+def resampled_shares(hits: np.ndarray, totals: np.ndarray, repeats: int, seed: int) -> np.ndarray | None:
+    """Several shares on the same resamples of the subjects.
+
+    Args:
+        hits: (T, S) how many of a subject's cases succeeded in each of T trials.
+        totals: (T, S) how many cases the subject has there.
+        repeats: R, how many resamples.
+        seed: of the draw.
+
+    Returns:
+        (R, T) shares, NaN where a resample holds no case; or None when fewer than two subjects have a case.
+
+    Example:
+        >>> import numpy as np
+        >>> resampled_shares(np.ones((1, 3)), np.ones((1, 3)), repeats=2, seed=0).tolist()
+        [[1.0], [1.0]]
+    """
+    present = totals.any(axis=0)
+    if np.count_nonzero(present) < 2:
+        return None
+    hits, totals = hits[:, present].T, totals[:, present].T
+    shares = []
+    for counts in count_blocks(len(hits), repeats, seed):
+        drawn = counts.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            shares.append((drawn @ hits) / (drawn @ totals))
+    return np.concatenate(shares)
+
+
+def resampled_units(subjects: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> tuple[str, tuple]:
+    """What is drawn: subjects where all are known, otherwise pairs.
+
+    Args:
+        subjects: (N,) subject of each image, -1 where unknown, or None.
+        left: (P,) indices of images.
+        right: (P,) indices of images.
+
+    Returns:
+        `BY_SUBJECT` or `BY_PAIR`; and (number of units, the unit of each left, of each right image).
+
+    Example:
+        >>> import numpy as np
+        >>> resampled_units(np.array([7, 7, 9]), np.array([0, 0]), np.array([1, 2]))[1][0]
+        2
+        >>> resampled_units(None, np.array([0, 0]), np.array([1, 2]))[0]
+        'pairs'
+    """
+    if subjects is None or min(subjects[left].min(), subjects[right].min()) < 0:
+        units = np.arange(left.size)
+        return BY_PAIR, (left.size, units, units)
+    names, codes = np.unique(np.concatenate([subjects[left], subjects[right]]), return_inverse=True)
+    return BY_SUBJECT, (names.size, codes[: left.size], codes[left.size :])
+
+
+def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats: int, seed: int) -> dict[str, np.ndarray]:
+    """Accuracy over the folds, EER and TAR@FAR on each resample, every threshold chosen anew.
+
+    Args:
+        units: from `resampled_units`.
+        rows: (1, P) or (F, P) scores, as `cross_validated_accuracy` takes them.
+        pooled: (P,) scores for the EER and TAR@FAR.
+        same: (P,) bool.
+        folds: (P,) ids.
+        fars: rates for TAR@FAR.
+        repeats: R.
+        seed: of the draws; the same seed and units give the same draws for another model's scores.
+
+    Returns:
+        (R,) values by name of the figure; NaN where a resample has no pair of a kind that the figure needs.
+
+    Example:
+        >>> import numpy as np
+        >>> scores, same = np.array([[0.9, 0.1, 0.8, 0.2]]), np.array([True, False, True, False])
+        >>> units = 4, np.arange(4), np.arange(4)
+        >>> values = resampled_figures(units, scores, scores[0], same, [0, 0, 1, 1], [0.5], repeats=3, seed=1)
+        >>> {name: value.shape for name, value in values.items()}
+        {'accuracy': (3,), 'EER': (3,), 'TAR@FAR=5e-01': (3,)}
+    """
+    num_units, left, right = units
+    codes = np.unique(folds, return_inverse=True)[1]
+    parts = []
+    for counts in count_blocks(num_units, repeats, seed, columns=same.size):
+        weights = pair_weights(counts, left, right)
+        tar, eer = weighted_error_rates(pooled, same, weights, fars)
+        parts.append(np.stack([weighted_accuracy(rows, same, codes, weights), eer, *tar]))
+    names = ["accuracy", "EER", *(rate_name("TAR@FAR", far) for far in fars)]
+    return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
+
+
+def weighted_accuracy(rows: np.ndarray, same: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Accuracy over folds where each pair occurs as often as its weight says.
+
+    The candidate thresholds are those of the scores as they are, pairs of weight zero included, from the one just
+    below the lowest genuine pair to the one just above the highest impostor pair, or the other way round.
+
+    Args:
+        rows: (1, P) or (F, P) scores.
+        same: (P,) bool.
+        codes: (P,) fold of each pair, 0..F-1.
+        weights: (R, P) integers.
+
+    Returns:
+        (R,) mean over the folds that have a pair, in [0, 1]; NaN where none has.
+
+    Example:
+        >>> import numpy as np
+        >>> scores, same = np.array([[0.9, 0.1, 0.8, 0.2]]), np.array([True, False, True, False])
+        >>> weighted_accuracy(scores, same, np.array([0, 0, 1, 1]), np.ones((2, 4), int)).tolist()
+        [1.0, 1.0]
+    """
+    right, total = np.zeros((2, codes.max() + 1, len(weights)))
+    for fold in range(codes.max() + 1):
+        row = rows[fold % len(rows)]
+        order = np.argsort(row)
+        rest, test = order[codes[order] != fold], order[codes[order] == fold]
+        thresholds = _weighted_thresholds(row[rest], same[rest], weights, rest)
+        rejected = np.searchsorted(row[test], thresholds)
+        right[fold] = _gained(weights, same[test], test)[np.arange(len(weights)), rejected]
+        right[fold] += weights[:, test[same[test]]].sum(axis=1)
+        total[fold] = weights[:, test].sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.where(total > 0, right / total, 0.0).sum(axis=0) / np.count_nonzero(total, axis=0)
+
+
+def weighted_error_rates(scores: np.ndarray, same: np.ndarray, weights: np.ndarray, fars) -> tuple[list, np.ndarray]:
+    """TAR@FAR and EER where each pair occurs as often as its weight says.
+
+    Args:
+        scores: (P,).
+        same: (P,) bool.
+        weights: (R, P) integers.
+        fars: rates.
+
+    Returns:
+        A list of (R,) TAR, one for each rate, and (R,) EER; NaN where all genuine or all impostor pairs weigh 0.
+
+    Example:
+        >>> import numpy as np
+        >>> scores, same = np.array([0.9, 0.6, 0.7, 0.1]), np.array([True, True, False, False])
+        >>> tar, eer = weighted_error_rates(scores, same, np.array([[1, 1, 1, 1], [1, 1, 0, 1]]), [0.1])
+        >>> tar[0].tolist(), eer.tolist()
+        ([0.5, 1.0], [0.5, 0.0])
+    """
+    order = np.argsort(-scores)
+    ranked, kinds = scores[order], same[order]
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), ranked.size - 1)
+    # Above the first impostor pair FAR is 0, and behind the last genuine pair TAR is 1.
+    first, last = np.argmax(~kinds), ranked.size - 1 - np.argmax(kinds[::-1])
+    ends = ends[np.maximum(np.searchsorted(ends, first) - 1, 0) : np.searchsorted(ends, max(first, last)) + 1]
+    shares = [_accepted_shares(weights, order, kind, ends) for kind in (kinds, ~kinds)]
+    tar, far = shares
+    rows, undefined = np.arange(len(weights)), np.isnan(tar[:, -1]) | np.isnan(far[:, -1])
+    tars = [tar[rows, np.maximum(np.count_nonzero(far <= rate, axis=1), 1) - 1] for rate in fars]
+    gap = far - (1.0 - tar)
+    after = np.maximum(np.argmax(gap >= 0.0, axis=1), 1)
+    before, behind = gap[rows, after - 1], gap[rows, after]
+    with np.errstate(invalid="ignore"):
+        share = -before / (behind - before)
+    eer = far[rows, after - 1] + share * (far[rows, after] - far[rows, after - 1])
+    return [np.where(undefined, np.nan, tar) for tar in tars], np.where(undefined, np.nan, eer)
+
+
+def _weighted_thresholds(row: np.ndarray, same: np.ndarray, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(R,) mean of the most accurate candidates for rising `row`, pair k of which weighs `weights[:, columns[k]]`."""
+    candidates, num_rejected = candidate_thresholds(row)
+    # Outside these every step towards them decides a group of pairs of one kind rightly.
+    ends = np.argmax(same), row.size - np.argmax(~same[::-1])
+    low = np.searchsorted(num_rejected, min(ends), side="right") - 1
+    high = np.searchsorted(num_rejected, max(ends)) + 1
+    start, stop = num_rejected[low], num_rejected[high - 1]
+    correct = _gained(weights, same[start:stop], columns[start:stop])[:, num_rejected[low:high] - start]
+    best = correct == correct.max(axis=1, keepdims=True)
+    return (best @ candidates[low:high]) / np.count_nonzero(best, axis=1)
+
+
+def _gained(weights: np.ndarray, same: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(R, K + 1) weight that is decided rightly more than before when the first 0..K of `columns` are rejected."""
+    signed = weights[:, columns]
+    signed[:, same] *= -1
+    gained = np.zeros((len(weights), columns.size + 1), signed.dtype)
+    np.cumsum(signed, axis=1, out=gained[:, 1:])
+    return gained
+
+
+def _accepted_shares(weights: np.ndarray, order: np.ndarray, kind: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(R, T + 1) share of the weight of a kind in `order` up to each of `ends`, after a share of 0."""
+    head, body = slice(0, ends[0] + 1), slice(ends[0] + 1, ends[-1] + 1)
+    total = weights[:, order[kind]].sum(axis=1)[:, None]
+    cumulated = np.zeros((len(weights), ends.size + 1), total.dtype)
+    cumulated[:, 1:] = weights[:, order[head][kind[head]]].sum(axis=1)[:, None]
+    steps = np.cumsum(weights[:, order[body]] * kind[body], axis=1)
+    cumulated[:, 2:] += steps[:, ends[1:] - ends[0] - 1]
+    with np.errstate(invalid="ignore"):
+        return cumulated / total

@@ -1,0 +1,509 @@
+"""One number of an evaluation, with all that is needed to print it honestly."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+import operator
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+
+from keras_normface._io import atomic_write
+from keras_normface.metrics.bootstrap import CONFIDENCE, Resamples
+from keras_normface.metrics.verification import RocCurve
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One number of an evaluation.
+
+    Attributes:
+        name: what it is, such as "accuracy", "TAR@FAR=1e-04" or "rank-1".
+        value: a share in [0, 1], or a number in `unit`.
+        interval: None, or (low, high), the 95 % percentile bootstrap interval.
+        spread: None, or a number not below 0, of the kind that `spread_of` says.
+        spread_of: such as "standard error of ten folds".
+        threshold: None, or the score from which on a pair was accepted.
+        note: what the reader must know to judge it, one sentence or empty.
+        unit: "share", or the name of another unit.
+
+    Raises:
+        ValueError: an attribute is of the wrong type or not finite, or `spread` has no `spread_of`.
+
+    Example:
+        >>> print(MetricValue("accuracy", 0.9953, spread=0.0011, spread_of="standard error of ten folds"))
+        accuracy 99.53 % +- 0.11 % (standard error of ten folds)
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+    spread: float | None = None
+    spread_of: str | None = None
+    threshold: float | None = None
+    note: str = ""
+    unit: str = "share"
+
+    def __post_init__(self):
+        for key, optional in (("name", False), ("spread_of", True), ("note", False), ("unit", False)):
+            _check_text(key, getattr(self, key), optional)
+        object.__setattr__(self, "value", _finite("value", self.value))
+        for key in ("spread", "threshold"):
+            if getattr(self, key) is not None:
+                object.__setattr__(self, key, _finite(key, getattr(self, key)))
+        if self.spread is not None and (self.spread < 0.0 or not self.spread_of):
+            raise ValueError(
+                "spread must not be negative and spread_of must say what it is. "
+                f"Received: spread={self.spread}, spread_of={self.spread_of!r}"
+            )
+        if self.interval is not None:
+            object.__setattr__(self, "interval", _checked_interval(self.interval))
+
+    def __str__(self) -> str:
+        text = f"{self.name} {shown(self.value, self.unit)}"
+        if self.spread is not None:
+            text += f" +- {shown(self.spread, self.unit)} ({self.spread_of})"
+        if self.interval is not None:
+            text += f", {CONFIDENCE:.0%} interval {shown_interval(self)}"
+        return text + (f"; {' '.join(self.note.split())}" if self.note else "")
+
+
+def shown(value: float, unit: str) -> str:
+    """A number as it is printed: a share as a percentage with two decimals.
+
+    Args:
+        value: the number.
+        unit: that of its `MetricValue`.
+
+    Returns:
+        Text with the unit.
+
+    Example:
+        >>> shown(0.12345, "share"), shown(0.12345, "cosine")
+        ('12.35 %', '0.1235 cosine')
+    """
+    return f"{100 * value:.2f} %" if unit == "share" else f"{value:.4g} {unit}"
+
+
+def shown_interval(figure: MetricValue) -> str:
+    """The interval of a figure as it is printed, or nothing where there is none.
+
+    Args:
+        figure: the `MetricValue`.
+
+    Returns:
+        Text such as "99.31 % to 99.70 %".
+
+    Example:
+        >>> shown_interval(MetricValue("accuracy", 0.5, interval=(0.25, 0.75)))
+        '25.00 % to 75.00 %'
+    """
+    if figure.interval is None:
+        return ""
+    low, high = figure.interval
+    return f"{shown(low, figure.unit)} to {shown(high, figure.unit)}"
+
+
+def value_to_dict(figure: MetricValue) -> dict[str, object]:
+    """A figure as a dict for JSON, without what is not set.
+
+    Args:
+        figure: the `MetricValue`.
+
+    Returns:
+        A dict of strings, floats and lists.
+
+    Example:
+        >>> value_to_dict(MetricValue("rank-1", 0.5, threshold=0.25))
+        {'name': 'rank-1', 'value': 0.5, 'threshold': 0.25, 'unit': 'share'}
+    """
+    pairs = ((field.name, getattr(figure, field.name)) for field in fields(figure))
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in pairs
+        if value is not None and value != ""
+    }
+
+
+def value_from_dict(content: object) -> MetricValue:
+    """Read back what `value_to_dict` made.
+
+    Args:
+        content: the dict.
+
+    Returns:
+        A `MetricValue`.
+
+    Raises:
+        ValueError: it is no dict, lacks "name" or "value", or holds something that a `MetricValue` does not admit.
+
+    Example:
+        >>> value_from_dict({"name": "rank-1", "value": 0.5}).value
+        0.5
+    """
+    known = {field.name for field in fields(MetricValue)}
+    if not isinstance(content, dict) or not {"name", "value"} <= set(content) <= known:
+        raise ValueError(
+            f"a figure must be a dict with name, value and no keys but {sorted(known)}. Received: {content!r}"
+        )
+    return MetricValue(**content)
+
+
+def _check_text(key: str, value: object, optional: bool) -> None:
+    if not isinstance(value, str) and not (optional and value is None):
+        raise ValueError(f"{key} must be text. Received: {key}={value!r}")
+    if key == "name" and not value:
+        raise ValueError("name must not be empty. Received: name=''")
+
+
+def _finite(key: str, value: object) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"{key} must be a finite number. Received: {key}={value!r}")
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{key} must be a finite number. Received: {key} beyond what a float can hold") from None
+
+
+def _checked_interval(interval: object) -> tuple[float, float]:
+    if not isinstance(interval, (tuple, list)) or len(interval) != 2:
+        raise ValueError(f"interval must be (low, high). Received: interval={interval!r}")
+    low, high = (_finite("interval", end) for end in interval)
+    if low > high:
+        raise ValueError(f"interval must be (low, high) with low <= high. Received: interval={interval!r}")
+    return low, high
+
+
+_STEPS = 500
+
+
+def downsampled_curve(curve: RocCurve, steps: int = _STEPS) -> RocCurve:
+    """Keep the points of a curve that a picture on logarithmic axes can show.
+
+    Kept are the first and the last point, and for each of `steps` rates, evenly spaced on a logarithmic axis, the
+    last point whose FAR is at most that rate, and the first whose miss rate, 1 - TAR, is at most that rate. No
+    point is moved or made up.
+
+    Args:
+        curve: a `RocCurve`.
+        steps: how many rates on each axis, at least 2.
+
+    Returns:
+        A `RocCurve` of at most 2 * `steps` + 2 points; `curve` itself when it has no more than that.
+
+    Raises:
+        ValueError: `steps` is no integer of at least 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_normface.metrics.verification import roc_curve
+        >>> curve = roc_curve(np.arange(4000), np.arange(4000) % 2)
+        >>> len(curve.far), len(downsampled_curve(curve).far) < 1003
+        (4001, True)
+    """
+    try:
+        enough = operator.index(steps) >= 2
+    except TypeError:
+        enough = False
+    if not enough:
+        raise ValueError(f"steps must be an integer of at least 2. Received: steps={steps!r}")
+    if len(curve.far) <= 2 * steps + 2:
+        return curve
+    fars = np.geomspace(1.0 / curve.num_impostor, 1.0, steps)
+    misses = np.geomspace(1.0 / curve.num_genuine, 1.0, steps)
+    kept = np.unique(
+        np.concatenate(
+            [
+                [0, len(curve.far) - 1],
+                np.searchsorted(curve.far, fars, side="right") - 1,
+                np.minimum(np.searchsorted(curve.tar, 1.0 - misses), len(curve.far) - 1),
+            ]
+        )
+    )
+    return RocCurve(curve.far[kept], curve.tar[kept], curve.thresholds[kept], curve.num_genuine, curve.num_impostor)
+
+
+def curve_to_dict(curve: RocCurve) -> dict[str, object]:
+    """A curve as a dict for JSON; a threshold of infinity, where nothing is accepted, is None.
+
+    Args:
+        curve: a `RocCurve`.
+
+    Returns:
+        A dict of lists and integers.
+
+    Example:
+        >>> from keras_normface.metrics.verification import roc_curve
+        >>> curve_to_dict(roc_curve([0.9, 0.1], [1, 0]))["thresholds"]
+        [None, 0.9, 0.1]
+    """
+    return {
+        "far": np.asarray(curve.far, np.float64).tolist(),
+        "tar": np.asarray(curve.tar, np.float64).tolist(),
+        "thresholds": [float(value) if np.isfinite(value) else None for value in curve.thresholds],
+        "num_genuine": int(curve.num_genuine),
+        "num_impostor": int(curve.num_impostor),
+    }
+
+
+def curve_from_dict(content: object) -> RocCurve:
+    """Read back what `curve_to_dict` made.
+
+    Args:
+        content: the dict.
+
+    Returns:
+        A `RocCurve`.
+
+    Raises:
+        ValueError: a key is missing, or what it holds is no curve.
+
+    Example:
+        >>> from keras_normface.metrics.verification import roc_curve
+        >>> curve_from_dict(curve_to_dict(roc_curve([0.9, 0.1], [1, 0]))).thresholds.tolist()
+        [inf, 0.9, 0.1]
+    """
+    try:
+        arrays = {key: np.array(content[key], np.float64) for key in ("far", "tar")}
+        arrays["thresholds"] = np.array([np.inf if value is None else value for value in content["thresholds"]], float)
+        counts = {key: operator.index(content[key]) for key in ("num_genuine", "num_impostor")}
+        rates = np.stack([arrays["far"], arrays["tar"]])
+        sound = rates.ndim == 2 and rates.size and arrays["thresholds"].shape == rates.shape[1:]
+        sound = sound and rates.min() >= 0.0 and rates.max() <= 1.0 and min(counts.values()) >= 1
+        sound = sound and bool((np.diff(rates) >= 0.0).all()) and not np.isnan(arrays["thresholds"]).any()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        sound = False
+    if not sound:
+        raise ValueError(
+            "a curve must hold far and tar, rising shares, thresholds of the same length, and num_genuine and "
+            f"num_impostor of at least 1. Received: {str(content)[:80]}"
+        )
+    return RocCurve(**arrays, **counts)
+
+
+FORMAT, VERSION = "keras_normface evaluation result", 1
+
+
+def checked_figures(figures: object) -> tuple[MetricValue, ...]:
+    """`figures` as a tuple of `MetricValue`, each name once; otherwise a ValueError."""
+    figures = tuple(figures)
+    for figure in figures:
+        if not isinstance(figure, MetricValue):
+            raise ValueError(f"figures must hold MetricValue values. Received: {figure!r}")
+    names = [figure.name for figure in figures]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"figures must have each name once. Received: figures with {twice} more than once")
+    return figures
+
+
+def checked_counts(counts: object) -> dict[str, int]:
+    """`counts` as a dict of ints; otherwise a ValueError."""
+    try:
+        return {str(name): operator.index(count) for name, count in counts.items()}
+    except (AttributeError, TypeError):
+        raise ValueError(f"counts must be a dict of whole numbers. Received: counts={counts!r}") from None
+
+
+def plain_settings(settings: object) -> dict[str, object]:
+    """`settings` as what comes back from JSON, NumPy values made plain; otherwise a ValueError."""
+
+    def plain(value):
+        if isinstance(value, (np.ndarray, np.generic)):
+            return value.tolist()
+        raise TypeError(f"{value!r} is of type {type(value).__name__}")
+
+    if not isinstance(settings, dict):
+        raise ValueError(f"settings must be a dict. Received: settings={settings!r}")
+    try:
+        return json.loads(json.dumps(settings, default=plain, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings must hold what JSON can, finite numbers. Received: {error}") from None
+
+
+def checked_content(text: str | bytes) -> dict:
+    """JSON text of a result as a dict with all its keys, each of its type; otherwise a ValueError."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"text must be JSON. Received: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f'text must be a JSON object with "format": "{FORMAT}". Received: {str(content)[:80]}')
+    if content.get("version") != VERSION:
+        raise ValueError(f"version must be {VERSION}. Received: version={content.get('version')!r}")
+    types = {"protocol": str, "figures": list, "counts": dict, "settings": dict, "curves": dict}
+    for key, kind in types.items():
+        if not isinstance(content.get(key), kind):
+            raise ValueError(f"{key} must be of type {kind.__name__}. Received: {key}={str(content.get(key))[:80]}")
+    return content
+
+
+_LARGEST_FILE = 2**26
+_COLUMNS = ("protocol", "figure", "value", "spread", "95 % interval", "threshold", "note")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a model scored on a protocol.
+
+    Attributes:
+        protocol: the protocol's name, printed beside each figure.
+        figures: the numbers, `MetricValue`, each name once.
+        counts: images, subjects, genuine and impostor pairs, and the like.
+        settings: how it was computed; what JSON holds: numbers, text, lists, dicts, None. NumPy values become such.
+        curves: `RocCurve` by name; each is downsampled to at most about a thousand of its points.
+        resamples: None, or the figures on the draws behind their intervals, for `compare_results`. They are not
+            stored: a result that was read from a file has none.
+
+    Raises:
+        ValueError: an attribute is of another type, or two figures have one name.
+
+    Example:
+        >>> result = Result("toy pairs", (MetricValue("accuracy", 0.5), MetricValue("EER", 0.25)), {"pairs": 4})
+        >>> result["EER"].value
+        0.25
+        >>> print(result)
+        toy pairs: accuracy 50.00 %
+        toy pairs: EER 25.00 %
+        >>> Result.from_json(result.to_json()).counts
+        {'pairs': 4}
+    """
+
+    protocol: str
+    figures: tuple[MetricValue, ...]
+    counts: dict[str, int]
+    settings: dict[str, object] = field(default_factory=dict)
+    curves: dict[str, RocCurve] = field(default_factory=dict)
+    resamples: Resamples | None = field(default=None, repr=False)
+
+    def __post_init__(self):
+        if not isinstance(self.protocol, str) or not self.protocol:
+            raise ValueError(f"protocol must be the protocol's name. Received: protocol={self.protocol!r}")
+        object.__setattr__(self, "figures", checked_figures(self.figures))
+        object.__setattr__(self, "counts", checked_counts(self.counts))
+        object.__setattr__(self, "settings", plain_settings(self.settings))
+        for name, curve in self.curves.items():
+            if not isinstance(curve, RocCurve):
+                raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
+        if not isinstance(self.resamples, (Resamples, type(None))):
+            raise ValueError(f"resamples must be Resamples or None. Received: resamples={self.resamples!r}")
+        thin = {str(name): downsampled_curve(curve) for name, curve in self.curves.items()}
+        object.__setattr__(self, "curves", thin)
+
+    def __getitem__(self, name: str) -> MetricValue:
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        raise KeyError(f"no figure {name!r} in {self.protocol}; there are {[figure.name for figure in self.figures]}")
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.protocol}: {figure}" for figure in self.figures)
+
+    def markdown(self) -> str:
+        """All figures as a Markdown table, the protocol's name in each row.
+
+        Returns:
+            Text of one header, one rule and one line for each figure.
+        """
+        rows = [_COLUMNS, ["---"] * len(_COLUMNS), *(self._cells(figure) for figure in self.figures)]
+        return "\n".join(_markdown_line(row) for row in rows) + "\n"
+
+    def markdown_row(self, names: tuple[str, ...] | None = None) -> str:
+        """One line of a table of several models or protocols.
+
+        Args:
+            names: which figures, in which order; None for all.
+
+        Returns:
+            The protocol's name, then each figure with its spread and interval, separated by bars; without a line break.
+
+        Raises:
+            KeyError: there is no figure of such a name.
+        """
+        figures = self.figures if names is None else [self[name] for name in names]
+        return _markdown_line([self.protocol, *(_short(figure) for figure in figures)])
+
+    def to_json(self) -> str:
+        """The whole result as JSON text."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "protocol": self.protocol,
+            "figures": [value_to_dict(figure) for figure in self.figures],
+            "counts": self.counts,
+            "settings": self.settings,
+            "curves": {name: curve_to_dict(curve) for name, curve in self.curves.items()},
+        }
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Result:
+        """Read back what `to_json` wrote.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            A `Result`.
+
+        Raises:
+            ValueError: the text is damaged, of another format, or of a later version.
+        """
+        content = checked_content(text)
+        figures = tuple(value_from_dict(figure) for figure in content["figures"])
+        curves = {name: curve_from_dict(curve) for name, curve in content["curves"].items()}
+        return cls(content["protocol"], figures, content["counts"], content["settings"], curves)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_json` to a file, whole or not at all.
+
+        Args:
+            path: a file in an existing directory; replaced.
+        """
+        with atomic_write(path) as beside:
+            Path(beside).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Result:
+        """Read a file that `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            A `Result`.
+
+        Raises:
+            ValueError: the file is damaged or not a result; the message names it.
+            OSError: it cannot be read.
+        """
+        with open(path, "rb") as file:
+            text = file.read(_LARGEST_FILE + 1)
+        try:
+            if len(text) > _LARGEST_FILE:
+                raise ValueError(f"larger than {_LARGEST_FILE} bytes")
+            return cls.from_json(text)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)} is no stored result: {error}") from error
+
+    def _cells(self, figure: MetricValue) -> list[str]:
+        spread = "" if figure.spread is None else f"{shown(figure.spread, figure.unit)} ({figure.spread_of})"
+        threshold = "" if figure.threshold is None else f"{figure.threshold:.4f}"
+        value = shown(figure.value, figure.unit)
+        return [self.protocol, figure.name, value, spread, shown_interval(figure), threshold, figure.note]
+
+
+def _short(figure: MetricValue) -> str:
+    text = shown(figure.value, figure.unit)
+    if figure.spread is not None:
+        text += f" +- {shown(figure.spread, figure.unit)}"
+    return text if figure.interval is None else f"{text} ({shown_interval(figure)})"
+
+
+def _markdown_line(cells) -> str:
+    # A bar or a line break inside a cell would end it.
+    return "| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells) + " |"

@@ -1,0 +1,264 @@
+"""The log of an alignment, by which a run that was killed goes on."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+
+from keras_normface._io import UNFINISHED_PREFIX, atomic_write
+from keras_normface.prepare._output import OutputError
+
+LOG_NAME = "align.jsonl"
+PART_NAME = f"{LOG_NAME}.part"
+
+
+class PartLog:
+    """The log while it grows: one line of JSON for each image, in the order of the reader.
+
+    What a killed run left is kept as far as it is whole and its images are there.
+
+    Args:
+        out: The directory.
+        chunk: The number of lines that are kept is a multiple of this, or that of all images.
+        names: Names of the images, a sequence.
+
+    Example:
+    >>> import tempfile
+    >>> with PartLog(tempfile.mkdtemp(), chunk=1, names=["a.jpg"]) as log:
+    ...     log.append([{"name": "a.jpg", "output": None}])
+    ...     log.done
+    1
+    """
+
+    def __init__(self, out, chunk, names):
+        self.out, self.path, self.done = out, os.path.join(out, PART_NAME), 0
+        self._file = open(self.path, "a+b")  # noqa: SIM115  closed by __exit__
+        try:
+            self._keep_whole_lines(chunk, names)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def append(self, records):
+        """Write records of images that are done.
+
+        Args:
+            records: List of dictionaries.
+        """
+        self._file.write(b"".join(line_of(record) for record in records))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.done += len(records)
+
+    def finish(self):
+        """Give the log its final name."""
+        os.replace(self.path, os.path.join(self.out, LOG_NAME))
+
+    def _keep_whole_lines(self, chunk, names):
+        self._file.seek(0)
+        position, whole, kept = 0, 0, 0
+        for line in self._file:
+            if whole == len(names) or not self._is_done(line, names[whole]):
+                break
+            position, whole = position + len(line), whole + 1
+            if whole % chunk == 0 or whole == len(names):
+                kept, self.done = position, whole
+        self._file.truncate(kept)
+
+    def _is_done(self, line, name):
+        record = parsed_line(line)
+        if record is None or record.get("name") != name:
+            return False
+        output = record.get("output")
+        return output is None or (isinstance(output, str) and os.path.isfile(os.path.join(self.out, output)))
+
+
+def line_of(record):
+    r"""Return a record as a line of the log, bytes.
+
+    Args:
+        record: A dictionary.
+
+    Example:
+    >>> line_of({"name": "a.jpg"})
+    b'{"name": "a.jpg"}\n'
+    """
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def parsed_line(line):
+    r"""Return the dictionary in a line of the log, or `None` if it is torn or damaged.
+
+    Args:
+        line: Bytes.
+
+    Example:
+    >>> parsed_line(b'{"name": "a.jpg"}\n'), parsed_line(b'{"na')
+    ({'name': 'a.jpg'}, None)
+    """
+    try:
+        record = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def remove_unfinished(directory):
+    """Remove the files that a killed run was writing in a directory.
+
+    Args:
+        directory: Path of the directory.
+
+    Example:
+    >>> import tempfile
+    >>> remove_unfinished(tempfile.mkdtemp())
+    """
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(UNFINISHED_PREFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(entry.path)
+
+
+NO_FACE, NOT_AN_IMAGE = "no face", "not an image"
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignReport:
+    """How many images were aligned, and why the others were not.
+
+    Args:
+        images: Number of images that were read.
+        aligned: Images of which a face was aligned.
+        no_face: Images without a face.
+        several_faces: Images with several faces, of which one was aligned; they are counted in `aligned` too.
+        not_an_image: Files that could not be read as an image.
+        resumed: Images that were done already by earlier runs.
+
+    Example:
+    >>> AlignReport(images=3, aligned=2, no_face=1, several_faces=1, not_an_image=0).aligned
+    2
+    """
+
+    images: int
+    aligned: int
+    no_face: int
+    several_faces: int
+    not_an_image: int
+    resumed: int = 0
+
+
+def report_of(path, resumed=0):
+    """Count what a log says.
+
+    Args:
+        path: Path of the log.
+        resumed: What `AlignReport.resumed` shall be.
+
+    Returns:
+        An `AlignReport`.
+
+    Raises:
+        ValueError: If a line is damaged.
+
+    Example:
+    >>> import os, tempfile
+    >>> pass
+    >>> path = os.path.join(tempfile.mkdtemp(), "align.jsonl")
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(line_of({"name": "a.jpg", "output": None, "faces": 0, "reason": "no face"}))
+    >>> report_of(path).no_face
+    1
+    """
+    images = aligned = no_face = several = not_an_image = 0
+    with open(path, "rb") as file:
+        for line in file:
+            record = parsed_line(line)
+            if record is None or not isinstance(record.get("faces"), int) or "reason" not in record:
+                raise ValueError(f"Line {images + 1} of {path} is damaged: {line[:80]!r}")
+            images += 1
+            aligned += record["reason"] is None
+            no_face += record["reason"] == NO_FACE
+            several += record["faces"] > 1
+            not_an_image += str(record["reason"]).startswith(NOT_AN_IMAGE)
+    return AlignReport(images, aligned, no_face, several, not_an_image, resumed)
+
+
+SETTINGS_NAME = "align.json"
+FORMAT, VERSION = "keras_normface.align", 1
+
+
+def settings_of(reader, **settings):
+    """Return what must be the same when a run is taken up again, as a dictionary.
+
+    Args:
+        reader: The `Reader` of the photos. Their number and names count, not their pixels.
+        **settings: What else counts.
+
+    Example:
+    >>> class Names(list):
+    ...     name = list.__getitem__
+    >>> settings_of(Names(["a.jpg"]), template="arcface_112x112")["source"]["samples"]
+    1
+    """
+    digest = hashlib.sha256()
+    for number in range(len(reader)):
+        digest.update(os.fsencode(reader.name(number)) + b"\0")
+    source = {"kind": type(reader).__name__, "samples": len(reader), "names_sha256": digest.hexdigest()}
+    return {"format": FORMAT, "version": VERSION, **settings, "source": source}
+
+
+def begin(out, settings):
+    """Make the directory and write the settings to it, or compare them with those that are there.
+
+    Args:
+        out: The directory.
+        settings: From `settings_of`.
+
+    Raises:
+        OutputError: A ValueError. If the directory was begun with other settings, or holds something else.
+        OSError: If it cannot be written.
+
+    Example:
+    >>> import os, tempfile
+    >>> out = os.path.join(tempfile.mkdtemp(), "out")
+    >>> begin(out, {"template": "arcface_112x112"})
+    >>> begin(out, {"template": "sphereface_112x96"})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    keras_normface.prepare._output.OutputError: `out` was begun with other settings. template: then 'arcface_...
+    """
+    os.makedirs(out, exist_ok=True)
+    path = os.path.join(out, SETTINGS_NAME)
+    if os.path.lexists(path):
+        _compare(path, settings)
+        return
+    found = [name for name in os.listdir(out) if not name.startswith(f"{UNFINISHED_PREFIX}{SETTINGS_NAME}")]
+    if found:
+        raise OutputError(
+            f"`out` must be a new or empty directory, or one begun earlier. Received: {out} with {found[0]}"
+        )
+    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        json.dump(settings, file, indent=1)
+
+
+def _compare(path, settings):
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.read(2**16))
+    except (ValueError, RecursionError) as error:
+        raise OutputError(f"{path} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise OutputError(f"{path} is damaged: it must hold a dictionary. Received: {type(found).__name__}")
+    now = json.loads(json.dumps(settings))
+    differing = [key for key in {**found, **now} if found.get(key) != now.get(key)]
+    if differing:
+        sentences = "; ".join(f"{key}: then {found.get(key)!r}, now {now.get(key)!r}" for key in differing)
+        raise OutputError(f"`out` was begun with other settings. {sentences[:1000]}")

@@ -1,0 +1,279 @@
+"""Faces in a photo, and the transform that brings one to a template's points."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_normface.preprocessing import TEMPLATES
+
+LONGEST_SIDE = 2048
+PIXELS_AT_ONCE = 2**23
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A face in an image; places are in pixels.
+
+    Args:
+        box: `(left, top, right, bottom)`.
+        points: Five pairs `(x, y)`: left eye, right eye, nose, left and right corner of the mouth; left is
+            left in the image.
+        confidence: From 0 to 1.
+
+    Example:
+    >>> Face((10, 10, 30, 40), ((15, 20), (25, 20), (20, 25), (16, 32), (24, 32)), 0.99).area
+    600
+    """
+
+    box: tuple
+    points: tuple
+    confidence: float
+
+    @property
+    def area(self):
+        """Area of the box in square pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+    @property
+    def is_finite(self):
+        """Whether all its numbers are."""
+        return bool(np.isfinite([*self.box, *np.ravel(self.points), self.confidence]).all())
+
+    def rounded(self):
+        """Return the face as a log holds it, to a thousandth of a pixel."""
+        box = tuple(round(float(value), 3) for value in self.box)
+        points = tuple((round(float(x), 3), round(float(y), 3)) for x, y in self.points)
+        return Face(box, points, round(float(self.confidence), 6))
+
+
+def chosen_face(faces, size):
+    """Choose the face that is large and in the middle.
+
+    It is the one with the largest area of the box minus twice the squared distance of the box's middle from that
+    of the image; the first if several have the same.
+
+    Args:
+        faces: Sequence of `Face`, not empty.
+        size: `(height, width)` of the image in pixels.
+
+    Source: ArcFace (arXiv 1801.07698), the authors' code InsightFace, which prepares its data by this rule.
+
+    Example:
+    >>> points = ((0, 0),) * 5
+    >>> corner, middle = Face((0, 0, 30, 30), points, 0.9), Face((40, 40, 65, 65), points, 0.9)
+    >>> chosen_face([corner, middle], (100, 100)).box
+    (40, 40, 65, 65)
+    """
+    height, width = size
+
+    def value(face):
+        left, top, right, bottom = face.box
+        return face.area - 2.0 * (((left + right - width) / 2) ** 2 + ((top + bottom - height) / 2) ** 2)
+
+    return max(faces, key=value)
+
+
+class Mtcnn:
+    """Finds faces by the `mtcnn` package (1.0 or newer), whose weights come with it.
+
+    An image with a side longer than 2048 pixels is reduced to that for finding faces (only for that). The
+    smallest faces that can be found are 20 pixels high after that.
+
+    Args:
+        device: Device of TensorFlow, such as "CPU:0". `None`: the first GPU, if there is one.
+
+    Raises:
+        ImportError: If the package is not installed.
+
+    Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks",
+    arXiv 1604.02878.
+
+    Example:
+    >>> detect = Mtcnn()
+    >>> detect([np.full((48, 48, 3), 127, "uint8")])
+    [[]]
+    """
+
+    def __init__(self, device=None):
+        try:
+            from mtcnn import MTCNN
+        except ImportError as error:
+            raise ImportError("Aligning needs the package mtcnn: pip install 'keras-normface[align]'") from error
+        import tensorflow as tf
+
+        if device is None:
+            device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+        self.network = MTCNN(device=device)
+
+    def __call__(self, images):
+        """Find the faces in images of one size.
+
+        Args:
+            images: List of uint8 arrays `(height, width, 3)`, RGB.
+
+        Returns:
+            For each image the list of its faces, each a `Face`.
+        """
+        images, scale = _reduced(images)
+        at_once = max(1, PIXELS_AT_ONCE // (images[0].shape[0] * images[0].shape[1]))
+        found = []
+        for start in range(0, len(images), at_once):
+            found += self._found(images[start : start + at_once], scale)
+        return found
+
+    def _found(self, images, scale):
+        # As numbers: its dictionaries hold coordinates rounded to whole pixels.
+        rows = self.network.detect_faces(images, fit_to_image=False, box_format="xyxy", output_type="numpy")
+        faces = [[] for _ in images]
+        for row in np.asarray(rows, "float64"):
+            if len(row) != 16:  # rows without points: the last stage found nothing
+                continue
+            places = (np.concatenate([row[1:5], row[6:]]) + 0.5) * scale - 0.5
+            points = tuple(zip(places[4:9].tolist(), places[9:].tolist(), strict=True))
+            faces[int(row[0])].append(Face(tuple(places[:4].tolist()), points, float(row[5])))
+        return faces
+
+
+def _reduced(images):
+    """Return images none of whose sides is too long, and by what they were divided."""
+    height, width = images[0].shape[:2]
+    longest = max(height, width)
+    if longest <= LONGEST_SIDE:
+        return images, 1.0
+    from PIL import Image
+
+    scale = longest / LONGEST_SIDE
+    size = max(1, round(width / scale)), max(1, round(height / scale))
+    method = Image.Resampling.BILINEAR
+    return [np.asarray(Image.fromarray(image).resize(size, method)) for image in images], scale
+
+
+SPHEREFACE_POINTS = (
+    (30.2946, 51.6963),
+    (65.5318, 51.5014),
+    (48.0252, 71.7366),
+    (33.5493, 92.3655),
+    (62.7299, 92.2041),
+)
+SHIFTS_AND_SIZES = {"sphereface_112x96": (0.0, (112, 96)), "arcface_112x112": (8.0, (112, 112))}
+
+
+def template_points(template):
+    """Return the five points of a template.
+
+    Args:
+        template: "sphereface_112x96", or "arcface_112x112", the same points 8 pixels further to the right.
+
+    Returns:
+        Float64 array `(5, 2)` of x and y in pixels, the centre of the first pixel being (0, 0). In this order:
+        left eye, right eye, nose, left and right corner of the mouth; left is left in the image.
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Source: SphereFace (arXiv 1704.08063), the authors' code for aligning; ArcFace (arXiv 1801.07698), likewise.
+
+    Example:
+    >>> template_points("arcface_112x112")[0].tolist()
+    [38.2946, 51.6963]
+    """
+    shift, _ = _shift_and_size(template)
+    return np.array(SPHEREFACE_POINTS) + np.array([shift, 0.0])
+
+
+def template_size(template):
+    """Return `(height, width)` in pixels of the images of a template.
+
+    Args:
+        template: "sphereface_112x96" or "arcface_112x112".
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Example:
+    >>> template_size("sphereface_112x96")
+    (112, 96)
+    """
+    return _shift_and_size(template)[1]
+
+
+def similarity(points, target):
+    """Estimate the similarity that takes points nearest to others, by least squares: scikit-image's.
+
+    It turns, scales and shifts; it neither shears nor reflects.
+
+    Args:
+        points: Floats `(n, 2)`, x and y, not all the same.
+        target: Floats `(n, 2)`.
+
+    Returns:
+        Float64 matrix `(2, 3)`, to be applied to columns (x, y, 1).
+
+    Raises:
+        ImportError: If scikit-image is not installed.
+        ValueError: If the points do not determine it.
+
+    Source: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+
+    Example:
+    >>> similarity([[0, 0], [1, 0], [0, 1]], [[5, 5], [5, 7], [3, 5]]).round(9).tolist()
+    [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
+    """
+    points, target = np.asarray(points, "float64"), np.asarray(target, "float64")
+    if points.ndim != 2 or points.shape[1] != 2 or points.shape != target.shape:
+        raise ValueError(f"`points` and `target` must be (n, 2). Received: shapes {points.shape} and {target.shape}")
+    found = None
+    if np.isfinite(points).all() and np.ptp(points, axis=0).any():
+        found = _estimated(points, target)
+    if found is None or not np.isfinite(found).all():
+        raise ValueError(f"`points` do not determine a similarity. Received: {points.tolist()}")
+    return found[:2] + 0.0  # no -0.0
+
+
+def similarity_class():
+    """Return `skimage.transform.SimilarityTransform`, or raise ImportError that says what to install."""
+    try:
+        from skimage.transform import SimilarityTransform
+    except ImportError as error:
+        raise ImportError("Aligning needs scikit-image: pip install 'keras-normface[align]'") from error
+    return SimilarityTransform
+
+
+def _estimated(points, target):
+    """The matrix `(3, 3)`, or `None`."""
+    transform = similarity_class()
+    if hasattr(transform, "from_estimate"):  # since scikit-image 0.26
+        found = transform.from_estimate(points, target)
+        return found.params if found else None
+    found = transform()
+    return found.params if found.estimate(points, target) else None
+
+
+def centred(size, template):
+    """Return the matrix that scales the largest centred part of an image to the size of a template.
+
+    Args:
+        size: `(height, width)` of the image in pixels.
+        template: "sphereface_112x96" or "arcface_112x112".
+
+    Returns:
+        Float64 matrix `(2, 3)`, as from `similarity`.
+
+    Raises:
+        ValueError: If there is no such template.
+
+    Example:
+    >>> centred((224, 300), "arcface_112x112").tolist()
+    [[0.5, 0.0, -19.25], [0.0, 0.5, -0.25]]
+    """
+    height, width = template_size(template)
+    scale = max(height / size[0], width / size[1])
+    left, top = ((new - 1 - scale * (old - 1)) / 2 for new, old in ((width, size[1]), (height, size[0])))
+    return np.array([[scale, 0.0, left], [0.0, scale, top]])
+
+
+def _shift_and_size(template):
+    if template not in TEMPLATES:
+        raise ValueError(f"`template` must be one of {list(TEMPLATES)}. Received: {template!r}")
+    return SHIFTS_AND_SIZES[template]

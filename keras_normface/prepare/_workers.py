@@ -1,0 +1,282 @@
+"""One shard of a plan: read, check, write, and note down what became of it."""
+
+import base64
+import concurrent.futures
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import zlib
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from keras_normface._io import atomic_write
+from keras_normface.data.shards import INDEX_DTYPE, write_shard
+from keras_normface.prepare._photos import InvalidImageError, validated_size
+
+CHUNK = 64
+FAULTS_OF_ONE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard to write.
+
+    Attributes:
+        number: Of the shard, from 0 on.
+        shards: How many there are.
+        indices: Int64 array: which samples of the reader, in this order.
+        renumbered: `None`, or int32 array of the new label of each of the reader's identities.
+        known_skipped: `None`, or the indices that an earlier round found not to be usable.
+    """
+
+    number: int
+    shards: int
+    indices: np.ndarray
+    renumbered: np.ndarray | None = None
+    known_skipped: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of a shard.
+
+    Attributes:
+        rows: Array of `INDEX_DTYPE`.
+        sha256: Of the file.
+        bytes: Length of the file.
+        num_identities: How many identities its labels belong to.
+        skipped: List of pairs of an index of the reader and a reason.
+        sizes: Up to two `[height, width]` in pixels that occur, if images were decoded.
+    """
+
+    rows: np.ndarray
+    sha256: str
+    bytes: int
+    num_identities: int
+    skipped: list
+    sizes: list
+
+
+def shard_name(number, shards):
+    """Return the file name of a shard.
+
+    Example:
+    >>> shard_name(3, 12)
+    'shard-00003-of-00012.tfrecord'
+    """
+    return f"shard-{number:05d}-of-{shards:05d}.tfrecord"
+
+
+class ShardWriter:
+    """Writes shards of one plan into one directory; it can be pickled.
+
+    Args:
+        reader: A `Reader`.
+        out: The directory.
+        validate: Whether to decode each image.
+        size: `(height, width)` that each must have, with `validate`; or `None`.
+        strict: Whether the first image that cannot be used is an error.
+    """
+
+    def __init__(self, reader, out, validate, size, strict):
+        self.reader, self.out = reader, os.fspath(out)
+        self.validate, self.size, self.strict = validate, size, strict
+
+    def write(self, task, advance):
+        """Write a shard, then its entry.
+
+        Args:
+            task: A `Task`.
+            advance: Called with the number of images since the last call.
+
+        Returns:
+            An `Entry`.
+
+        Raises:
+            InvalidImageError: A ValueError. If `strict`, at the first image that cannot be used.
+            OSError: If the shard cannot be written.
+        """
+        import tensorflow as tf
+
+        skipped, sizes = [], set()
+        path = os.path.join(self.out, shard_name(task.number, task.shards))
+        try:
+            written = write_shard(path, self._examples(task, skipped, sizes, advance))
+        except tf.errors.OpError as error:
+            raise OSError(f"{path} cannot be written: {error.message}") from error
+        identities = self.reader.num_identities if task.renumbered is None else int(task.renumbered.max()) + 1
+        entry = Entry(*written, identities, skipped, [list(size) for size in sorted(sizes)[:2]])
+        write_entry(self.out, task.number, entry)
+        return entry
+
+    def _examples(self, task, skipped, sizes, advance):
+        names, labels = self.reader.identities, self.reader.labels
+        for start in range(0, len(task.indices), CHUNK):
+            indices = task.indices[start : start + CHUNK]
+            if task.known_skipped is not None:
+                indices = indices[~np.isin(indices, [index for index, _ in task.known_skipped])]
+            for index, encoded in zip(indices.tolist(), self._read(indices), strict=True):
+                try:
+                    self._check(encoded, sizes)
+                except InvalidImageError as error:
+                    if self.strict or task.known_skipped is not None:
+                        raise InvalidImageError(f"{self.reader.name(index)}: {error}") from error
+                    skipped.append((index, str(error)))
+                    continue
+                label = int(labels[index])
+                new = label if task.renumbered is None else int(task.renumbered[label])
+                yield encoded, new, names[label], self.reader.name(index)
+            advance(len(task.indices[start : start + CHUNK]))
+        skipped.extend(task.known_skipped or ())
+
+    def _check(self, encoded, sizes):
+        if isinstance(encoded, InvalidImageError):
+            raise encoded
+        if not encoded:
+            raise InvalidImageError("zero bytes")
+        if self.validate:
+            sizes.add(validated_size(encoded, self.size))
+
+    def _read(self, indices):
+        """Return the images; an InvalidImageError in place of each that cannot be read."""
+        try:
+            return self.reader.encoded(indices)
+        except (ValueError, OSError):
+            return [self._read_one(index) for index in indices]
+
+    def _read_one(self, index):
+        try:
+            return self.reader.sample(index)[0]
+        except ValueError as error:
+            return InvalidImageError(f"unreadable: {error}")
+        except OSError as error:
+            if error.errno not in FAULTS_OF_ONE_FILE:
+                raise
+            return InvalidImageError(f"unreadable: {error.strerror}")
+
+
+def write_entry(directory, number, entry):
+    """Write the entry file of a shard.
+
+    Args:
+        directory: That of the shards.
+        number: Of the shard.
+        entry: An `Entry`.
+    """
+    packed = base64.b64encode(zlib.compress(entry.rows.tobytes(), 1)).decode()
+    with atomic_write(_entry_path(directory, number)) as beside, open(beside, "w", encoding="utf-8") as file:
+        json.dump({**asdict(entry), "rows": packed}, file)
+
+
+def read_entry(directory, number, shards):
+    """Return the `Entry` of a shard, or `None` if it has none, or the shard is not as long as it says.
+
+    Args:
+        directory: That of the shards.
+        number: Of the shard.
+        shards: How many there are.
+    """
+    try:
+        with open(_entry_path(directory, number), "rb") as file:
+            fields = json.load(file)
+        fields["rows"] = np.frombuffer(zlib.decompress(base64.b64decode(fields["rows"])), INDEX_DTYPE)
+        fields["skipped"] = [(int(index), str(reason)) for index, reason in fields["skipped"]]
+        entry = Entry(**fields)
+        size = os.path.getsize(os.path.join(directory, shard_name(number, shards)))
+    except (OSError, ValueError, TypeError, KeyError, zlib.error):
+        return None
+    return entry if size == entry.bytes else None
+
+
+def _entry_path(directory, number):
+    return os.path.join(directory, f".shard-{number:05d}.entry.json")
+
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class StoppedError(RuntimeError):
+    """Another shard failed, so this one was given up."""
+
+
+class _Worker:
+    """What a worker process keeps: set once by `_begin_worker`."""
+
+    writer = count = stop = None
+
+
+def write_shards(writer, tasks, jobs, progress):
+    """Write shards, in this process or in several.
+
+    Args:
+        writer: A `ShardWriter`.
+        tasks: List of `Task`s.
+        jobs: Number of processes; 1: this one.
+        progress: Called with the number of images since the last call.
+
+    Returns:
+        List of the `Entry` of each task.
+
+    Raises:
+        InvalidImageError, OSError: See `ShardWriter.write`; of several, that of the first task.
+        OSError: If a process dies.
+    """
+    if min(jobs, len(tasks)) <= 1:
+        return [writer.write(task, progress) for task in tasks]
+    context = multiprocessing.get_context("spawn")
+    count, stop = context.Value("q", 0), context.Event()
+    shared = (writer, count, stop)
+    workers = min(jobs, len(tasks))
+    with concurrent.futures.ProcessPoolExecutor(workers, context, _begin_worker, shared) as pool:
+        futures = [pool.submit(_write_in_worker, task) for task in tasks]
+        try:
+            _wait(futures, count, progress)
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise OSError("A process that wrote shards has died, perhaps for want of memory; try fewer jobs") from error
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _wait(futures, count, progress):
+    """Report progress until all is done; raise the error of the first task that failed, once those before are done."""
+    seen, pending = 0, list(futures)
+    while pending:
+        concurrent.futures.wait(pending[:1], SECONDS_BETWEEN_LOOKS)
+        now = count.value
+        progress(now - seen)
+        seen = now
+        while pending and pending[0].done():
+            pending.pop(0).result()
+    progress(count.value - seen)
+
+
+def _begin_worker(writer, count, stop):
+    import tensorflow as tf
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tf.config.set_visible_devices([], "GPU")
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _Worker.writer, _Worker.count, _Worker.stop = writer, count, stop
+
+
+def _die_with_parent():
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _write_in_worker(task):
+    return _Worker.writer.write(task, _advance)
+
+
+def _advance(images):
+    if _Worker.stop.is_set():
+        raise StoppedError("another shard failed")
+    with _Worker.count.get_lock():
+        _Worker.count.value += images

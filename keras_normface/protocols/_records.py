@@ -1,0 +1,77 @@
+"""Checks of what protocols consist of: image keys, index lists, subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_normface.metrics.bootstrap import UNKNOWN
+
+
+def checked_keys(keys: Iterable[str], name: str) -> tuple[str, ...]:
+    """Text keys as a tuple, at least one and each once; otherwise a ValueError that names `name`."""
+    keys = (keys,) if isinstance(keys, str) else tuple(keys)
+    wrong = next((key for key in keys if not isinstance(key, str)), None)
+    if not keys or wrong is not None:
+        raise ValueError(f"{name} must hold at least one key, text only. Received: {wrong if keys else keys!r}")
+    if len(set(keys)) != len(keys):
+        seen = set()
+        twice = next(key for key in keys if key in seen or seen.add(key))
+        raise ValueError(f"{name} must hold each key once. Received: {twice!r} more than once")
+    return keys
+
+
+def whole_numbers(values: ArrayLike, name: str, count: int | None = None) -> np.ndarray:
+    """`values` as a one-dimensional int64 array, of `count` entries unless that is None."""
+    array = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or (count is not None and array.size != count):
+        wanted = "" if count is None else f" of {count} entries"
+        raise ValueError(
+            f"{name} must be a list of integers{wanted}. Received: {name} of shape {array.shape}, dtype {array.dtype}"
+        )
+    return array.astype(np.int64)
+
+
+def checked_indices(values: ArrayLike, name: str, count: int, *, once: bool = False) -> np.ndarray:
+    """(K,) indices, K >= 1, into `count` entries; with `once`, no index twice."""
+    indices = whole_numbers(values, name)
+    if not indices.size:
+        raise ValueError(f"{name} must hold at least one index. Received: {name} is empty")
+    bad = np.flatnonzero((indices < 0) | (indices >= count))
+    if bad.size:
+        raise ValueError(f"{name} must lie in 0..{count - 1}. Received: {name}[{bad[0]}]={indices[bad[0]]}")
+    if once and np.unique(indices).size != indices.size:
+        values, counts = np.unique(indices, return_counts=True)
+        raise ValueError(f"{name} must hold each index once. Received: {values[counts > 1][0]} more than once")
+    return indices
+
+
+def checked_subjects(subjects: ArrayLike, count: int, *, name: str = "subjects", known: bool = False) -> np.ndarray:
+    """(count,) subject numbers, `UNKNOWN` where not known; with `known`, all must be."""
+    subjects = whole_numbers(subjects, name, count)
+    bad = np.flatnonzero(subjects < (0 if known else UNKNOWN))
+    if bad.size:
+        wanted = "at least 0" if known else f"at least 0, or {UNKNOWN} for unknown"
+        raise ValueError(f"{name} must be {wanted}. Received: {name}[{bad[0]}]={subjects[bad[0]]}")
+    return subjects
+
+
+def embeddings_of(embeddings: ArrayLike, count: int, name: str) -> np.ndarray:
+    """`embeddings` as a matrix of `count` rows, of whatever type they are."""
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or len(rows) != count:
+        raise ValueError(f"{name} must have shape ({count}, D), a row for each image. Received: shape {rows.shape}")
+    return rows
+
+
+def checked_ranks(ranks: int | Iterable[int]) -> tuple[int, ...]:
+    """Ranks as a tuple, each an integer of at least 1, each once."""
+    ranks = (ranks,) if isinstance(ranks, (int, np.integer)) else tuple(ranks)
+    wrong = [rank for rank in ranks if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or rank < 1]
+    if not ranks or wrong:
+        raise ValueError(f"ranks must be integers of at least 1. Received: ranks={ranks}")
+    return tuple(dict.fromkeys(int(rank) for rank in ranks))

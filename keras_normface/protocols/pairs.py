@@ -1,0 +1,480 @@
+"""Pairs of images in folds, as in Labeled Faces in the Wild, AgeDB-30, CALFW, CPLFW and CFP-FP."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_normface._threshold import BY_PAIR
+from keras_normface.metrics import checked_labels
+from keras_normface.metrics.bootstrap import REPEATS, Resamples, rate_name, resampled_figures, resampled_units
+from keras_normface.metrics.projection import fold_projections
+from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.score_matrix import chosen_rates
+from keras_normface.metrics.verification import cross_validated_accuracy, equal_error_rate, roc_curve, tar_at_far
+from keras_normface.protocols._records import checked_indices, checked_keys, checked_subjects
+
+
+@dataclass(frozen=True, eq=False)
+class PairProtocol:
+    """Pairs of images in folds: Huang et al. 2007, "Labeled Faces in the Wild", View 2 (6 000 pairs, ten folds).
+
+    Attributes:
+        name: printed beside each figure, such as "LFW, 6 000 pairs, ten folds".
+        images: N keys of the images, each once; embeddings have one row for each.
+        left, right: (P,) indices into `images`.
+        same: (P,) bool, true where both images show one subject.
+        folds: (P,) fold of each pair, integers or strings, at least two folds.
+        subjects: (N,) subject of each image, -1 where unknown, or None.
+
+    Raises:
+        ValueError: lists that do not fit each other, pairs of one kind only, one fold only, or a pair whose two
+            subjects contradict `same`.
+
+    Example:
+        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0], [1, 2], [True, False], [0, 1], [7, 7, 8])
+        >>> protocol.right.tolist(), protocol.same.tolist()
+        ([1, 2], [True, False])
+    """
+
+    name: str
+    images: tuple[str, ...]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+    subjects: np.ndarray | None = None
+
+    def __post_init__(self):
+        images = checked_keys(self.images, "images")
+        left = checked_indices(self.left, "left", len(images))
+        right = checked_indices(self.right, "right", len(images))
+        changes = {"images": images, "left": left, "right": right, "same": _checked_same(self.same, left, right)}
+        changes["folds"] = checked_labels(self.folds, "folds", left.size)
+        if np.unique(changes["folds"]).size < 2:
+            raise ValueError(f"folds must name at least two folds. Received: folds all {changes['folds'][0]!r}")
+        if self.subjects is not None:
+            changes["subjects"] = checked_subjects(self.subjects, len(images))
+            check_agreement(changes["subjects"], left, right, changes["same"])
+        for name, value in changes.items():
+            object.__setattr__(self, name, value)
+
+
+def _checked_same(same: object, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    same = np.asarray(same)
+    if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
+        raise ValueError(
+            f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
+            f"Received: right of shape {right.shape}, same of shape {same.shape}"
+        )
+    genuine = np.count_nonzero(same)
+    if genuine in (0, same.size):
+        raise ValueError(
+            "same must mark at least one genuine and one impostor pair. "
+            f"Received: same with {genuine} genuine and {same.size - genuine} impostor pairs"
+        )
+    return same.astype(bool)
+
+
+def check_agreement(subjects: np.ndarray, left: np.ndarray, right: np.ndarray, same: np.ndarray) -> None:
+    """Refuse pairs that are said to be of one subject and are of two, or the other way round.
+
+    Args:
+        subjects: (N,) subject of each image (or video), -1 where unknown.
+        left: (P,) indices into `subjects`.
+        right: (P,) indices into `subjects`.
+        same: (P,) bool.
+
+    Raises:
+        ValueError: there is such a pair; it is named.
+
+    Example:
+        >>> import numpy as np
+        >>> check_agreement(np.array([7, 7, -1]), np.array([0, 0]), np.array([1, 2]), np.array([True, True]))
+    """
+    known = (subjects[left] >= 0) & (subjects[right] >= 0)
+    wrong = np.flatnonzero(known & ((subjects[left] == subjects[right]) != same))
+    if wrong.size:
+        pair = wrong[0]
+        raise ValueError(
+            "subjects must be equal in genuine pairs and differ in impostor pairs. "
+            f"Received: same[{pair}]={same[pair]} for subjects {subjects[left[pair]]} and {subjects[right[pair]]}"
+        )
+
+
+FUSIONS = ("sum", "concatenate", "maximum")
+_BLOCK_ROWS = 1024
+
+
+def fused_features(embeddings: ArrayLike, mirrored: ArrayLike | None, fusion: str | None, count: int) -> np.ndarray:
+    """Embeddings of images and of their mirror images as one feature an image.
+
+    Args:
+        embeddings: (N, D) real numbers, as the network gives them: no row is normalised here.
+        mirrored: (N, D), the embeddings of the mirror images, or None.
+        fusion: "sum", "concatenate", or "maximum", which takes the larger of the two in each dimension.
+        count: N.
+
+    Returns:
+        (N, D) or (N, 2 * D) floats.
+
+    Raises:
+        ValueError: shapes that do not fit, a row that is not finite or has no direction, or a fusion that needs
+            what was not given. Source: NormFace (arXiv 1704.06369), section 5.1, and the authors' notes on its
+            mirror trick for the element-wise maximum.
+
+    Example:
+        >>> fused_features([[1.0, 2.0]], [[2.0, 0.0]], "maximum", 1).tolist()
+        [[2.0, 2.0]]
+    """
+    front = checked_rows(embeddings, "embeddings", count)
+    if mirrored is None:
+        if fusion not in (None, "sum"):
+            raise ValueError(f"mirrored must be given for fusion. Received: fusion={fusion!r}, mirrored=None")
+        return front
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion must be one of {FUSIONS} where mirrored is given. Received: fusion={fusion!r}")
+    back = checked_rows(mirrored, "mirrored", count)
+    if back.shape != front.shape:
+        raise ValueError(f"mirrored must have shape {front.shape}. Received: mirrored.shape={back.shape}")
+    if fusion == "concatenate":
+        return np.concatenate([front, back], axis=1)
+    return checked_rows(front + back if fusion == "sum" else np.maximum(front, back), "the fused embeddings", count)
+
+
+def checked_share(share: float | None, name: str) -> float | None:
+    """`share` as None or a float in (0, 1]; otherwise a ValueError that names `name`.
+
+    Example:
+        >>> checked_share(0.995, "pca")
+        0.995
+    """
+    if share is None:
+        return None
+    if isinstance(share, (bool, np.bool_)) or not isinstance(share, numbers.Real) or not 0.0 < share <= 1.0:
+        raise ValueError(f"{name} must be None or a share in (0, 1]. Received: {name}={share!r}")
+    return float(share)
+
+
+def paired_cosines(features: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cosines of pairs of rows.
+
+    Args:
+        features: (N, D) finite, no used row zero.
+        left: (P,) indices of rows.
+        right: (P,) indices of rows.
+
+    Returns:
+        (P,) float64 in [-1, 1].
+
+    Example:
+        >>> import numpy as np
+        >>> paired_cosines(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([0, 0]), np.array([0, 1])).tolist()
+        [1.0, 0.0]
+    """
+    # Dividing by the largest entry first keeps the squares from overflowing or vanishing.
+    largest = np.abs(features).max(axis=1).astype(np.float64)[:, None]
+
+    def dots(rows, others):
+        # A sum over one row at a time, so that a pair's cosine does not depend on its neighbours.
+        return np.einsum("pd,pd->p", features[rows] / largest[rows], features[others] / largest[others])
+
+    cosines, squares = np.empty(left.size), np.empty(len(features))
+    for start in range(0, len(features), _BLOCK_ROWS):
+        # A slice, of which no copy is made.
+        rows = slice(start, start + _BLOCK_ROWS)
+        squares[rows] = dots(rows, rows)
+    for start in range(0, left.size, _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        cosines[block] = dots(left[block], right[block]) / np.sqrt(squares[left[block]] * squares[right[block]])
+    return np.clip(cosines, -1.0, 1.0, out=cosines)
+
+
+def checked_rows(embeddings: ArrayLike, name: str, count: int) -> np.ndarray:
+    """`embeddings` as a (count, D) array of floats, each row finite and with a direction.
+
+    Args:
+        embeddings: float16 and float32 stay float32 or become it, all else becomes float64.
+        name: for the error.
+        count: how many rows there must be.
+
+    Returns:
+        (count, D) float32 or float64.
+
+    Raises:
+        ValueError: another shape or type, or a row that is zero or not finite; it is named.
+
+    Example:
+        >>> checked_rows([[1, 2]], "embeddings", 1).dtype.name
+        'float64'
+    """
+    rows = np.asarray(embeddings)
+    if rows.ndim != 2 or len(rows) != count or rows.shape[1] == 0 or rows.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} must be numbers of shape ({count}, D), one row for each image of the protocol. "
+            f"Received: {name}.shape={rows.shape}, {name}.dtype={rows.dtype}"
+        )
+    rows = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64, copy=False)
+    for start in range(0, count, _BLOCK_ROWS):
+        largest = np.abs(rows[start : start + _BLOCK_ROWS]).max(axis=1)
+        bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0.0))
+        if bad.size:
+            what = f"row {start + bad[0]} is {'zero' if largest[bad[0]] == 0.0 else 'NaN or infinite'}"
+            raise ValueError(f"{name} must be finite and nonzero in each row. Received: {what}")
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """How alike a model finds the pairs of a protocol.
+
+    Attributes:
+        rows: (1, P), or (F, P) where a mean or PCA was fitted for each fold without it, in the folds' sorted order.
+        pooled: (P,); where there are F rows, each pair's score in its own fold's row.
+        settings: how the scores were made.
+
+    Example:
+        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0], [1, 2], [True, False], [0, 1])
+        >>> score_pairs(protocol, [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]).pooled.tolist()
+        [1.0, 0.0]
+    """
+
+    rows: np.ndarray
+    pooled: np.ndarray
+    settings: dict[str, object]
+
+
+def score_pairs(
+    protocol: PairProtocol,
+    embeddings: ArrayLike,
+    mirrored: ArrayLike | None = None,
+    *,
+    fusion: str | None = "sum",
+    center: bool = False,
+    pca: float | None = None,
+) -> PairScores:
+    """Cosines of the pairs of a protocol; see `evaluate_pairs` for the arguments.
+
+    Returns:
+        `PairScores`.
+
+    Raises:
+        ValueError: see `evaluate_pairs`.
+
+    Example:
+        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0], [1, 2], [True, False], [0, 1])
+        >>> score_pairs(protocol, [[1, 0], [0, 1], [1, 0]], [[0, 1], [1, 0], [1, 0]]).settings["fusion"]
+        'sum'
+    """
+    features = fused_features(embeddings, mirrored, fusion, len(protocol.images))
+    pca = checked_share(pca, "pca")
+    settings = {"fusion": fusion if mirrored is not None else None, "center": bool(center), "pca": pca}
+    left, right = protocol.left, protocol.right
+    if not center and pca is None:
+        cosines = paired_cosines(features, left, right)
+        return PairScores(cosines[None], cosines, settings)
+    names, codes = np.unique(protocol.folds, return_inverse=True)
+    rows, dimensions = np.empty((names.size, left.size)), []
+    for fold, projection in enumerate(fold_projections(features, left, right, codes, pca)):
+        what = f"embeddings as projected for fold {names[fold]}"
+        projected = checked_rows(projection.of(features), what, len(features))
+        rows[fold] = paired_cosines(projected, left, right)
+        dimensions.append(projected.shape[1])
+    return PairScores(rows, rows[codes, np.arange(left.size)], {**settings, "dimensions": dimensions})
+
+
+def resample_pairs(
+    protocol: PairProtocol, scores: PairScores, fars: Iterable[float], *, repeats: int = REPEATS, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The figures of `evaluate_pairs` on resamples, the same ones for every model with the same seed.
+
+    Args:
+        protocol: the pairs.
+        scores: of one model.
+        fars: rates for TAR@FAR.
+        repeats: R, number of draws.
+        seed: of the draws.
+
+    Returns:
+        (R,) values by name of the figure.
+
+    Example:
+        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
+        >>> scores = score_pairs(protocol, [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> resample_pairs(protocol, scores, [0.5], repeats=5)["EER"].shape
+        (5,)
+    """
+    units = resampled_units(protocol.subjects, protocol.left, protocol.right)[1]
+    return resampled_figures(
+        units, scores.rows, scores.pooled, protocol.same, protocol.folds, fars, repeats=repeats, seed=seed
+    )
+
+
+DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+_COUNT_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+_OWN_THRESHOLD = "threshold taken on the pairs themselves"
+_PAIRS_DRAWN = "interval by drawing pairs, since not all subjects are known: it may be too narrow"
+
+
+def evaluate_pairs(
+    protocol: PairProtocol,
+    embeddings: ArrayLike,
+    mirrored: ArrayLike | None = None,
+    *,
+    fusion: str | None = "sum",
+    center: bool = False,
+    pca: float | None = None,
+    fars: Iterable[float] | None = None,
+    intervals: bool = True,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Result:
+    """Accuracy over folds, EER and TAR@FAR of a model on pairs.
+
+    Each fold is judged by a threshold, and if wanted a mean and a PCA, that come from the pairs of the other folds
+    and the unique images in them. Between equally accurate thresholds the mean is taken.
+
+    Args:
+        protocol: the pairs.
+        embeddings: (N, D), one row for each of `protocol.images`, as the network gives them.
+        mirrored: None, or (N, D) of the mirror images.
+        fusion: how the two become one: "sum", "concatenate" or "maximum" (element by element).
+        center: whether a mean is subtracted.
+        pca: None, or the share of the variance, such as 0.995, that the least number of principal components must
+            keep; the mean is subtracted too.
+        fars: rates for TAR@FAR; None takes those of 0.1, 0.01, 0.001 and 0.0001 that the impostor pairs resolve.
+        intervals: whether 95 % intervals are estimated, by drawing subjects (pairs, where a subject is unknown)
+            `repeats` times; thresholds are chosen anew on each draw, mean and PCA are not fitted anew.
+        repeats: number of draws.
+        seed: of the draws.
+
+    Returns:
+        A `Result` with "accuracy" (its spread is the standard error of the folds), "EER" and "TAR@FAR=...".
+
+    Raises:
+        ValueError: embeddings that do not fit the protocol or are not finite, a FAR that the impostor pairs do not
+            resolve, a fold outside which there are pairs of one kind only.
+
+    Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2; NormFace (arXiv 1704.06369), section 5.1.
+
+    Example:
+        >>> images = ("a1", "a2", "b1", "b2")
+        >>> protocol = PairProtocol("toy", images, [0, 0, 2, 1], [1, 2, 3, 3], [1, 0, 1, 0], [0, 0, 1, 1])
+        >>> result = evaluate_pairs(protocol, [[1, 0], [1, 0.1], [0, 1], [0.1, 1]], intervals=False)
+        >>> print(result["accuracy"])
+        accuracy 100.00 % +- 0.00 % (standard error of two folds)
+    """
+    scores = score_pairs(protocol, embeddings, mirrored, fusion=fusion, center=center, pca=pca)
+    return evaluate_pair_scores(protocol, scores, fars=fars, intervals=intervals, repeats=repeats, seed=seed)
+
+
+def evaluate_pair_scores(
+    protocol: PairProtocol,
+    scores: PairScores,
+    *,
+    fars: Iterable[float] | None = None,
+    intervals: bool = True,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Result:
+    """`evaluate_pairs` from scores on.
+
+    Args:
+        protocol: the pairs.
+        scores: from `score_pairs`, or of any other similarity, larger for more alike.
+        fars: see `evaluate_pairs`.
+        intervals: see `evaluate_pairs`; a figure that fewer than half of the draws define has none.
+        repeats: see `evaluate_pairs`.
+        seed: see `evaluate_pairs`.
+
+    Returns:
+        A `Result`.
+
+    Raises:
+        ValueError: scores that are not finite or do not fit the protocol; see also `evaluate_pairs`.
+
+    Example:
+        >>> import numpy as np
+        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
+        >>> scores = np.array([0.9, 0.1, 0.8, 0.3])
+        >>> evaluate_pair_scores(protocol, PairScores(scores[None], scores, {}), intervals=False)["EER"].value
+        0.0
+    """
+    fars = checked_fars(fars, np.count_nonzero(~protocol.same))
+    accuracy = cross_validated_accuracy(scores.rows, protocol.same, folds=protocol.folds)
+    settings = {
+        **scores.settings,
+        "fold_accuracies": accuracy.accuracies,
+        "fold_thresholds": accuracy.thresholds,
+        "repeats": repeats if intervals else 0,
+        "seed": seed,
+    }
+    ranges, note, resamples = {}, "", None
+    if intervals:
+        drawn = resampled_units(protocol.subjects, protocol.left, protocol.right)[0]
+        resamples = Resamples(drawn, repeats, seed)
+        values = resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed)
+        ranges = {name: resamples.keep(name, value) for name, value in values.items()}
+        note, settings["resampled"] = _PAIRS_DRAWN if drawn == BY_PAIR else "", drawn
+    figures = _figures(protocol, scores.pooled, accuracy, fars, ranges, note)
+    curves = {"all pairs": roc_curve(scores.pooled, protocol.same)}
+    return Result(protocol.name, figures, _counts(protocol), settings, curves, resamples)
+
+
+def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float, ...]:
+    """The rates to report.
+
+    Args:
+        fars: what came; None takes the default rates that can be resolved.
+        num_impostor: how many impostor pairs there are.
+
+    Returns:
+        Rates.
+
+    Raises:
+        ValueError: a rate is no number in (0, 1], occurs twice, or cannot be resolved.
+
+    Example:
+        >>> checked_fars(None, 500)
+        (0.1, 0.01)
+    """
+    if fars is None:
+        return tuple(far for far in DEFAULT_FARS if far * num_impostor >= 1.0)
+    fars = (fars,) if isinstance(fars, numbers.Real) else tuple(fars)
+    chosen = chosen_rates(fars, (), num_impostor, "fars", "impostor pairs")
+    if len(chosen) != len(fars):
+        raise ValueError(f"fars must hold each rate once. Received: fars={fars}")
+    return chosen
+
+
+def _figures(protocol, pooled, accuracy, fars, ranges, note) -> tuple[MetricValue, ...]:
+    notes = "; ".join(part for part in (_OWN_THRESHOLD, note) if part)
+    folds = _COUNT_WORDS.get(accuracy.accuracies.size, str(accuracy.accuracies.size))
+    figures = [
+        MetricValue(
+            "accuracy",
+            accuracy.mean,
+            ranges.get("accuracy"),
+            accuracy.standard_error,
+            f"standard error of {folds} folds",
+            note=note,
+        ),
+        MetricValue("EER", equal_error_rate(pooled, protocol.same), ranges.get("EER"), note=notes),
+    ]
+    for far in fars:
+        name, point = rate_name("TAR@FAR", far), tar_at_far(pooled, protocol.same, far)
+        figures.append(MetricValue(name, point.tar, ranges.get(name), threshold=point.threshold, note=notes))
+    return tuple(figures)
+
+
+def _counts(protocol: PairProtocol) -> dict[str, int]:
+    genuine = int(np.count_nonzero(protocol.same))
+    counts = {"images": len(protocol.images), "pairs": protocol.same.size, "folds": np.unique(protocol.folds).size}
+    counts.update(genuine=genuine, impostor=protocol.same.size - genuine)
+    if protocol.subjects is not None:
+        counts["subjects"] = np.unique(protocol.subjects[protocol.subjects >= 0]).size
+    return counts

@@ -1,0 +1,329 @@
+"""The recipes by name, their sources, tables and files."""
+
+import dataclasses
+import json
+import os
+from typing import NamedTuple
+
+from keras_normface._io import atomic_write
+
+CERTAINTIES = ("paper", "authors' code", "abstract", "secondary", "not re-read", "ours")
+
+
+class Source(NamedTuple):
+    """Where a number comes from.
+
+    Attributes:
+        text: Paper and section, file of the authors, or why it was chosen.
+        certainty: "paper" (read in its text), "authors' code" (read there), "abstract", "secondary" (read in
+            somebody else's account), "not re-read" (well known, not looked up again) or "ours" (in no source).
+    """
+
+    text: str
+    certainty: str
+
+
+_known = {}
+
+
+def register(name, /, **changes):
+    """Decorate a class of recipes: `get(name)` makes one, with these changes.
+
+    Args:
+        name: The name.
+        **changes: Arguments of the class, besides its name.
+
+    Example:
+    >>> @register("nothing", steps=3)
+    ... class Nothing(dict):
+    ...     pass
+    >>> get("nothing")
+    {'name': 'nothing', 'steps': 3}
+    >>> forget("nothing")
+    """
+
+    def remember(recipe_class):
+        _known[name] = (recipe_class, changes)
+        return recipe_class
+
+    return remember
+
+
+def forget(name):
+    """Undo `register`.
+
+    Args:
+        name: The name.
+    """
+    del _known[name]
+
+
+def all_names():
+    """Return the names of all recipes, sorted.
+
+    Example:
+    >>> all(isinstance(name, str) for name in all_names())
+    True
+    """
+    return tuple(sorted(_known))
+
+
+def get(name):
+    """Return the recipe of that name.
+
+    Args:
+        name: One of `all_names()`.
+
+    Returns:
+        A `Recipe`.
+
+    Raises:
+        ValueError: If there is none; the message lists the known ones.
+    """
+    recipe_class, changes = known(name)
+    return recipe_class(name=name, **changes)
+
+
+def known(name):
+    """Return the class of a recipe and what it is made with.
+
+    Args:
+        name: One of `all_names()`.
+
+    Raises:
+        ValueError: If there is none; the message lists the known ones.
+    """
+    if not isinstance(name, str) or name not in _known:
+        raise ValueError(f"the recipe must be one of {', '.join(all_names())}. Received: {str(name)[:80]!r}")
+    return _known[name]
+
+
+def experiment(name):
+    """Decorate a subclass of `Recipe`: a frozen dataclass, registered, its numbers in its docstring.
+
+    Args:
+        name: The name under which `get` finds it.
+
+    Example:
+    >>> from keras_normface.recipes._recipe import Recipe
+    >>> @experiment("short")
+    ... class Short(Recipe):
+    ...     '''A short one.'''
+    ...     steps: int = 3
+    >>> registry.get("short").steps
+    3
+    >>> registry.forget("short")
+    """
+
+    def finish(recipe_class):
+        recipe_class = dataclasses.dataclass(frozen=True, kw_only=True)(recipe_class)
+        register(name)(recipe_class)
+        lines = (f"- {row.field} = {row.value}: {row.source} ({row.certainty})." for row in get(name).describe())
+        head = f"{recipe_class.__doc__.rstrip()}\n\nNumbers, with their source and its certainty:\n\n"
+        recipe_class.__doc__ = head + "\n".join(lines)
+        return recipe_class
+
+    return finish
+
+
+class Row(NamedTuple):
+    """One number of a recipe.
+
+    Attributes:
+        field: Its name, with dots into a field.
+        value: The value as text.
+        source: Where it comes from.
+        certainty: See `Source`; "changed" if it is not what the recipe says.
+    """
+
+    field: str
+    value: str
+    source: str
+    certainty: str
+
+
+def leaves(fields, prefix=""):
+    """Return the values of a nest by dotted names; lists that hold no dictionary are values.
+
+    Args:
+        fields: From `Recipe.to_fields`.
+        prefix: What the names begin with.
+
+    Example:
+    >>> leaves({"heads": [{"weight": 1.0}], "milestones": [1, 2]})
+    {'heads.0.weight': 1.0, 'milestones': [1, 2]}
+    """
+    found = {}
+    for key, value in fields.items() if isinstance(fields, dict) else enumerate(fields):
+        nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+        name = f"{prefix}{key}"
+        found.update(leaves(value, f"{name}.") if nested else {name: value})
+    return found
+
+
+def source_of(name, sources):
+    """Return the `Source` of a field: that of its dotted name, or of its longest beginning.
+
+    Args:
+        name: A name of `leaves`.
+        sources: Dictionary of `Source`.
+
+    Returns:
+        A `Source`, or `None`.
+
+    Example:
+    >>> source_of("heads.0.weight", {"heads": Source("Eq. 6", "paper")}).text
+    'Eq. 6'
+    """
+    parts = name.split(".")
+    beginnings = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((sources[beginning] for beginning in beginnings if beginning in sources), None)
+
+
+def rows(fields, unchanged, sources):
+    """Return a `Row` for each value.
+
+    Args:
+        fields: From `Recipe.to_fields`.
+        unchanged: Those of the recipe as it is registered.
+        sources: Dictionary of `Source`.
+
+    Example:
+    >>> rows({"steps": 3}, {"steps": 4}, {"steps": Source("§5", "paper")})
+    [Row(field='steps', value='3', source='was 4: §5, paper', certainty='changed')]
+    """
+    before, made = leaves(unchanged), []
+    for name, value in leaves(fields).items():
+        source = source_of(name, sources) or Source("no source", "ours")
+        if name not in before or before[name] != value:
+            was = (
+                f"was {as_text(before[name])}: {source.text}, {source.certainty}" if name in before else "was not there"
+            )
+            source = Source(was, "changed")
+        made.append(Row(name, as_text(value), *source))
+    return made
+
+
+def table(rows):
+    """Return rows as aligned text, for people.
+
+    Args:
+        rows: From `Recipe.describe`.
+
+    Example:
+    >>> print(table([Row("steps", "30000", "the solver's file", "authors' code")]))
+    field  value  certainty      source
+    steps  30000  authors' code  the solver's file
+    """
+    lines = [("field", "value", "certainty", "source"), *((r.field, r.value, r.certainty, r.source) for r in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    pad = [tuple(text.ljust(width) for text, width in zip(line, widths, strict=False)) for line in lines]
+    return "\n".join("  ".join((*start, line[3])) for start, line in zip(pad, lines, strict=True))
+
+
+def as_text(value):
+    """Return a value as it stands in tables: numbers short, many names as their count.
+
+    Args:
+        value: One of `leaves`.
+
+    Example:
+    >>> as_text(0.0005), as_text(["a"] * 17)
+    ('0.0005', '17 names')
+    """
+    if isinstance(value, float):
+        return f"{value:g}"
+    names = isinstance(value, list) and len(value) > 6 and all(isinstance(item, str) for item in value)
+    return f"{len(value)} names" if names else str(value)
+
+
+FILE_NAME = "recipe.json"
+FORMAT = "keras_normface.recipe"
+VERSION = 1
+LARGEST_BYTES = 1 << 20
+
+
+def write(directory, name, fields):
+    """Write a recipe; the file is complete or not there.
+
+    Args:
+        directory: Made if it is not there.
+        name: Name of the recipe.
+        fields: From `Recipe.to_fields`.
+
+    Returns:
+        The path of the file.
+    """
+    os.makedirs(directory, exist_ok=True)
+    path = os.path.join(directory, FILE_NAME)
+    content = {"format": FORMAT, "version": VERSION, "recipe": name, "fields": fields}
+    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    return path
+
+
+def load(directory):
+    """Read the recipe in a directory.
+
+    Args:
+        directory: Where `write` wrote.
+
+    Returns:
+        A `Recipe`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not what `write` writes.
+    """
+    return read(os.path.join(directory, FILE_NAME))
+
+
+def read(path):
+    """Read the recipe in a file, which may come from anywhere.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        A `Recipe`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not what `Recipe.save` writes.
+    """
+    with open(path, "rb") as file:
+        text = file.read(LARGEST_BYTES + 1)
+    try:
+        content = json.loads(text) if len(text) <= LARGEST_BYTES else None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is no recipe: it must be JSON of the format {FORMAT!r}")
+    if content.get("version") != VERSION:
+        raise ValueError(f"{path} must be of version {VERSION} of its format. Received: {content.get('version')!r}")
+    if set(content) != {"format", "version", "recipe", "fields"}:
+        raise ValueError(f"{path} must have the keys format, version, recipe, fields. Received: {sorted(content)}")
+    name = content["recipe"]
+    recipe_class, _ = known(name)
+    return made(recipe_class, name, content["fields"])
+
+
+def made(recipe_class, name, fields):
+    """Make a recipe of its fields.
+
+    Args:
+        recipe_class: A subclass of `Recipe`.
+        name: Its name.
+        fields: Dictionary, all fields there.
+
+    Raises:
+        ValueError: If one is missing, not known or does not fit.
+    """
+    known = {field.name for field in dataclasses.fields(recipe_class)} - {"name"}
+    given = set(fields) if isinstance(fields, dict) else set()
+    if given != known:
+        raise ValueError(
+            f"a recipe {name!r} has other fields. Missing: {sorted(known - given)}; not known: {sorted(given - known)}"
+        )
+    return recipe_class(name=name, **fields)

@@ -1,0 +1,347 @@
+"""Checkpoints: all that training changes, one file each, the last few kept."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_normface._io import UNFINISHED_PREFIX, atomic_write
+
+
+def state_variables(model):
+    """Return the variables of a compiled model by group.
+
+    Args:
+        model: A built and compiled `keras.Model` with a built optimizer.
+
+    Returns:
+        Dictionary with the keys `"model"` (weights, and the states of seed generators, which `model.weights`
+        leaves out), `"optimizer"` (with the iterations and the learning rate) and `"metrics"`.
+    """
+    return {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+
+
+def read_state(model, groups):
+    """Read the values of a model's state.
+
+    Args:
+        model: See `state_variables`.
+        groups: Which of the groups.
+
+    Returns:
+        Pair of the entries, dictionaries with `group` and `path`, and the list of NumPy arrays.
+    """
+    state, entries, arrays = state_variables(model), [], []
+    for group in groups:
+        for variable in state[group]:
+            entries.append({"group": group, "path": variable.path})
+            arrays.append(np.array(ops.convert_to_numpy(variable)))
+    return entries, arrays
+
+
+def first_non_finite(entries, arrays):
+    """Return the path of the first weight or optimizer variable with a NaN or an infinity, or `None`."""
+    for entry, array in zip(entries, arrays, strict=True):
+        if entry["group"] != "metrics" and not np.isfinite(array).all():
+            return entry["path"]
+    return None
+
+
+def restore_state(model, groups, entries, arrays):
+    """Give a model the values that `read_state` took from one of the same structure.
+
+    Either all the groups are restored or, where they do not fit, nothing.
+
+    Args:
+        model: See `state_variables`.
+        groups: Which of the groups.
+        entries: From `read_state`.
+        arrays: From `read_state`.
+
+    Raises:
+        ValueError: If a variable of the model and its entry have different paths, shapes or dtypes, or one
+            is missing. The numbers that Keras adds to names (`dense_1`) are not compared.
+    """
+    for variable, array in pairs_of(model, groups, entries, arrays):
+        variable.assign(array)
+
+
+def pairs_of(model, groups, entries, arrays):
+    """Return the variables of a model, each with its value among those that `read_state` took.
+
+    Args:
+        model: See `state_variables`.
+        groups: Which of the groups.
+        entries: From `read_state`.
+        arrays: From `read_state`.
+
+    Raises:
+        ValueError: See `restore_state`.
+    """
+    state, pairs = state_variables(model), []
+    for group in groups:
+        saved = [(e, a) for e, a in zip(entries, arrays, strict=True) if e["group"] == group]
+        wanted = state[group]
+        for index in range(max(len(saved), len(wanted))):
+            ours = _signature(wanted[index].path, wanted[index]) if index < len(wanted) else None
+            theirs = _signature(saved[index][0]["path"], saved[index][1]) if index < len(saved) else None
+            if _comparable(ours) != _comparable(theirs):
+                raise ValueError(
+                    f"The checkpoint is of another model. First difference, {group} variable {index}: "
+                    f"the checkpoint has {_text(theirs)}, the model has {_text(ours)}"
+                )
+            pairs.append((wanted[index], saved[index][1]))
+    return pairs
+
+
+def _signature(path, value):
+    return path, tuple(value.shape), str(value.dtype)
+
+
+def _comparable(signature):
+    """Drop Keras's counters from a path: they depend on what else the process has made."""
+    if signature is None:
+        return None
+    path, *rest = signature
+    return re.sub(r"_\d+(?=[_/]|$)", "", path), *rest
+
+
+def _text(signature):
+    if signature is None:
+        return "none"
+    path, shape, dtype = signature
+    return f"`{path}` {shape} {dtype}"
+
+
+MAGIC = b"KNFCKPT1"
+DIGEST_BYTES = 32
+
+
+class CorruptCheckpointError(ValueError):
+    """A checkpoint file is truncated, damaged, or no checkpoint."""
+
+
+def write_checkpoint(path, header, arrays):
+    """Write a checkpoint so that `path` is either complete or not there.
+
+    It is written beside `path`, synced to the disk, and renamed. If anything fails, what was at `path` stays.
+
+    Args:
+        path: File to write.
+        header: Dictionary that JSON can hold; the key `"arrays"` is taken.
+        arrays: List of NumPy arrays.
+
+    Raises:
+        OSError: If the disk is full or cannot be written.
+    """
+    specs = [{"dtype": array.dtype.name, "shape": list(array.shape)} for array in arrays]
+    text = json.dumps({**header, "arrays": specs}).encode()
+    with atomic_write(path) as beside, open(beside, "wb") as file:
+        digest = hashlib.sha256()
+        for chunk in (MAGIC, len(text).to_bytes(8, "little"), text, *map(_bytes_of, arrays)):
+            digest.update(chunk)
+            file.write(chunk)
+        file.write(digest.digest())
+
+
+def read_checkpoint(path):
+    """Read what `write_checkpoint` wrote.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        Pair of the header and the list of arrays.
+
+    Raises:
+        CorruptCheckpointError: If the file is not exactly what was written.
+        OSError: If it cannot be read.
+    """
+    content = memoryview(Path(path).read_bytes())
+    start = len(MAGIC) + 8
+    if len(content) < start + DIGEST_BYTES or content[: len(MAGIC)] != MAGIC:
+        raise CorruptCheckpointError(f"{path} is no checkpoint, or only the beginning of one")
+    body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CorruptCheckpointError(f"{path} is truncated or damaged: its checksum is wrong")
+    end = start + int.from_bytes(body[len(MAGIC) : start], "little")
+    header = json.loads(bytes(body[start:end]))
+    arrays = []
+    for spec in header.pop("arrays"):
+        dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays.append(np.frombuffer(body, dtype, count, offset=end).reshape(shape))
+        end += count * dtype.itemsize
+    return header, arrays
+
+
+def _bytes_of(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+_TRAINED = ("model", "optimizer")
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SavedState:
+    """A checkpoint that was read.
+
+    Attributes:
+        path: Its file.
+        epoch: The epoch to go on with, from 0.
+        step: The step of that epoch to go on with, from 0.
+        extra: What was given to `CheckpointStore.save`, a dictionary.
+        entries: What the arrays are, see `model_state.read_state`.
+        arrays: The values.
+    """
+
+    path: Path
+    epoch: int
+    step: int
+    extra: dict
+    entries: list
+    arrays: list
+
+    def restore(self, model):
+        """Give a model and its optimizer this state.
+
+        Args:
+            model: A built and compiled `keras.Model` with a built optimizer, under any strategy.
+
+        Raises:
+            ValueError: If this checkpoint is of another model; the model is then unchanged.
+        """
+        self._restore(model, _TRAINED)
+
+    def restore_metrics(self, model):
+        """Give the metrics their state; Keras resets them at the beginning of an epoch.
+
+        Raises:
+            ValueError: If the model was compiled with other metrics.
+        """
+        self._restore(model, ("metrics",))
+
+    def _restore(self, model, groups):
+        try:
+            restore_state(model, groups, self.entries, self.arrays)
+        except ValueError as error:
+            raise ValueError(f"{self.path} does not fit. {error}") from error
+
+
+class CheckpointStore:
+    """The last checkpoints of one training, for loops of your own; `fit_resumable` uses it itself.
+
+    Args:
+        directory: Where they are; made if it does not exist. One training, one directory.
+        keep: How many of the latest stay.
+
+    Raises:
+        ValueError: If `keep` is less than 1.
+
+    Example:
+    >>> import keras, tempfile
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> model.optimizer.build(model.trainable_variables)
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     checkpoints = CheckpointStore(directory)
+    ...     path = checkpoints.save(model, epoch=0, step=5)
+    ...     saved = checkpoints.latest()
+    >>> saved.restore(model)
+    >>> saved.epoch, saved.step
+    (0, 5)
+    """
+
+    def __init__(self, directory, keep=3):
+        if keep < 1:
+            raise ValueError(f"`keep` must be at least 1. Received: keep={keep}")
+        self.directory, self.keep = Path(directory), keep
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def save(self, model, epoch, step, *, extra=None, metrics=False, write=True):
+        """Save all state of a model, unless it is broken or the disk is full.
+
+        Neither ends the training: there is a warning, and all that was saved before stays.
+
+        Args:
+            model: A built and compiled `keras.Model` with a built optimizer.
+            epoch: The epoch to go on with.
+            step: The step of that epoch to go on with.
+            extra: Dictionary that JSON can hold.
+            metrics: Whether the metrics' state is saved too. Under a strategy of several workers that is a
+                common act: all of them must then call this.
+            write: Whether this process writes. Of several workers, one.
+
+        Returns:
+            The path of the checkpoint, or `None` if none was written.
+        """
+        entries, arrays = read_state(model, (*_TRAINED, "metrics") if metrics else _TRAINED)
+        broken = first_non_finite(entries, arrays)
+        if broken is not None:
+            _warn(f"No checkpoint at epoch {epoch}, step {step}: `{broken}` has values that are not finite")
+            return None
+        if not write:
+            return None
+        path = self.directory / f"epoch-{epoch:06d}-step-{step:09d}.ckpt"
+        header = {"epoch": epoch, "step": step, "entries": entries, "extra": extra or {}}
+        try:
+            write_checkpoint(path, header, arrays)
+        except OSError as error:
+            _warn(f"No checkpoint at epoch {epoch}, step {step}: {path} could not be written: {error}")
+            return None
+        self._tidy((epoch, step))
+        return path
+
+    def latest(self):
+        """Read the latest checkpoint; a damaged one is passed over, with a warning, for the one before.
+
+        Returns:
+            A `SavedState`, or `None` if the directory has no checkpoint.
+
+        Raises:
+            ValueError: If there are checkpoints, but all are damaged.
+            OSError: If one cannot be read.
+        """
+        found = self._found()
+        for _, path in reversed(found):
+            try:
+                header, arrays = read_checkpoint(path)
+            except CorruptCheckpointError as error:
+                _warn(f"Passed over a checkpoint: {error}")
+                continue
+            return SavedState(path=path, arrays=arrays, **header)
+        if found:
+            raise ValueError(
+                "All checkpoints are damaged. Remove them to train from the beginning. "
+                f"Received: directory={self.directory} with {[path.name for _, path in found]}"
+            )
+        return None
+
+    def _found(self):
+        """Positions and paths in the order of training."""
+        matches = ((_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())
+        return sorted(((int(m[1]), int(m[2])), path) for m, path in matches if m)
+
+    def _tidy(self, saved):
+        """Remove what is older than the last `keep`, and what a killed process left half-written.
+
+        A later position than the one just saved can only be a damaged one; it does not count.
+        """
+        paths = [path for position, path in self._found() if position <= saved]
+        unfinished = self.directory.glob(f"{UNFINISHED_PREFIX}*")
+        for path in (*paths[: -self.keep], *unfinished):
+            path.unlink(missing_ok=True)
+
+
+def _warn(message):
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

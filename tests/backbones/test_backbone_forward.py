@@ -1,0 +1,135 @@
+"""Every family of backbones against a float64 forward pass in NumPy, under the names of the published files."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_normface.backbones import IResNet, LightCNN, ResNet27, SphereFaceNet
+from tests.support import backbone_oracle as published
+from tests.support.helpers import to_numpy
+
+
+def torch_tensors(layer, name):
+    """The tensors of a layer in PyTorch's and Caffe's order of axes, but for a dense layer on a map."""
+    if isinstance(layer, keras.layers.Conv2D):
+        arrays = {"weight": to_numpy(layer.kernel).transpose(3, 2, 0, 1)}
+        return arrays | ({} if layer.bias is None else {"bias": to_numpy(layer.bias)})
+    if isinstance(layer, keras.layers.BatchNormalization):
+        names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+        return {name: to_numpy(getattr(layer, ours)) for name, ours in names.items()}
+    if isinstance(layer, keras.layers.Dense):
+        return {"weight": to_numpy(layer.kernel).T, "bias": to_numpy(layer.bias)}
+    return {"weight": to_numpy(layer.alpha).reshape(-1)}
+
+
+def random_tensor(rng, name, shape):
+    """A value that lets every layer matter."""
+    if name == "moving_variance":
+        return rng.uniform(0.5, 2, shape)
+    if name == "gamma":
+        return rng.uniform(0.3, 1.3, shape) * rng.choice([-1, 1], shape, p=[0.2, 0.8])
+    fan_in = math.prod(shape[:-1])
+    scale = 0.2 if name in ("bias", "beta", "moving_mean") else (2 / fan_in) ** 0.5 if len(shape) in (2, 4) else 0.4
+    return rng.normal(size=shape) * scale
+
+
+def tensors_of(model, names):
+    """Random weights for `model`, and the same under the published names, in `names` by layer."""
+    rng = np.random.default_rng(1)
+    for layer in model.layers:
+        for weight in layer.weights:
+            weight.assign(random_tensor(rng, weight.name, tuple(weight.shape)))
+    weighted = [layer for layer in model.layers if layer.weights]
+    assert {layer.name for layer in weighted} == set(names)
+    tensors = {}
+    for layer in weighted:
+        name = names[layer.name]
+        tensors |= {f"{name}.{key}": value for key, value in torch_tensors(layer, name).items()}
+    return tensors
+
+
+def agrees(model, images, expected, dense_name, tensors):
+    """The flattened map is height, width, channel here and channel, height, width in the oracle."""
+    height, width, channels = model.get_layer("flatten").input.shape[1:]
+    weight = tensors[f"{dense_name}.weight"]
+    reordered = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(weight.shape)
+    tensors[f"{dense_name}.weight"] = reordered
+    wanted = expected(tensors, images.transpose(0, 3, 1, 2).astype("float64"))
+    assert wanted.std() > 1e-3
+    np.testing.assert_allclose(to_numpy(model(images)), wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+def images_for(model, batch=2):
+    return np.random.default_rng(0).normal(size=(batch, *model.input_shape[1:])).astype("float32")
+
+
+def test_spherefacenet_forward():
+    model = SphereFaceNet(20, input_shape=(24, 15, 3), embedding_dim=32)
+    units = published.SPHEREFACE_UNITS[20]
+    names = {"embedding": "fc5"}
+    for stage, number in enumerate(units, start=1):
+        names |= {f"stage{stage}_conv": f"conv{stage}_1", f"stage{stage}_prelu": f"relu{stage}_1"}
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"conv{stage}_{2 * unit - 1 + i}"
+                names[f"stage{stage}_unit{unit}_prelu{i}"] = f"relu{stage}_{2 * unit - 1 + i}"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.sphereface_caffe(p, x, units), "fc5", tensors)
+
+
+def test_resnet27_forward():
+    model = ResNet27((61, 37, 3), embedding_dim=32)
+    names = {"embedding": "fc5", "stem_conv": "conv1a", "stem_prelu": "relu1a"}
+    for stage, (entry, number) in enumerate([("1b", 1), ("2", 2), ("3", 5), ("4", 3)], start=1):
+        names |= {f"stage{stage}_conv": f"conv{entry}", f"stage{stage}_prelu": f"relu{entry}"}
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"conv{stage + 1}_{2 * unit - 2 + i}"
+                names[f"stage{stage}_unit{unit}_prelu{i}"] = f"relu{stage + 1}_{2 * unit - 2 + i}"
+    agrees(model, images_for(model), published.resnet27, "fc5", tensors_of(model, names))
+
+
+@pytest.mark.parametrize(("depth", "blocks"), [(9, [0, 0, 0, 0]), (29, [1, 2, 3, 4])])
+def test_lightcnn_forward(depth, blocks):
+    model = LightCNN(depth, input_shape=(36, 20, 1), embedding_dim=16)
+    names = {"stem_conv": "conv1.filter", "fc": "fc.filter"}
+    for stage, number in enumerate(blocks, start=1):
+        names[f"stage{stage}_reduce"] = f"group{stage}.conv_a.filter"
+        names[f"stage{stage}_conv"] = f"group{stage}.conv.filter"
+        for unit in range(1, number + 1):
+            for i in (1, 2):
+                names[f"stage{stage}_unit{unit}_conv{i}"] = f"block{stage}.{unit - 1}.conv{i}.filter"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.light_cnn(p, x, blocks), "fc.filter", tensors)
+
+
+def test_iresnet_forward():
+    # A map of 2 x 3, so that a wrong order of the dense layer's inputs shows.
+    model = IResNet(18, input_shape=(24, 40, 3), embedding_dim=16)
+    names = {"stem_conv": "conv1", "stem_bn": "bn1", "stem_prelu": "prelu", "final_bn": "bn2", "fc": "fc"}
+    names["embedding"] = "features"
+    for stage in range(1, 5):
+        names[f"stage{stage}_unit1_shortcut_conv"] = f"layer{stage}.0.downsample.0"
+        names[f"stage{stage}_unit1_shortcut_bn"] = f"layer{stage}.0.downsample.1"
+        for unit in (1, 2):
+            for part in ("bn1", "conv1", "bn2", "prelu", "conv2", "bn3"):
+                names[f"stage{stage}_unit{unit}_{part}"] = f"layer{stage}.{unit - 1}.{part}"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.iresnet(p, x, [2, 2, 2, 2]), "fc", tensors)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_opensphere_forward(norm):
+    units = published.SPHEREFACE_UNITS[20]
+    model = SphereFaceNet(20, norm, (24, 40, 3), 16, variant="opensphere")
+    names = {"fc": "fc", "embedding": "features"} if norm else {"embedding": "fc"}
+    for stage, number in enumerate(units, start=1):
+        names[f"stage{stage}_conv"] = f"layer{stage}.0.conv1"
+        names |= {f"stage{stage}_bn": f"layer{stage}.0.bn1"} if norm else {}
+        for unit in range(1, number + 1):
+            for part in ("conv1", "conv2", *(("bn1", "bn2") if norm else ())):
+                names[f"stage{stage}_unit{unit}_{part}"] = f"layer{stage}.{unit}.{part}"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.sfnet(p, x, units, norm), "fc", tensors)

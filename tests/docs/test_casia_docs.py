@@ -1,0 +1,52 @@
+"""docs/casia.md: its code runs, its commands have no option that there is not."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from keras_normface.cli.main import app
+from tests.examples.test_casia_examples import SCRIPTS, pair_file, run_here
+from tests.support import faces
+
+TEXT = (Path(__file__).parents[2] / "docs/casia.md").read_text("utf-8")
+LINES = [
+    shlex.split(line)
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+EXAMPLES = [line[line.index("python") + 1 :] for line in LINES if "python" in line]
+COMMANDS = [line[1:] for line in LINES if line[0] == "keras-normface"]
+
+
+def test_every_line_is_checked():
+    assert len(EXAMPLES) + len(COMMANDS) == len(LINES)
+    assert {Path(line[0]).name for line in EXAMPLES} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("line", EXAMPLES, ids=" ".join)
+def test_the_options_and_numbers_are_known(line, monkeypatch):
+    assert run_here(monkeypatch, Path(line[0]).name, *line[1:], "--describe") is None
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=" ".join)
+def test_the_commands_have_these_options(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces.write_folder(tmp_path / line[1], 1, 1)
+    shown = CliRunner().invoke(app, line)
+    assert "No such option" not in shown.output
+    assert shown.exit_code == 0
+
+
+def test_the_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces.write_folder(tmp_path / "faces", 4, 6)
+    pair_file(tmp_path / "lfw.bin")
+    namespace = {}
+    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    exec(compile(block, "casia.md", "exec"), namespace)
+    assert int(namespace["model"].optimizer.iterations) == 6
+    assert len(namespace["snapshots"].written()) == 2
+    assert "val_lfw_accuracy" in namespace["history"].history
