@@ -1,9 +1,9 @@
 """Time and memory of a training step: plain Keras against DistributedModel, XLA, replicas, precision.
 
-Every line of the table is a process of its own, so that the peak memory is its own; rounds are taken in turns, so that
-other jobs on the machine disturb all lines alike. The last ratio is that of `DistributedModel.fit` to Keras's own
-`fit` with the same replicas and XLA, where that works: on one replica, and on two without XLA. Two replicas on a CPU share
-its cores: their lines show what the strategy costs, not what a second device gains.
+Every line of the table is a process of its own, so that the peak memory is its own; rounds are taken in turns, so
+that other jobs on the machine disturb all lines alike. The last ratio is that of `DistributedModel.fit` to Keras's
+own `fit` with the same replicas and XLA, where that works: on one replica, and on two without XLA. Two replicas on a
+CPU share its cores: their lines show what the strategy costs, not what a second device gains.
 
 Examples:
     python benchmarks/training_step.py

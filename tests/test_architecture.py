@@ -118,6 +118,52 @@ def test_private_names_on_self_are_our_own(path):
             assert node.attr in known, f"{path}:{node.lineno}: {node.attr} is not defined here: Keras's own?"
 
 
+def rooms_table():
+    """The table of CONTRIBUTING.md."""
+    lines = ["| room | holds |", "|---|---|"]
+    for name, holds in ROOMS.items():
+        shown = f"{name}/" if (ROOT / name).is_dir() else f"{name}.py"
+        lines.append(f"| `{shown}` | {holds} |")
+    return "\n".join(lines)
+
+
+def test_the_table_in_contributing_is_made_from_the_list():
+    assert rooms_table() in (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert {room(path) for path in FILES} == set(ROOMS)
+
+
+def is_private(path):
+    return path.name.startswith("_") and not path.name.startswith("__")
+
+
+def exported(own):
+    """What the face of a room exports."""
+    face = ROOT / own / "__init__.py"
+    if not face.exists():
+        return set()
+    tree = ast.parse(face.read_text())
+    return {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
+def private_docstrings(path):
+    """(name, lines) of the docstrings of functions and classes that no user can reach."""
+    known = exported(room(path))
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            private = node.name.startswith("_") or (is_private(path) and node.name not in known)
+            inner = [node, *(n for n in ast.walk(node) if isinstance(n, ast.FunctionDef))] if private else []
+            for each in dict.fromkeys(inner):
+                yield f"{node.name}: {each.name}", (ast.get_docstring(each) or "").splitlines()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_is_private_has_one_line_of_docstring(path):
+    long = [f"{name} ({len(lines)} lines)" for name, lines in private_docstrings(path) if len(lines) > 1]
+    assert not long
+
+
 def public_symbols():
     for module_name in MODULES:
         module = importlib.import_module(module_name)
@@ -138,14 +184,18 @@ def test_every_public_symbol_is_documented():
 
 
 def test_the_public_names_have_an_example():
-    for name in keras_normface.__all__:
-        if not name.startswith("__"):
-            assert ">>>" in inspect.getdoc(getattr(keras_normface, name)), f"{name} has no example"
+    names = [name for name in keras_normface.__all__ if not name.startswith("__")]
+    values = {name: getattr(keras_normface, name) for name in names}
+    without = [n for n, value in values.items() if not inspect.ismodule(value) and ">>>" not in inspect.getdoc(value)]
+    assert not without
+    assert 20 <= sum(not inspect.ismodule(value) for value in values.values()) <= 32
 
 
-def test_all_is_what_the_package_exports():
-    exported = {n for n, v in vars(keras_normface).items() if not n.startswith("_") and not inspect.ismodule(v)}
-    assert exported | {"__version__"} == set(keras_normface.__all__)
+@pytest.mark.parametrize("name", [name for name in ROOMS if (ROOT / name).is_dir()])
+def test_all_of_a_face_is_what_it_exports(name):
+    face = importlib.import_module(f"keras_normface.{name}")
+    assert set(face.__all__) == {n for n in face.__all__ if hasattr(face, n)}
+    assert exported(name) <= set(face.__all__)
 
 
 @pytest.mark.parametrize("module_name", MODULES)

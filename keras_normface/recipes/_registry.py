@@ -110,9 +110,9 @@ def experiment(name):
     ... class Short(Recipe):
     ...     '''A short one.'''
     ...     steps: int = 3
-    >>> registry.get("short").steps
+    >>> get("short").steps
     3
-    >>> registry.forget("short")
+    >>> forget("short")
     """
 
     def finish(recipe_class):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_normface.checks import preprocessing_in
-from keras_normface.data import center_crop
+from keras_normface.data import center_crop as cropped
 from keras_normface.metrics.verification import cross_validated_accuracy
 from keras_normface.preprocessing import check_same_preprocessing
 from keras_normface.training._callbacks import AtSteps
@@ -40,7 +40,7 @@ class PairImages:
         if encoded:
             self._refuse_other_sizes()
         elif center_crop:
-            self._unique = np.stack([center_crop(image, preprocessing.size) for image in self._unique])
+            self._unique = np.stack([cropped(image, preprocessing.size) for image in self._unique])
 
     def __len__(self):
         return len(self._where)
@@ -103,7 +103,7 @@ class PairImages:
 
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         if self.center_crop:
-            image = center_crop(image, self.preprocessing.size)
+            image = cropped(image, self.preprocessing.size)
         return tf.ensure_shape(image, (*self.preprocessing.size, 3))
 
     def _refuse_other_sizes(self):

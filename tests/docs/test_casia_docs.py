@@ -1,7 +1,5 @@
 """docs/casia.md: its code runs, its commands have no option that there is not."""
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -9,14 +7,9 @@ from typer.testing import CliRunner
 
 from keras_normface.cli.main import app
 from tests.examples.test_casia_examples import SCRIPTS, pair_file, run_here
-from tests.support import faces
+from tests.support import faces, markdown
 
-TEXT = (Path(__file__).parents[2] / "docs/casia.md").read_text("utf-8")
-LINES = [
-    shlex.split(line)
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-]
+LINES = markdown.shell_lines("docs/casia.md")
 EXAMPLES = [line[line.index("python") + 1 :] for line in LINES if "python" in line]
 COMMANDS = [line[1:] for line in LINES if line[0] == "keras-normface"]
 
@@ -44,9 +37,7 @@ def test_the_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     faces.write_folder(tmp_path / "faces", 4, 6)
     pair_file(tmp_path / "lfw.bin")
-    namespace = {}
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    exec(compile(block, "casia.md", "exec"), namespace)
+    namespace = markdown.run("docs/casia.md")
     assert int(namespace["model"].optimizer.iterations) == 6
     assert len(namespace["snapshots"].written()) == 2
     assert "val_lfw_accuracy" in namespace["history"].history

@@ -4,13 +4,14 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs/million.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+from tests.support import markdown
+from tests.support.markdown import ROOT
+
+TEXT = markdown.read("docs/million.md")
+BLOCKS = markdown.blocks("docs/million.md")
 
 
 def test_the_code_runs_and_the_cost_of_a_replica_is_what_the_page_says(capsys):

@@ -1,15 +1,13 @@
 """The code in docs/training.md runs as it stands."""
 
 import ast
-import re
-from pathlib import Path
 
 import pytest
 
+from tests.support import markdown
 from tests.support.workers import results_of, run_workers, start_workers
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(), flags=re.DOTALL)
+BLOCKS = markdown.blocks("docs/training.md")
 
 
 def test_the_script_runs_and_runs_again(tmp_path, monkeypatch):
