@@ -1,13 +1,17 @@
 """The C-contrastive and C-triplet losses from embeddings and agents at once, with their own gradients."""
 
+import dataclasses
 from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.fused import _nearest, _passes, _pushes
 from keras_normface.fused._softmax import FusedTerms
+from keras_normface.fused._streaming import BIG, Known, Rule, backward, check_mode, forward, target_cosines
+
+LAST = 2**31 - 1
+"""Above all class ids."""
 
 
 def fused_agent_contrastive(
@@ -60,9 +64,12 @@ def fused_agent_contrastive(
     >>> round(float(terms.loss[0]), 4)  # the own agent is at 0, the other at 0.8
     0.2
     """
-    spec = _spec(hardest_negative_only, block, bool(exponential_negatives))
-    reach = lambda target: ops.zeros_like(target) + negative_margin  # noqa: E731
-    pushed = _pushed(embeddings, agents, ids, reach, spec, mode)
+
+    def reach(target):
+        return ops.zeros_like(target) + negative_margin
+
+    rule = _rule(hardest_negative_only, block, bool(exponential_negatives))
+    pushed = _pushed(embeddings, agents, ids, reach, rule, mode)
     pull = ops.relu(sphere.squared_distance(pushed.target) - positive_margin)
     loss = positive_weight * ops.minimum(pull, positive_cap) + negative_weight * pushed.total
     return FusedTerms(loss, pushed.target, pushed.top)
@@ -112,8 +119,11 @@ def fused_agent_triplet(
     """
     if gradient not in ("exact", "caffe"):
         raise ValueError(f'`gradient` must be "exact" or "caffe". Received: gradient={gradient!r}')
-    reach = lambda target: margin + sphere.squared_distance(target)  # noqa: E731
-    pushed = _pushed(embeddings, agents, ids, reach, _spec(hardest_negative_only, block), mode)
+
+    def reach(target):
+        return margin + sphere.squared_distance(target)
+
+    pushed = _pushed(embeddings, agents, ids, reach, _rule(hardest_negative_only, block), mode)
     positive = sphere.squared_distance(pushed.target)
     # The reach had no gradient: each hinge's by d_iy is 1.
     times = pushed.violating
@@ -126,76 +136,143 @@ def fused_agent_triplet(
 
 
 class _Pushed(NamedTuple):
-    """What the classes give for each sample, each `(batch,)`.
+    """What the classes give for each sample, each (B,)."""
 
-    Attributes:
-        total: Sum of the pushes; no gradient by the reach.
-        violating: Number of classes that push; no gradient.
-        target: Cosine with the own agent.
-        top: Largest cosine with another agent; no gradient.
-    """
-
-    total: object
-    violating: object
-    target: object
-    top: object
+    total: object  # sum of the pushes; no gradient by the reach
+    violating: object  # number of classes that push; no gradient
+    target: object  # cosine with the own agent
+    top: object  # largest cosine with another agent; no gradient
 
 
-def _spec(hardest_negative_only, block, exponential=False):
-    return _pushes.Spec(_nearest if hardest_negative_only else _pushes, block, exponential)
+class PushSums(NamedTuple):
+    """Running sums over the classes other than the own one, each (B,)."""
+
+    total: object  # sum of the pushes
+    violating: object  # number of classes that push
+    top: object  # largest cosine
 
 
-def _pushed(embeddings, agents, ids, reach, spec, mode):
-    """`_Pushed`; `reach` is a function of the target's cosines."""
-    _passes.check(mode, spec.block)
+class PushUpstream(NamedTuple):
+    """What the backward pass knows of each sample, each (B,)."""
+
+    slope: object  # gradient of the loss by the sum of the pushes
+    target_slope: object  # gradient of the loss by the target's cosine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PushRule(Rule):
+    """All other agents push; `Known.per_sample` is the reach r, the squared distance below which one pushes."""
+
+    exponential: bool = False  # whether a push is exp(−d) and not r − d
+
+    def start(self, reach):
+        """(B,) → `PushSums` over no class."""
+        zeros = ops.zeros_like(reach)
+        return PushSums(zeros, zeros, zeros - BIG)
+
+    def add(self, sums, cosines, other, known):
+        """`PushSums` with one more block, (C, B)."""
+        pushes = _push(sphere.squared_distance(cosines), known.per_sample, self.exponential)
+        pushes = ops.where(other, pushes, 0.0)
+        total = sums.total + ops.sum(pushes, axis=0)
+        violating = sums.violating + ops.sum(ops.cast(pushes > 0.0, total.dtype), axis=0)
+        return PushSums(total, violating, ops.maximum(sums.top, ops.max(ops.where(other, cosines, -BIG), axis=0)))
+
+    def slopes(self, cosines, own, known, upstream):
+        """(C, B) cosines → gradients by them (C, B), and None: the reach has none class by class."""
+        distances = sphere.squared_distance(cosines)
+        by_cosine = 2.0 * upstream.slope * (ops.exp(-distances) if self.exponential else 1.0)
+        by_cosine = ops.where(distances < known.per_sample, by_cosine, 0.0)
+        return ops.where(own, upstream.target_slope, by_cosine), None
+
+
+class NearestSums(NamedTuple):
+    """The nearest other agent so far, each (B,)."""
+
+    top: object  # its cosine; −BIG if there is none
+    row: object  # the first class that has it, int32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NearestRule(Rule):
+    """The nearest other agent alone pushes: its class is all that the gradients need. `Known.per_class` are ids."""
+
+    exponential: bool = False
+
+    def start(self, like):
+        """(B,) → `NearestSums` over no class."""
+        zeros = ops.zeros_like(like)
+        return NearestSums(zeros - BIG, ops.cast(zeros, "int32"))
+
+    def add(self, sums, cosines, other, known):
+        """`NearestSums` with one more block, (C, B)."""
+        cosines = ops.where(other, cosines, -BIG)
+        top = ops.max(cosines, axis=0)
+        row = ops.min(ops.where(ops.equal(cosines, top), known.per_class[:, None], LAST), axis=0)
+        return NearestSums(ops.maximum(top, sums.top), ops.where(top > sums.top, row, sums.row))
+
+
+def _push(distances, reach, exponential):
+    """Squared distances → pushes: r − d, or exp(−d), where d < r; else 0. A NaN stays NaN."""
+    size = ops.exp(-distances) if exponential else reach - distances
+    # XLA's max and ReLU may lose a NaN on a CPU; a comparison does not.
+    return ops.where(distances >= reach, ops.zeros_like(size), size)
+
+
+def _rule(hardest_negative_only, block, exponential=False):
+    return (NearestRule if hardest_negative_only else PushRule)(block=block, exponential=exponential)
+
+
+def _pushed(embeddings, agents, ids, reach, rule, mode):
+    """`_Pushed`; `reach` is a function of the target's cosines (B,)."""
+    check_mode(mode, rule.block)
     dtype = keras.backend.result_type(agents.dtype, "float32")
     embeddings, agents = ops.cast(embeddings, dtype), ops.cast(agents, dtype)
-    core = _of_the_nearest if spec.rule is _nearest else _of_all
+    core = _of_the_nearest if isinstance(rule, NearestRule) else _of_all
     units, ids = sphere.normalize(embeddings), ops.cast(ids, "int32")
-    total, violating, target, top = core(units, agents, ids, reach, spec, mode)
+    total, violating, target, top = core(units, agents, ids, reach, rule, mode)
     return _Pushed(total, ops.stop_gradient(violating), target, ops.stop_gradient(top))
 
 
-def _of_all(units, agents, ids, reach, spec, mode):
+def _of_all(units, agents, ids, reach, rule, mode):
+    """(B, D) unit embeddings, (C, D) agents → the four of `_Pushed`, each (B,)."""
+
     def function(units, agents):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
         units, agents = ops.stop_gradient(units), ops.stop_gradient(agents)
-        target = _passes.target_cosines(units, agents, ids)
-        known = ids, reach(target), None, None
-        sums, kept = _passes.forward(mode, spec, units, agents, known)
-        sums = _pushes.Sums(*sums)
+        target = target_cosines(units, agents, ids)
+        known = Known(ids, reach(target))
+        sums, kept = forward(mode, rule, units, agents, known)
 
         def gradient(upstream):
             by_total, _, by_target, _ = ops.unstack(upstream, 4)
-            state = _pushes.Upstream(by_total, by_target)
-            return _passes.backward(kept, spec, units, agents, known, state)[:2]
+            return backward(kept, rule, units, agents, known, PushUpstream(by_total, by_target))[:2]
 
         return ops.stack([sums.total, sums.violating, target, sums.top]), gradient
 
     return ops.unstack(ops.custom_gradient(function)(units, agents), 4)
 
 
-def _of_the_nearest(units, agents, ids, reach, spec, mode):
-    """The nearest agent's class is looked for without gradients; the two agents' cosines are then plain ops."""
+def _of_the_nearest(units, agents, ids, reach, rule, mode):
+    """As `_of_all`: the nearest is looked for without gradients; the two agents' cosines are then plain ops."""
     fixed_units, fixed_agents = ops.stop_gradient(units), ops.stop_gradient(agents)
     class_ids = ops.arange(agents.shape[0], dtype="int32")
     like = ops.zeros_like(units[:, 0])
-    known = ids, ops.stop_gradient(like), None, class_ids
-    sums, kept = _passes.forward(mode, spec, fixed_units, fixed_agents, known)
-    sums = _nearest.Sums(*sums)
+    known = Known(ids, ops.stop_gradient(like), per_class=class_ids)
+    sums, kept = forward(mode, rule, fixed_units, fixed_agents, known)
     two = sphere.normalize(_rows(agents, ops.stack([ids, sums.row], axis=1)))
     target, cosine = ops.unstack(ops.sum(ops.expand_dims(units, 1) * two, axis=-1), 2, axis=1)
     if agents.shape[0] == 1:
         return like, like, target, sums.top
     fixed_reach = ops.stop_gradient(reach(target))
-    total = _pushes.push(sphere.squared_distance(cosine), fixed_reach, spec.exponential)
+    total = _push(sphere.squared_distance(cosine), fixed_reach, rule.exponential)
     # A search for the largest may pass over a NaN, and the plain loss does not.
     total = ops.where(ops.any(ops.isnan(kept.inverse)), float("nan"), total)
     return total, ops.cast(total > 0.0, total.dtype), target, sums.top
 
 
 def _rows(agents, rows):
-    """Agents of the rows `(batch, 2)`, with a gradient by all agents that is dense on every backend."""
+    """(C, D) agents, (B, 2) rows → (B, 2, D), with a gradient by all agents that is dense on every backend."""
 
     def function(agents):
         def gradient(upstream):

@@ -1,14 +1,14 @@
-"""The margin softmax from embeddings and agents at once, with its own gradient."""
+"""The margin softmax from embeddings and kernel at once, with its own gradient."""
 
+import dataclasses
 from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.fused import _block as blocks
-from keras_normface.fused import _passes
 from keras_normface.fused._compiled import has_compiler
+from keras_normface.fused._streaming import BIG, Known, Rule, backward, check_mode, forward, target_cosines
 from keras_normface.margins import Margin
 
 FIXED_SHIFT_BELOW = 43.5
@@ -31,13 +31,88 @@ class FusedTerms(NamedTuple):
 
     Attributes:
         loss: The loss; a cross-entropy is in nats.
-        target_cosine: Cosine with the own agent.
-        top_other_cosine: Largest cosine with another agent; about −1e30 if there is none. No gradient.
+        target_cosine: Cosine with the own class centre.
+        top_other_cosine: Largest cosine with another class centre; about −1e30 if there is none. No gradient.
     """
 
     loss: object
     target_cosine: object
     top_other_cosine: object
+
+
+class SoftmaxSums(NamedTuple):
+    """Running sums over the classes other than the own one, each (B,)."""
+
+    peak: object  # largest logit ρ·η so far, or the fixed shift
+    total: object  # Σ exp(ρ·η − peak)
+    eta: object  # Σ η
+    top: object  # largest cosine
+
+
+class SoftmaxUpstream(NamedTuple):
+    """What the backward pass knows of each sample, each (B,)."""
+
+    log_total: object  # logΣ exp(ρ·η) over the other classes
+    slope: object  # gradient of the loss by it
+    eta_slope: object  # gradient of the loss by Σ η
+    target_slope: object  # gradient of the loss by the target's cosine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoftmaxRule(Rule):
+    """Sums of exp(ρ·η(θ_j)); `Known.per_sample` is ρ, `Known.per_class` what is added to a class's logits."""
+
+    margin: object = None  # the `Margin` whose η acts on the other classes, or None where η is the cosine
+    shift: float | None = None  # stands in for the largest logit; None: a running maximum
+    smoothing: bool = False  # whether Σ η is wanted
+
+    def start(self, rho):
+        """(B,) → `SoftmaxSums` over no class."""
+        low = ops.zeros_like(rho) - BIG
+        peak = low if self.shift is None else ops.zeros_like(rho) + self.shift
+        return SoftmaxSums(peak, ops.zeros_like(rho), ops.zeros_like(rho), low)
+
+    def add(self, sums, cosines, other, known):
+        """`SoftmaxSums` with one more block, (C, B)."""
+        _, rho, value, log_weights = known
+        eta = cosines if self.margin is None else self.margin.non_target(cosines, value)
+        if log_weights is not None:
+            other = ops.logical_and(other, log_weights[:, None] > -BIG)
+        logits = ops.where(other, _with_log_weights(rho * eta, log_weights), -BIG)
+        top = ops.maximum(sums.top, ops.max(ops.where(other, cosines, -BIG), axis=0))
+        peak, total = sums.peak, sums.total
+        if self.shift is None:
+            peak = ops.maximum(peak, ops.max(logits, axis=0))
+            total = total * ops.exp(sums.peak - peak)
+        total = total + ops.sum(ops.where(other, ops.exp(logits - peak), 0.0), axis=0)
+        if self.smoothing:
+            return SoftmaxSums(peak, total, sums.eta + ops.sum(ops.where(other, eta, 0.0), axis=0), top)
+        return SoftmaxSums(peak, total, sums.eta, top)
+
+    def slopes(self, cosines, own, known, upstream):
+        """(C, B) cosines → gradients by them and, class by class, by ρ, both (C, B)."""
+        _, rho, value, log_weights = known
+        eta = cosines if self.margin is None else self.margin.non_target(cosines, value)
+        # The own class may lie above all others: its exponential could overflow, and it is not used.
+        exponent = _with_log_weights(rho * eta, log_weights) - upstream.log_total
+        share = upstream.slope * ops.exp(ops.where(own, 0.0, exponent))
+        by_cosine = rho * share
+        if self.smoothing:
+            by_cosine = by_cosine + upstream.eta_slope
+        if self.margin is not None:
+            by_cosine = by_cosine * self.margin.non_target_slope(cosines, value)
+        return ops.where(own, upstream.target_slope, by_cosine), ops.where(own, 0.0, share * eta)
+
+
+def _with_log_weights(logits, log_weights):
+    """(C, B) logits, (C,) log weights or None → (C, B)."""
+    return logits if log_weights is None else logits + log_weights[:, None]
+
+
+def _log_total(sums):
+    """`SoftmaxSums` → logΣ exp(ρ·η) over the other classes (B,); about −BIG where there is none."""
+    tiny = ops.equal(sums.total, 0.0)
+    return ops.where(tiny, -BIG, sums.peak + ops.log(ops.where(tiny, 1.0, sums.total)))
 
 
 def supports(margin):
@@ -64,7 +139,7 @@ def choose_mode(batch, classes):
 
     Args:
         batch: Samples of a batch, or `None` where unknown: 256 is assumed.
-        classes: Number of agents.
+        classes: Number of classes.
 
     Returns:
         `False` below 8 192 classes, `"buffer"` up to 256 MiB, else `"stream"`.
@@ -80,7 +155,7 @@ def choose_mode(batch, classes):
 
 def fused_margin_softmax(
     embeddings,
-    agents,
+    kernel,
     ids,
     margin,
     scale,
@@ -92,21 +167,21 @@ def fused_margin_softmax(
     block=8192,
     half_gradients=False,
 ):
-    """Cross-entropy of `ρ·ψ(θ_y)` against `ρ·η(θ_j)` for each sample, with gradients by embeddings, agents and ρ.
+    """Cross-entropy of `ρ·ψ(θ_y)` against `ρ·η(θ_j)` for each sample, with gradients by embeddings, kernel and ρ.
 
-    The loss needs no array of `batch × classes`, and no normalised copy of the agents: `1/‖W_j‖` scales the products.
-    The cosines and all sums are float32 whatever the inputs, or float64 if the agents are.
+    The loss needs no array of `batch × classes`, and no normalised copy of the kernel: `1/‖W_j‖` scales the products.
+    The cosines and all sums are float32 whatever the inputs, or float64 if the kernel is.
 
     Args:
         embeddings: Tensor `(batch, dim)`, not normalised.
-        agents: Tensor `(classes, dim)`, not normalised.
+        kernel: Tensor `(classes, dim)`, the class centres as rows, not normalised.
         ids: Valid class ids `(batch,)`, int32.
         margin: A `Margin` for which `supports` is true.
         scale: ρ, positive: a number, a scalar, or one of each sample `(batch,)`.
         value: Replaces the margin's number: a number or a scalar tensor, not differentiated.
         label_smoothing: Share of the target spread evenly over all classes.
         class_log_weights: Tensor `(classes,)` or `None`: what is added to the logit of a class that is not the sample's
-            own, such as −log of the probability that it was sampled. At most −1e30: the class is left out.
+            own, such as −log of the probability that it was sampled. At most −1e30: the class is excluded.
         mode: `"buffer"` keeps one array `(classes, batch)` for the gradients (three products); `"stream"` holds one
             block of it at a time and computes it twice (four products).
         block: Classes of a block of `"stream"`. Positive.
@@ -124,12 +199,12 @@ def fused_margin_softmax(
     Example:
     >>> from keras import ops
     >>> from keras_normface.margins import AdditiveCosine
-    >>> agents = ops.array([[1.0, 0.0], [0.0, 3.0]])
-    >>> terms = fused_margin_softmax(ops.array([[3.0, 4.0]]), agents, ops.array([1]), AdditiveCosine(0.2), 4.0)
+    >>> kernel = ops.array([[1.0, 0.0], [0.0, 3.0]])
+    >>> terms = fused_margin_softmax(ops.array([[3.0, 4.0]]), kernel, ops.array([1]), AdditiveCosine(0.2), 4.0)
     >>> round(float(terms.loss[0]), 4)  # both logits are 2.4: log 2
     0.6931
     """
-    _passes.check(mode, block)
+    check_mode(mode, block)
     if not supports(margin):
         raise ValueError(f"`margin` must have a `non_target_slope` to be fused. Received: margin={margin!r}")
     if label_smoothing and class_log_weights is not None:
@@ -137,46 +212,44 @@ def fused_margin_softmax(
             f"`label_smoothing` must be 0 beside `class_log_weights`. Received: label_smoothing={label_smoothing!r}"
         )
     number = isinstance(scale, int | float)
-    spec = blocks.Spec(
-        rule=blocks,
+    rule = SoftmaxRule(
         margin=margin if margin.changes_others else None,
         shift=float(scale) if number and class_log_weights is None and scale < FIXED_SHIFT_BELOW else None,
         block=block,
         smoothing=bool(label_smoothing),
-        scale_gradient=not number,
+        sample_gradient=not number,
         half_gradients=bool(half_gradients),
     )
-    dtype = keras.backend.result_type(agents.dtype, "float32")
-    embeddings, agents = ops.cast(embeddings, dtype), ops.cast(agents, dtype)
+    dtype = keras.backend.result_type(kernel.dtype, "float32")
+    embeddings, kernel = ops.cast(embeddings, dtype), ops.cast(kernel, dtype)
     ids = ops.cast(ids, "int32")
     rho = ops.broadcast_to(ops.cast(scale, dtype), ops.shape(ids))
     eta_value = ops.stop_gradient(ops.cast(margin.value if value is None else value, dtype))
     log_weights = None if class_log_weights is None else ops.cast(class_log_weights, dtype)
-    core = _core(mode, spec, ids, eta_value, log_weights)
-    others, eta_sum, target, top = ops.unstack(core(sphere.normalize(embeddings), agents, rho), 4)
+    core = _core(mode, rule, ids, eta_value, log_weights)
+    others, eta_sum, target, top = ops.unstack(core(sphere.normalize(embeddings), kernel, rho), 4)
     own = rho * margin.target(target, value)
     loss = ops.softplus(others - own)
     if label_smoothing:
-        loss = loss + label_smoothing * (own - (own + rho * eta_sum) / agents.shape[0])
+        loss = loss + label_smoothing * (own - (own + rho * eta_sum) / kernel.shape[0])
     return FusedTerms(loss, target, ops.stop_gradient(top))
 
 
-def _core(mode, spec, ids, value, log_weights):
-    """Function of unit embeddings, agents and ρ to `(4, batch)`: log Σ exp, Σ η, target cosine, largest other."""
+def _core(mode, rule, ids, value, log_weights):
+    """Function of (B, D) unit embeddings, (C, D) kernel, (B,) ρ to (4, B): log Σ exp, Σ η, target, largest other."""
 
-    def function(units, agents, rho):
+    def function(units, kernel, rho):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
-        units, agents, rho = (ops.stop_gradient(tensor) for tensor in (units, agents, rho))
-        target = _passes.target_cosines(units, agents, ids)
-        known = ids, rho, value, log_weights
-        sums, kept = _passes.forward(mode, spec, units, agents, known)
-        sums = blocks.Sums(*sums)
-        others = blocks.log_total(sums)
+        units, kernel, rho = (ops.stop_gradient(tensor) for tensor in (units, kernel, rho))
+        target = target_cosines(units, kernel, ids)
+        known = Known(ids, rho, value, log_weights)
+        sums, kept = forward(mode, rule, units, kernel, known)
+        others = _log_total(sums)
 
         def gradient(upstream):
             by_others, by_eta, by_target, _ = ops.unstack(upstream, 4)
-            state = blocks.Upstream(others, by_others, by_eta, by_target)
-            return _passes.backward(kept, spec, units, agents, known, state)
+            state = SoftmaxUpstream(others, by_others, by_eta, by_target)
+            return backward(kept, rule, units, kernel, known, state)
 
         return ops.stack([others, sums.eta, target, sums.top]), gradient
 

@@ -15,8 +15,9 @@ from keras_normface import (
     EmbeddingModel,
 )
 from keras_normface import sphere as sphere
-from keras_normface.fused import _pushes as pushes
 from keras_normface.fused import fused_agent_contrastive, fused_agent_triplet
+from keras_normface.fused._agents import PushRule, PushUpstream
+from keras_normface.fused._streaming import Known
 from keras_normface.heads import _sharding as sharding
 from tests.support import oracle
 from tests.support.helpers import COMPILED, central_differences, in_graph, to_numpy, value_and_gradients
@@ -153,12 +154,12 @@ def test_at_the_margin_slopes_are_those_of_the_plain_loss(exponential):
     value, (slope,) = value_and_gradients(lambda c: loss.loss_of_ids(np.array([2]), c), cosines)
     column = ops.cast(cosines.T, "float32")
     own, reach = np.arange(5)[:, None] == 2, ops.ones(1)
-    spec = pushes.Spec(pushes, exponential=exponential)
-    sums = pushes.add(pushes.start(reach, spec), column, np.logical_not(own), reach, None, None, spec)
+    rule, known = PushRule(exponential=exponential), Known(ops.zeros(1, dtype="int32") + 2, reach)
+    sums = rule.add(rule.start(reach), column, np.logical_not(own), known)
     assert [float(number[0]) for number in sums] == [1.0, 1.0, 1.0]
     np.testing.assert_allclose(value, [1.0 + 1.5])
-    upstream = pushes.Upstream(ops.ones(1), -2.0 * ops.ones(1))
-    ours, _ = pushes.slopes(column, own, reach, None, None, upstream, spec)
+    upstream = PushUpstream(ops.ones(1), -2.0 * ops.ones(1))
+    ours, _ = rule.slopes(column, own, known, upstream)
     np.testing.assert_allclose(to_numpy(ours).T, slope, rtol=1e-6)
 
 
