@@ -8,41 +8,45 @@ import keras
 from keras import ops
 
 SCALINGS = {
-    "minus_127.5_over_128": (127.5, 128.0),
-    "minus_128_over_128": (128.0, 128.0),
-    "minus_127.5_over_127.5": (127.5, 127.5),
-    "over_255": (0.0, 255.0),
-    "none": (0.0, 1.0),
+    "sphereface": {"scale": 1 / 128, "offset": -127.5 / 128},  # (x - 127.5) / 128
+    "am_softmax": {"scale": 1 / 128, "offset": -1.0},  # (x - 128) / 128
+    "minus_one_to_one": {"scale": 1 / 127.5, "offset": -1.0},  # (x - 127.5) / 127.5
+    "zero_to_one": {"scale": 1 / 255, "offset": 0.0},
+    "none": {"scale": 1.0, "offset": 0.0},
 }
 CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
 TEMPLATES = ("sphereface_112x96", "arcface_112x112")
 LUMA = (0.299, 0.587, 0.114)
 LARGEST_SIZE = 4096
+LARGEST_NUMBER = 1e30
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From RGB pixels in 0..255 to what a backbone reads.
+    """How pixels in 0..255 become the input of a backbone: x · scale + offset, as `keras.layers.Rescaling`.
 
     The same object belongs to the training data, lies beside prepared data as JSON, and is built into an
     exported model, so that the three cannot disagree. It does not resize: images come in its size.
 
     Args:
         size: Pair `(height, width)` in pixels, each from 1 to 4096.
-        scaling: Name in `SCALINGS`, a table of `(offset, divisor)`; a pixel x becomes (x - offset) / divisor.
-            "minus_127.5_over_128", "minus_128_over_128", "minus_127.5_over_127.5" (to [-1, 1]), "over_255"
-            (to [0, 1]) or "none" (stays 0..255, as float32).
+        scale: A number, or a sequence with one for each output channel, in the order of `channels`; not 0.
+        offset: A number, or a sequence with one for each output channel; added after the multiplication.
         channels: Order of the output channels: "RGB", "BGR", or "GRAY" for the one channel
             0.299 R + 0.587 G + 0.114 B, not rounded.
         template: Name of the landmark template by which the faces were aligned, "sphereface_112x96" or
             "arcface_112x112"; `None` if they were not, or if it is not known. It changes no pixel.
 
+    `SCALINGS` holds scale and offset by name: "sphereface", (x - 127.5) / 128, which is the default; "am_softmax",
+    (x - 128) / 128; "minus_one_to_one", (x - 127.5) / 127.5; "zero_to_one", x / 255; "none", x as float32.
+    `PREPROCESSING` holds whole objects by the name of the paper.
+
     Raises:
         ValueError: If an argument is none of these.
 
-    Source: the authors' code of SphereFace (arXiv 1704.08063) for "minus_127.5_over_128", of AM-Softmax
-    (arXiv 1801.05599) for "minus_128_over_128", of SphereFace-R (arXiv 2109.05565) for
-    "minus_127.5_over_127.5"; ITU-R BT.601 for the weights of GRAY.
+    Source: the authors' code of SphereFace (arXiv 1704.08063), AM-Softmax (arXiv 1801.05599) and SphereFace-R
+    (arXiv 2109.05565, "minus_one_to_one"); ITU-R BT.601 for the weights of GRAY.
 
     Example:
     >>> import numpy as np
@@ -50,23 +54,34 @@ class Preprocessing:
     >>> images = np.array([[[[255, 0, 127], [0, 0, 0]]]], "uint8")
     >>> ops.convert_to_numpy(preprocessing(images))[0, 0, 0].tolist()
     [-0.00390625, -0.99609375, 0.99609375]
+    >>> Preprocessing(size=(1, 2), **SCALINGS["zero_to_one"]).offset
+    0.0
     """
 
     size: tuple[int, int] = (112, 112)
-    scaling: str = "minus_127.5_over_128"
+    scale: float | tuple[float, ...] = SCALINGS["sphereface"]["scale"]
+    offset: float | tuple[float, ...] = SCALINGS["sphereface"]["offset"]
     channels: str = "RGB"
     template: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "size", _checked_size(self.size))
-        _check_name("scaling", self.scaling, tuple(SCALINGS))
         _check_name("channels", self.channels, tuple(CHANNELS))
         _check_name("template", self.template, (None, *TEMPLATES))
+        for name in ("scale", "offset"):
+            object.__setattr__(self, name, _checked_numbers(name, getattr(self, name), CHANNELS[self.channels]))
+        if 0.0 in _several(self.scale):
+            raise ValueError(f"`scale` must not be 0. Received: {self.scale}")
 
     @property
     def output_shape(self):
         """Shape `(height, width, channels)` of one image that has been preprocessed."""
         return (*self.size, CHANNELS[self.channels])
+
+    @property
+    def scales_pixels(self):
+        """Whether scale or offset change a pixel's value."""
+        return set(_several(self.scale)) != {1.0} or set(_several(self.offset)) != {0.0}
 
     def __call__(self, images):
         """Scale images and order their channels.
@@ -82,36 +97,41 @@ class Preprocessing:
             ValueError: If the images are not of this shape.
         """
         self._check_shape(images)
-        offset, divisor = SCALINGS[self.scaling]
         if self.channels == "BGR":
             images = ops.flip(images, axis=-1)  # before the cast: a quarter of the bytes
         images = ops.cast(images, "float32")
         if self.channels == "GRAY":
-            weights = ops.convert_to_tensor([weight / divisor for weight in LUMA], dtype="float32")
+            (scale,) = _several(self.scale)
+            weights = ops.convert_to_tensor([weight * scale for weight in LUMA], dtype="float32")
             images = ops.sum(images * weights, axis=-1, keepdims=True)
-        elif divisor != 1:
-            images = images * (1 / divisor)
-        return images - offset / divisor if offset else images
+        elif set(_several(self.scale)) != {1.0}:
+            images = images * _factor(self.scale)
+        return images + _factor(self.offset) if any(_several(self.offset)) else images
 
     def to_dict(self):
-        """Return the fields as a dictionary that JSON can hold; `from_dict` takes it."""
-        return {**dataclasses.asdict(self), "size": list(self.size)}
+        """Return the fields and the version of this form as a dictionary that JSON can hold."""
+        fields = {name: getattr(self, name) for name in _names()}
+        return {"version": VERSION, **{k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}}
 
     @classmethod
     def from_dict(cls, fields):
         """Make the object that `to_dict` described.
 
         Args:
-            fields: Dictionary with the names of the constructor's arguments, all of them.
+            fields: Dictionary with `version` and the names of the constructor's arguments, all of them.
 
         Raises:
-            ValueError: If it is no dictionary, a key is missing or not known, or a value does not fit.
+            ValueError: If it is not a dictionary, is of another version (those before 2 named their scaling and
+                have no number), a key is missing or not known, or a value does not fit.
         """
         if not isinstance(fields, dict):
             raise ValueError(f"`fields` must be a dictionary. Received: {type(fields).__name__}")
-        known = [field.name for field in dataclasses.fields(cls)]
-        if set(fields) != set(known):
-            raise ValueError(f"`fields` must have the keys {known}. Received: {list(fields)}")
+        version = fields.get("version", "none, as version 1 had")
+        if isinstance(version, bool) or version != VERSION:
+            raise ValueError(f"`version` of a Preprocessing must be {VERSION}. Received: {_short(version)}")
+        if set(fields) != {"version", *_names()}:
+            raise ValueError(f"`fields` must have the keys {['version', *_names()]}. Received: {list(fields)}")
+        fields = {name: fields[name] for name in _names()}
         return cls(**fields)
 
     def replace(self, **changes):
@@ -123,7 +143,7 @@ class Preprocessing:
         Raises:
             ValueError: If a name or a value does not fit.
         """
-        unknown = sorted(set(changes) - set(self.to_dict()))
+        unknown = sorted(set(changes) - set(_names()))
         if unknown:
             raise ValueError(f"`changes` must name fields of Preprocessing. Received: {unknown}")
         return dataclasses.replace(self, **changes)
@@ -138,11 +158,11 @@ class Preprocessing:
         Returns:
             List of sentences, one for each field that differs.
         """
-        fields, others = self.to_dict(), other.to_dict()
+        fields = {name: (getattr(self, name), getattr(other, name)) for name in _names()}
         return [
-            f"{key}: {names[0]} {fields[key]!r}, {names[1]} {others[key]!r}"
-            for key in fields
-            if fields[key] != others[key]
+            f"{name}: {names[0]} {first!r}, {names[1]} {second!r}"
+            for name, (first, second) in fields.items()
+            if first != second
         ]
 
     def _check_shape(self, images):
@@ -209,10 +229,10 @@ def check_same_preprocessing(first, second, names=("data", "model")):
         ValueError: If a field differs; the message has both values of each such field.
 
     Example:
-    >>> check_same_preprocessing(Preprocessing(), Preprocessing(scaling="over_255"))
+    >>> check_same_preprocessing(Preprocessing(), Preprocessing(channels="BGR"))
     Traceback (most recent call last):
     ...
-    ValueError: The preprocessing differs. scaling: data 'minus_127.5_over_128', model 'over_255'
+    ValueError: The preprocessing differs. channels: data 'RGB', model 'BGR'
     """
     differences = first.differences(second, names)
     if differences:
@@ -229,12 +249,12 @@ def preprocessing_from_json(text):
         A `Preprocessing`.
 
     Raises:
-        ValueError: If it is no JSON, or does not describe a `Preprocessing`.
+        ValueError: If it is not valid JSON, or does not describe a `Preprocessing`.
     """
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"The preprocessing is no JSON: {error}") from error
+        raise ValueError(f"The preprocessing is not valid JSON: {error}") from error
     return Preprocessing.from_dict(fields)
 
 
@@ -249,6 +269,31 @@ def _checked_size(size):
             f"`size` must be two integers (height, width) from 1 to {LARGEST_SIZE}. Received: {_short(size)}"
         )
     return size
+
+
+def _checked_numbers(argument, value, channels):
+    """A finite number, or one per channel → float or tuple of floats."""
+    several = list(value) if isinstance(value, tuple | list) else [value]
+    fits = len(several) == (channels if isinstance(value, tuple | list) else 1)
+    fits = fits and all(isinstance(n, int | float) and not isinstance(n, bool) for n in several)
+    if not fits or not all(abs(n) < LARGEST_NUMBER for n in several):  # beyond it float32 overflows; false for NaN
+        raise ValueError(
+            f"`{argument}` must be a finite number, or {channels} of them, one per channel. Received: {_short(value)}"
+        )
+    return tuple(map(float, several)) if isinstance(value, tuple | list) else float(value)
+
+
+def _several(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _factor(value):
+    """Number, or (channels,) float32 tensor."""
+    return ops.convert_to_tensor(value, dtype="float32") if isinstance(value, tuple) else value
+
+
+def _names():
+    return [field.name for field in dataclasses.fields(Preprocessing)]
 
 
 def _check_name(argument, value, names):
@@ -267,9 +312,11 @@ def _type_of(value):
 
 PREPROCESSING = {
     # Liu et al. 2017 (arXiv 1704.08063): the authors' evaluation code, MATLAB, which gives Caffe BGR.
-    "sphereface": Preprocessing((112, 96), "minus_127.5_over_128", "BGR", "sphereface_112x96"),
+    "sphereface": Preprocessing((112, 96), **SCALINGS["sphereface"], channels="BGR", template="sphereface_112x96"),
     # Wang et al. 2018 (arXiv 1801.05599) and the authors' Caffe code, whose images OpenCV reads as BGR.
-    "am_softmax": Preprocessing((112, 96), "minus_128_over_128", "BGR", "sphereface_112x96"),
+    "am_softmax": Preprocessing((112, 96), **SCALINGS["am_softmax"], channels="BGR", template="sphereface_112x96"),
     # Liu et al. 2022 (arXiv 2109.05565): the authors' code, OpenSphere.
-    "sphereface_r": Preprocessing((112, 112), "minus_127.5_over_127.5", "RGB", "arcface_112x112"),
+    "sphereface_r": Preprocessing(
+        (112, 112), **SCALINGS["minus_one_to_one"], channels="RGB", template="arcface_112x112"
+    ),
 }

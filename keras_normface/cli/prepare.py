@@ -138,8 +138,9 @@ def _preprocessing(reader, size, template, scaling, channels):
     """Return the `Preprocessing` that the options describe, or `None` if there are none of them."""
     if size is None and template is None and scaling is None and channels is None:
         return None
-    named = {"template": template, "scaling": scaling, "channels": channels}
+    named = {"template": template, "channels": channels}
     fields = {name: value.value for name, value in named.items() if value is not None}
+    fields.update({} if scaling is None else SCALINGS[scaling.value])
     if size is not None:
         match = re.fullmatch(r"([0-9]{1,4})[xX]([0-9]{1,4})", size)
         if not match:

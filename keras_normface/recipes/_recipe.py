@@ -145,10 +145,10 @@ class Recipe:
         _validation.whole("num_classes", num_classes, 2)
         shape = self.preprocessing.output_shape
         backbone = build_backbone(self.backbone, shape, self.embedding_dim, self.dropout, self.backbone_options)
-        if scales_pixels(backbone) and self.preprocessing.scaling != "none":
+        if scales_pixels(backbone) and self.preprocessing.scales_pixels:
             raise ValueError(
-                f"`preprocessing.scaling` must be 'none' for {self.backbone}, which scales pixels itself. "
-                f"Received: {self.preprocessing.scaling!r}, so that they would be scaled twice"
+                f"`preprocessing` must have scale 1 and offset 0 for {self.backbone}, which scales pixels itself. "
+                f"Received: scale={self.preprocessing.scale}, offset={self.preprocessing.offset}; they would be scaled twice"
             )
         heads = []
         for description in self.heads:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_normface.data import CASIA_LFW_OVERLAP
-from keras_normface.preprocessing import PREPROCESSING, Preprocessing
+from keras_normface.preprocessing import PREPROCESSING, SCALINGS, Preprocessing
 from keras_normface.recipes._components import HeadDescription
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import Source, experiment, register
@@ -104,7 +104,7 @@ class NormFaceFinetuneLightCNN(NormFaceFinetune):
     backbone: str = "LightCNN"
     backbone_options: dict = dataclasses.field(default_factory=lambda: {"depth": 9})
     embedding_dim: int = 256
-    preprocessing: Preprocessing = Preprocessing((128, 128), "over_255", "GRAY")
+    preprocessing: Preprocessing = Preprocessing((128, 128), **SCALINGS["zero_to_one"], channels="GRAY")
     learning_rate: float = 1e-4
 
     sources = {  # noqa: RUF012

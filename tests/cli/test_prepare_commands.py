@@ -54,14 +54,15 @@ def test_the_table_counts_by_reason_and_a_second_run_does_nothing(tmp_path):
     (photos / "0000001" / "001.jpg").write_bytes(b"")
     (photos / "0000001" / "002.jpg").write_bytes(b"<html>")
     (photos / "0000003" / "002.jpg").write_bytes(b"<html>")
-    arguments = ("prepare", photos, tmp_path / "out", "--validate", "--size", "112x92", "--scaling", "over_255")
+    arguments = ("prepare", photos, tmp_path / "out", "--validate", "--size", "112x92", "--scaling", "zero_to_one")
     result = call(*arguments)
     assert result.exit_code == 0, result.output
     cells = [line.strip("│ ").split("│") for line in result.stdout.splitlines() if "│" in line]
     table = {name.strip(): value.strip() for name, value in cells}
     assert (table["images"], table["identities"]) == ("9", "3")
     assert (table["skipped"], table["zero bytes"], table["not an image"]) == ("3", "1", "2")
-    assert metadata(tmp_path / "out")["preprocessing"]["scaling"] == "over_255"
+    stored = metadata(tmp_path / "out")["preprocessing"]
+    assert (stored["scale"], stored["offset"]) == (1 / 255, 0)
     again = call(*arguments)
     assert again.exit_code == 0
     assert "complete already" in again.stdout

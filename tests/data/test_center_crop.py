@@ -29,7 +29,7 @@ def test_it_is_the_slice(shape, size, rows, columns):
 
 def test_batches_have_the_middle(tmp_path):
     reader = IdentityFolder(faces.write_folder(tmp_path, 2, 3))
-    small = Preprocessing((100, 60), scaling="none")
+    small = Preprocessing((100, 60), scale=1, offset=0)
     data = ImageBatches(reader, 6, small, augmentation=None, center_crop=True, drop_remainder=False)
     images, _ = next(iter(data(0, 0)))
     found = sorted(image.tobytes() for image in images.numpy().astype("uint8"))

@@ -11,7 +11,7 @@ from PIL import Image
 from keras_normface import CosineDense, NormFaceLoss, Preprocessing, embedding_model, fit_resumable
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
 from keras_normface.metrics import equal_error_rate, pair_scores
-from keras_normface.preprocessing import PixelScaling
+from keras_normface.preprocessing import SCALINGS, PixelScaling
 from tests.support import faces, tiny
 
 ORL = Preprocessing(size=(112, 92))
@@ -71,7 +71,7 @@ def png(array):
     return buffer.getvalue()
 
 
-TINY = Preprocessing(size=(2, 2), scaling="none")
+TINY = Preprocessing(size=(2, 2), scale=1, offset=0)
 
 
 @pytest.mark.parametrize("shape", ["list", "recordio", "shards"])
@@ -177,7 +177,7 @@ def test_an_identity_with_few_images_repeats_them():
 
 
 def test_unscaled_batches_and_the_layer_are_the_scaled_batches(folder):
-    bgr = ORL.replace(channels="BGR", scaling="minus_127.5_over_127.5")
+    bgr = ORL.replace(channels="BGR", **SCALINGS["minus_one_to_one"])
     scaled = batches(ImageBatches(folder, 5, bgr, seed=4))
     raw = batches(ImageBatches(folder, 5, bgr, seed=4, scale=False))
     assert raw[0][0].dtype == np.uint8
@@ -189,7 +189,7 @@ def test_unscaled_batches_and_the_layer_are_the_scaled_batches(folder):
 def test_another_size_is_an_error_or_resized(folder):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[112,92,3\].*\[112,112,3\]"):
         batches(ImageBatches(folder, 5, Preprocessing()))
-    square = batches(ImageBatches(folder, 5, Preprocessing(scaling="none"), resize=True, augmentation=None))[0][0]
+    square = batches(ImageBatches(folder, 5, Preprocessing(scale=1, offset=0), resize=True, augmentation=None))[0][0]
     assert square.shape == (5, 112, 112, 3)
     same = batches(ImageBatches(folder, 5, ORL, resize=True))
     assert_equal(same, batches(ImageBatches(folder, 5, ORL)))
@@ -199,8 +199,8 @@ def test_preprocessing_of_the_data_is_taken_or_compared(folder):
     reader = Numbered(8)
     reader.preprocessing = TINY
     assert ImageBatches(reader, 4).preprocessing == TINY
-    with pytest.raises(ValueError, match="scaling: the reader 'none', the argument 'over_255'"):
-        ImageBatches(reader, 4, TINY.replace(scaling="over_255"))
+    with pytest.raises(ValueError, match=r"scale: the reader 1\.0, the argument 0\.0039"):
+        ImageBatches(reader, 4, TINY.replace(scale=1 / 255))
     with pytest.raises(ValueError, match="`preprocessing` must be given"):
         ImageBatches(folder, 4)
 

@@ -129,7 +129,7 @@ def of_scaled_images(channels=3):
 def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, fuse_mirror):
     import tensorflow as tf
 
-    preprocessing = knf.Preprocessing((8, 6), "minus_127.5_over_127.5", channels, "sphereface_112x96")
+    preprocessing = knf.Preprocessing((8, 6), 1 / 127.5, -1, channels, "sphereface_112x96")
     model = of_scaled_images(preprocessing.output_shape[-1])
     path = tmp_path / "product"
     knf.export_embedding_model(model, path, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
@@ -177,7 +177,7 @@ def test_a_preprocessing_that_the_model_does_not_take_is_refused(tmp_path, chang
 def test_the_data_pipeline_scales_like_the_model():
     import tensorflow as tf
 
-    preprocessing = knf.Preprocessing((8, 6), "over_255", "GRAY")
+    preprocessing = knf.Preprocessing((8, 6), 1 / 255, 0, "GRAY")
     batches = tf.data.Dataset.from_tensor_slices(RAW).batch(2).map(preprocessing)
     np.testing.assert_allclose(np.concatenate(list(batches)), (RAW @ [0.299, 0.587, 0.114])[..., None] / 255, atol=1e-6)
     unknown = tf.data.Dataset.from_generator(lambda: [RAW], output_signature=tf.TensorSpec(None, "uint8"))
@@ -214,10 +214,18 @@ def test_reading_the_preprocessing_of_a_product(tmp_path):
     (path / "saved_model.pb").write_bytes(b"")
     assert knf.inference.read_preprocessing(path) is None
     extra = path / "assets.extra" / "preprocessing.json"
-    written = {"size": [8, 6], "scaling": "over_255", "channels": "RGB", "template": None}
+    written = {"version": 2, "size": [8, 6], "scale": 1 / 255, "offset": 0, "channels": "RGB", "template": None}
     extra.write_text(json.dumps(written))
-    assert knf.inference.read_preprocessing(path) == knf.Preprocessing((8, 6), "over_255")
-    for damaged in ["", "[]", json.dumps({**written, "size": [8, 0]}), "[" * 60000, " " * 70000 + json.dumps(written)]:
+    assert knf.inference.read_preprocessing(path) == knf.Preprocessing((8, 6), 1 / 255, 0)
+    old = {"size": [8, 6], "scaling": "over_255", "channels": "RGB", "template": None}
+    for damaged in [
+        "",
+        "[]",
+        json.dumps(old),
+        json.dumps({**written, "size": [8, 0]}),
+        "[" * 60000,
+        " " * 70000 + json.dumps(written),
+    ]:
         extra.write_text(damaged)
         with pytest.raises(ValueError, match=r"preprocessing\.json is"):
             knf.inference.read_preprocessing(path)

@@ -254,7 +254,9 @@ def test_the_fingerprint_is_of_what_decides_the_embeddings(model, other_model, t
     (copy / "assets.extra" / "threshold.json").write_text("{}")
     assert model_fingerprint(copy) == model_fingerprint(model)
     preprocessing = json.loads((copy / "assets.extra" / "preprocessing.json").read_text())
-    (copy / "assets.extra" / "preprocessing.json").write_text(json.dumps({**preprocessing, "scaling": "over_255"}))
+    (copy / "assets.extra" / "preprocessing.json").write_text(
+        json.dumps({**preprocessing, "scale": 1 / 255, "offset": 0})
+    )
     scaled = model_fingerprint(copy)
     assert scaled != model_fingerprint(model)
     variables = next((copy / "variables").glob("*.data-*"))

@@ -249,14 +249,14 @@ def test_any_network_of_keras_serves():
 
 
 def test_pixels_are_scaled_once():
-    def made(name, scaling, **options):
-        changes = {"preprocessing.size": [32, 32], "preprocessing.scaling": scaling}
+    def made(name, scale, **options):
+        changes = {"preprocessing.size": [32, 32], "preprocessing.scale": scale, "preprocessing.offset": 0}
         return tiny_recipe.shrunk("am_softmax_casia", backbone=name, backbone_options=options, **changes).build(2)
 
-    assert not networks.scales_pixels(made("MobileNetV3Small", "over_255").backbone)
-    assert networks.scales_pixels(made("MobileNetV3Small", "none", include_preprocessing=True).backbone)
-    with pytest.raises(ValueError, match=r"must be 'none' for MobileNetV3Small.*Received: 'over_255'.*twice"):
-        made("MobileNetV3Small", "over_255", include_preprocessing=True)
+    assert not networks.scales_pixels(made("MobileNetV3Small", 1 / 255).backbone)
+    assert networks.scales_pixels(made("MobileNetV3Small", 1, include_preprocessing=True).backbone)
+    with pytest.raises(ValueError, match=r"`preprocessing` must .* MobileNetV3Small.*Received: scale=0\.0039.*twice"):
+        made("MobileNetV3Small", 1 / 255, include_preprocessing=True)
 
 
 def test_snapshots():
