@@ -148,7 +148,7 @@ class Recipe:
         if scales_pixels(backbone) and self.preprocessing.scales_pixels:
             raise ValueError(
                 f"`preprocessing` must have scale 1 and offset 0 for {self.backbone}, which scales pixels itself. "
-                f"Received: scale={self.preprocessing.scale}, offset={self.preprocessing.offset}; they would be scaled twice"
+                f"Received: scale={self.preprocessing.scale}, offset={self.preprocessing.offset}; scaled twice"
             )
         heads = []
         for description in self.heads:

@@ -194,6 +194,8 @@ def rows(fields, unchanged, sources):
     """
     before, made = leaves(unchanged), []
     for name, value in leaves(fields).items():
+        if name == "preprocessing.version":  # of the file format, not a number of the recipe
+            continue
         source = source_of(name, sources) or Source("no source", "ours")
         if name not in before or before[name] != value:
             was = (
