@@ -27,16 +27,18 @@ HEADS = {
     "NormFace, s = 30": lambda: MarginSoftmaxHead(10, scale=30.0),
     "C-contrastive": lambda: AgentContrastiveHead(10),
     "AM-Softmax, s = 10, m = 0.2": lambda: MarginSoftmaxHead(10, AdditiveCosine(0.2), scale=10.0),
-    "SphereFace-R v2, s = 10, m = 1.4": lambda: MarginSoftmaxHead(10, MultiplicativeAngular(1.4, "v2"), scale=10.0),
+    "SphereFace-R v2, s = 10, m = 1.4": lambda: MarginSoftmaxHead(
+        10, MultiplicativeAngular(1.4, variant="v2"), scale=10.0
+    ),
 }
 MARGINS = {
     "NormFace": NoMargin(),
     "AM-Softmax, m = 0.35": AdditiveCosine(0.35),
     "ArcFace, m = 0.5": AdditiveAngular(0.5),
-    "SphereFace v0, m = 1.5": MultiplicativeAngular(1.5, "v0"),
-    "SphereFace-R v1, m = 1.5": MultiplicativeAngular(1.5, "v1"),
-    "SphereFace-R v2, m = 1.4": MultiplicativeAngular(1.4, "v2"),
-    "combined, 1.1 / 0.2 / 0.1": CombinedMargin(1.1, 0.2, 0.1),
+    "SphereFace v0, m = 1.5": MultiplicativeAngular(1.5, variant="v0"),
+    "SphereFace-R v1, m = 1.5": MultiplicativeAngular(1.5, variant="v1"),
+    "SphereFace-R v2, m = 1.4": MultiplicativeAngular(1.4, variant="v2"),
+    "combined, 1.1 / 0.2 / 0.1": CombinedMargin(m1=1.1, m2=0.2, m3=0.1),
 }
 
 

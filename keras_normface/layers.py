@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_normface import sphere
-from keras_normface.sphere import EPSILON, normalize, scale_for_probability
+from keras_normface.sphere import normalize, scale_for_probability
 
-BLOCK_NUMBERS = 2**25
+_BLOCK_NUMBERS = 2**25
 """How many numbers are drawn at once."""
 
 
@@ -17,20 +17,20 @@ BLOCK_NUMBERS = 2**25
 class UnitSphere(keras.initializers.Initializer):
     """Rows drawn from N(0, 1) and scaled to unit length: uniform on the sphere ("gaussian_unitball").
 
-    More than 2^25 numbers are made in blocks of rows: at once, the temporary arrays would take three times the agents'
-    memory beside them.
+    More than 2^25 numbers are made in blocks of rows: at once, the temporary arrays would take three times the kernel's
+    memory beside it.
 
     Args:
         seed: Integer or `keras.random.SeedGenerator`, as for Keras's own initializers.
 
     Call shapes: any shape whose last axis is the dimension; returns a tensor of that shape.
 
-    Source: the NormFace authors' Caffe code, filler of the agents (arXiv 1704.06369).
+    Source: the NormFace authors' Caffe code, filler of the class centres (arXiv 1704.06369).
 
     Example:
     >>> from keras import ops
-    >>> agents = UnitSphere(seed=0)((5, 3))
-    >>> ops.convert_to_numpy(ops.norm(agents, axis=-1)).round(5).tolist()
+    >>> kernel = UnitSphere(seed=0)((5, 3))
+    >>> ops.convert_to_numpy(ops.norm(kernel, axis=-1)).round(5).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
@@ -42,7 +42,7 @@ class UnitSphere(keras.initializers.Initializer):
         if len(shape) < 1:
             raise ValueError(f"`shape` must have at least one axis. Received: shape={tuple(shape)}")
         dtype = dtype or keras.config.floatx()
-        rows = max(1, BLOCK_NUMBERS // max(1, math.prod(shape[1:])))
+        rows = max(1, _BLOCK_NUMBERS // max(1, math.prod(shape[1:])))
         if len(shape) == 1 or shape[0] <= rows:
             return ops.cast(normalize(self._normal(shape, dtype="float32")), dtype)
         parts = [min(rows, shape[0] - first) for first in range(0, shape[0], rows)]
@@ -94,28 +94,30 @@ class Minimum(keras.constraints.Constraint):
 
 @keras.saving.register_keras_serializable(package="keras_normface")
 class CosineDense(keras.layers.Layer):
-    """Cosine between each input and each of `units` agents, `⟨x̃, W̃_j⟩`.
+    """Cosine between each input and each of `units` class centres, `⟨x̃, W̃_j⟩`.
 
-    The gradient goes through both normalisations, so it is orthogonal to the input and to the agents; it
+    A class centre is a row of `kernel` (NormFace's agent; elsewhere proxy or prototype).
+
+    The gradient goes through both normalisations, so it is orthogonal to the input and to the centres; it
     can only grow their norms, and weight decay (`kernel_regularizer`) is what holds them.
-    The projected variant, which overwrites the stored agents with unit ones after each update, is
+    The projected variant, which overwrites the stored centres with unit ones after each update, is
     `kernel_constraint=keras.constraints.UnitNorm(axis=1)`.
 
     Args:
-        units: Number of agents, one a class. Positive integer.
+        units: Number of classes. Positive integer.
         normalize_inputs: Whether the inputs are normalised. `False` is the paper's "weights only" row.
-        normalize_kernel: Whether the agents are normalised. `False` is the paper's "features only" row.
-        kernel_initializer: Initializer of the agents; `None` means `UnitSphere()`.
-        kernel_regularizer: Regularizer of the agents.
-        kernel_constraint: Constraint of the agents.
+        normalize_kernel: Whether the class centres are normalised. `False` is the paper's "features only" row.
+        kernel_initializer: Initializer of the kernel; `None` means `UnitSphere()`.
+        kernel_regularizer: Regularizer of the kernel.
+        kernel_constraint: Constraint of the kernel.
         epsilon: Added to squared norms, so that zero vectors give finite outputs and gradients. Positive.
         dtype: float32 by default, whatever the global policy: half precision would round the cosines.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(..., dim)`. Output shape: `(..., units)`. Weight: `kernel`, `(units, dim)`, agents as rows.
+    Input shape: `(..., dim)`. Output shape: `(..., units)`. Weight: `kernel`, `(units, dim)`, a class centre a row.
 
     Raises:
-        ValueError: If `units` is no positive integer, `epsilon` not positive, or the last axis unknown.
+        ValueError: If `units` is not a positive integer, `epsilon` not positive, or the last axis unknown.
 
     Source: NormFace (arXiv 1704.06369), Eq. 6 and §3.2.
 
@@ -129,6 +131,7 @@ class CosineDense(keras.layers.Layer):
     def __init__(
         self,
         units,
+        *,
         normalize_inputs=True,
         normalize_kernel=True,
         kernel_initializer=None,
@@ -154,7 +157,7 @@ class CosineDense(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape):
-        """Create the agents for inputs of `input_shape`."""
+        """Create the kernel for inputs of `input_shape`."""
         dim = input_shape[-1]
         if dim is None:
             raise ValueError(
@@ -171,12 +174,12 @@ class CosineDense(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: dim})
 
     def call(self, inputs):
-        """Return the cosines of `inputs` with every agent."""
+        """Return the cosines of `inputs` with every class centre."""
         return sphere.cosines(
             inputs,
             self.kernel,
             normalize_inputs=self.normalize_inputs,
-            normalize_agents=self.normalize_kernel,
+            normalize_kernel=self.normalize_kernel,
             epsilon=self.epsilon,
         )
 
@@ -202,7 +205,7 @@ class CosineDense(keras.layers.Layer):
 class LearnableScale(keras.layers.Layer):
     """Multiply by one trainable scalar `s`, which never acts below its minimum.
 
-    A constraint projects the stored scalar after each update; below the floor (a weight that was set by
+    A constraint projects the stored scalar after each update; below the floor (a weight set by
     hand) the floor acts, while the gradient still reaches the scalar, so it can leave the floor again.
 
     Args:
@@ -225,7 +228,7 @@ class LearnableScale(keras.layers.Layer):
     [[10.0, -20.0]]
     """
 
-    def __init__(self, initial_value=10.0, minimum=0.01, regularizer=None, dtype="float32", **kwargs):
+    def __init__(self, initial_value=10.0, *, minimum=0.01, regularizer=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
         if not minimum > 0:
             raise ValueError(f"`minimum` must be positive. Received: minimum={minimum!r}")
@@ -295,7 +298,7 @@ class LearnableScale(keras.layers.Layer):
         }
 
 
-USEFUL_PROBABILITY = 0.9
+_USEFUL_PROBABILITY = 0.9
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -303,7 +306,7 @@ class L2Constraint(keras.layers.Layer):
     """Project features on the sphere of radius α: `α · x / ‖x‖`. An ordinary `Dense` follows.
 
     Args:
-        alpha: The radius α, first value if it is learnable. Positive; 16 to 32 is sensible.
+        alpha: The radius α, the initial value if it is learnable. Positive; 16 to 32 is sensible.
         learnable: Whether α is trained, with the floor and gradient of `LearnableScale`.
         num_classes: If given, an α below the least useful one for a mean probability of 0.9 gives a warning.
         dtype: float32 by default, whatever the global policy.
@@ -325,7 +328,7 @@ class L2Constraint(keras.layers.Layer):
     [[6.0, 8.0]]
     """
 
-    def __init__(self, alpha=16.0, learnable=False, num_classes=None, dtype="float32", **kwargs):
+    def __init__(self, alpha=16.0, *, learnable=False, num_classes=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
         if not alpha > 0:
             raise ValueError(f"`alpha` must be positive. Received: alpha={alpha!r}")
@@ -363,11 +366,11 @@ class L2Constraint(keras.layers.Layer):
         return cls(alpha=scale_for_probability(num_classes, probability, geometry="orthogonal"), **kwargs)
 
     def _warn_below_bound(self):
-        least = scale_for_probability(self.num_classes, USEFUL_PROBABILITY, geometry="orthogonal")
+        least = scale_for_probability(self.num_classes, _USEFUL_PROBABILITY, geometry="orthogonal")
         if self.alpha < least:
             warnings.warn(
                 f"alpha={self.alpha:g} lies under {least:.4g}, the least that lets {self.num_classes} classes "
-                f"reach a mean probability of {USEFUL_PROBABILITY:g}.",
+                f"reach a mean probability of {_USEFUL_PROBABILITY:g}.",
                 stacklevel=3,
             )
 
@@ -378,7 +381,7 @@ class L2Constraint(keras.layers.Layer):
 
     def call(self, inputs):
         """Return the projected features."""
-        unit = normalize(inputs, epsilon=EPSILON)
+        unit = normalize(inputs, epsilon=sphere.EPSILON)
         return unit * self.alpha if self.scale is None else self.scale(unit)
 
     def compute_output_shape(self, input_shape):

@@ -126,7 +126,7 @@ class AdditiveCosine(Margin):
     0.25
     """
 
-    def __init__(self, margin=0.35, only_above_margin=False):
+    def __init__(self, margin=0.35, *, only_above_margin=False):
         super().__init__(_in_range("margin", margin, 0.0, 2.0), "exact")
         self.only_above_margin = bool(only_above_margin)
 
@@ -161,7 +161,7 @@ class AdditiveAngular(Margin):
     0.8776
     """
 
-    def __init__(self, margin=0.5, tail="clamp", gradient="detached"):
+    def __init__(self, margin=0.5, *, tail="clamp", gradient="detached"):
         if tail not in ("clamp", "linear"):
             raise ValueError(f'`tail` must be "clamp" or "linear". Received: tail={tail!r}')
         most = math.pi if tail == "clamp" else math.pi / 2
@@ -202,7 +202,7 @@ class MultiplicativeAngular(Margin):
     -0.5
     """
 
-    def __init__(self, margin=1.5, variant="v1", gradient="detached"):
+    def __init__(self, margin=1.5, *, variant="v1", gradient="detached"):
         if variant not in ("v0", "v1", "v2"):
             raise ValueError(f'`variant` must be "v0", "v1" or "v2". Received: variant={variant!r}')
         super().__init__(_in_range("margin", margin, 1.0, math.inf), gradient)
@@ -261,7 +261,7 @@ class CombinedMargin(Margin):
     0.25
     """
 
-    def __init__(self, m1=1.0, m2=0.0, m3=0.0, gradient="detached"):
+    def __init__(self, *, m1=1.0, m2=0.0, m3=0.0, gradient="detached"):
         self.m1 = _in_range("m1", m1, 1.0, math.inf)
         self.m2 = _in_range("m2", m2, 0.0, math.pi)
         super().__init__(_in_range("m3", m3, 0.0, 2.0), gradient)

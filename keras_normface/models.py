@@ -41,14 +41,14 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
     >>> import keras, numpy as np
     >>> from keras_normface.heads import AgentContrastiveHead, MarginSoftmaxHead
     >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
-    >>> model = EmbeddingModel(backbone, [MarginSoftmaxHead(3), AgentContrastiveHead(3)], [1.0, 0.01])
+    >>> model = EmbeddingModel(backbone, [MarginSoftmaxHead(3), AgentContrastiveHead(3)], head_weights=[1.0, 0.01])
     >>> model.compile("adam")
     >>> history = model.fit(np.ones((6, 6)), np.arange(6) % 3, verbose=0)
     >>> sorted(history.history)
     ['accuracy', 'loss', 'target_angle_degrees']
     """
 
-    def __init__(self, backbone, heads, head_weights=None, **kwargs):
+    def __init__(self, backbone, heads, *, head_weights=None, **kwargs):
         super().__init__(**kwargs)
         heads = list(heads) if isinstance(heads, list | tuple) else [heads]
         weights = [1.0] * len(heads) if head_weights is None else [float(w) for w in head_weights]

@@ -48,6 +48,7 @@ class CoupledSGD(keras.optimizers.SGD):
         self,
         learning_rate=0.1,
         momentum=0.9,
+        *,
         nesterov=False,
         coupled_weight_decay=5e-4,
         multipliers=(),

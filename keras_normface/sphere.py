@@ -36,18 +36,18 @@ def normalize(x, *, epsilon=EPSILON):
     return ops.cast(exact * inverse_norm, x.dtype)
 
 
-def cosines(x, agents, *, normalize_inputs=True, normalize_agents=True, epsilon=EPSILON):
-    """Cosine between every vector and every agent, `⟨x̃, W̃_j⟩`.
+def cosines(x, kernel, *, normalize_inputs=True, normalize_kernel=True, epsilon=EPSILON):
+    """Cosine between every vector and every class centre, `⟨x̃, W̃_j⟩`.
 
     Args:
         x: Tensor of shape `(..., dim)`.
-        agents: Tensor of shape `(num_agents, dim)`, one agent a row.
+        kernel: Tensor of shape `(num_classes, dim)`, one class centre a row.
         normalize_inputs: Whether to normalise `x`; without it the result is `‖x‖·cos`.
-        normalize_agents: Whether to normalise the agents.
+        normalize_kernel: Whether to normalise the class centres.
         epsilon: See `normalize`.
 
     Returns:
-        Tensor of shape `(..., num_agents)`.
+        Tensor of shape `(..., num_classes)`.
 
     Source: NormFace (arXiv 1704.06369), Eq. 6.
 
@@ -58,8 +58,8 @@ def cosines(x, agents, *, normalize_inputs=True, normalize_agents=True, epsilon=
     [[1.0, 0.0, -1.0]]
     """
     x = normalize(x, epsilon=epsilon) if normalize_inputs else x
-    agents = normalize(agents, epsilon=epsilon) if normalize_agents else agents
-    return ops.matmul(x, ops.transpose(agents))
+    kernel = normalize(kernel, epsilon=epsilon) if normalize_kernel else kernel
+    return ops.matmul(x, ops.transpose(kernel))
 
 
 def squared_distance(cosine):
@@ -84,7 +84,7 @@ def softmax_loss_lower_bound(num_classes, scale):
     """Least mean softmax loss that unit vectors can reach, `log(1 + (n−1)·exp(−s·n/(n−1)))`.
 
     It bounds the mean over class-balanced samples; a single sample can lie under it. Equality needs all
-    agents equally far from each other, so at most `dim + 1` classes.
+    class centres equally far from each other, so at most `dim + 1` classes.
 
     Args:
         num_classes: Number of classes n, at least 1.
@@ -116,9 +116,9 @@ def scale_for_probability(num_classes, probability, *, geometry="simplex"):
 
     Args:
         num_classes: Number of classes n; at least 2 for `"simplex"`, at least 3 for `"orthogonal"`.
-        probability: The wanted mean probability p, above chance (1/n) and below 1.
-        geometry: How the agents lie at best. `"simplex"`: all equally far from each other, NormFace's
-            equality case, `(n−1)/n · log(p(n−1)/(1−p))`. `"orthogonal"`: one agent opposite, the others
+        probability: The mean probability p to reach, above chance (1/n) and below 1.
+        geometry: How the class centres lie at best. `"simplex"`: all equally far from each other, NormFace's
+            equality case, `(n−1)/n · log(p(n−1)/(1−p))`. `"orthogonal"`: one centre opposite, the others
             orthogonal, L2-softmax's bound, `log(p(n−2)/(1−p))`.
 
     Returns:
@@ -140,7 +140,7 @@ def scale_for_probability(num_classes, probability, *, geometry="simplex"):
     chance = 1.0 / (1 + others)
     if not chance < probability < 1.0:
         raise ValueError(
-            f"`probability` must lie between {chance:.6g}, which scale 0 reaches, and 1, both excluded. "
+            f"`probability` must lie between {chance:.6g}, which scale 0 reaches, and 1, exclusive. "
             f"Received: probability={probability}"
         )
     log_odds = math.log(probability * others / (1.0 - probability))
@@ -149,6 +149,4 @@ def scale_for_probability(num_classes, probability, *, geometry="simplex"):
 
 def _check_num_classes(num_classes, *, least):
     if int(num_classes) != num_classes or num_classes < least:
-        raise ValueError(
-            f"`num_classes` must be a whole number of at least {least}. Received: num_classes={num_classes}"
-        )
+        raise ValueError(f"`num_classes` must be an integer of at least {least}. Received: num_classes={num_classes}")

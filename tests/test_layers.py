@@ -160,7 +160,7 @@ def test_unit_ball_rows_are_uniform_on_the_sphere():
 
 @pytest.mark.parametrize("seed", [5, None])
 def test_unit_ball_in_blocks(monkeypatch, seed):
-    monkeypatch.setattr(initializers, "BLOCK_NUMBERS", 12)
+    monkeypatch.setattr(initializers, "_BLOCK_NUMBERS", 12)
     unit_ball = UnitSphere(seed=seed)
     agents = to_numpy(unit_ball((11, 3)))
     assert agents.shape == (11, 3)

@@ -16,11 +16,14 @@ ROWS = {
     "none": (lambda gradient: NoMargin(), {"m": 0.0}),
     "additive_cosine": (lambda gradient: AdditiveCosine(0.35), {"m": 0.35}),
     "additive_angular": (lambda gradient: AdditiveAngular(0.5, gradient=gradient), {"m": 0.5}),
-    "linear_tail": (lambda gradient: AdditiveAngular(0.5, "linear", gradient), {"m": 0.5}),
-    "v0": (lambda gradient: MultiplicativeAngular(2.5, "v0", gradient), {"m": 2.5}),
-    "v1": (lambda gradient: MultiplicativeAngular(1.5, "v1", gradient), {"m": 1.5}),
-    "v2": (lambda gradient: MultiplicativeAngular(1.4, "v2", gradient), {"m": 1.4}),
-    "combined": (lambda gradient: CombinedMargin(1.1, 0.2, 0.1, gradient), {"m": 1.1, "m2": 0.2, "m3": 0.1}),
+    "linear_tail": (lambda gradient: AdditiveAngular(0.5, tail="linear", gradient=gradient), {"m": 0.5}),
+    "v0": (lambda gradient: MultiplicativeAngular(2.5, variant="v0", gradient=gradient), {"m": 2.5}),
+    "v1": (lambda gradient: MultiplicativeAngular(1.5, variant="v1", gradient=gradient), {"m": 1.5}),
+    "v2": (lambda gradient: MultiplicativeAngular(1.4, variant="v2", gradient=gradient), {"m": 1.4}),
+    "combined": (
+        lambda gradient: CombinedMargin(m1=1.1, m2=0.2, m3=0.1, gradient=gradient),
+        {"m": 1.1, "m2": 0.2, "m3": 0.1},
+    ),
 }
 # away from the kinks, where the derivative jumps
 ANGLES = np.array([0.05, 0.4, 0.9, 1.2, 1.6, 2.0, 2.4, 2.55, 2.75, 3.1])
@@ -72,10 +75,10 @@ def test_target_never_rises_with_the_angle_and_lies_under_the_others(name):
     [
         AdditiveCosine(0.0),
         AdditiveAngular(0.0),
-        AdditiveAngular(0.0, "linear"),
-        MultiplicativeAngular(1.0, "v0"),
-        MultiplicativeAngular(1.0, "v1"),
-        MultiplicativeAngular(1.0, "v2"),
+        AdditiveAngular(0.0, tail="linear"),
+        MultiplicativeAngular(1.0, variant="v0"),
+        MultiplicativeAngular(1.0, variant="v1"),
+        MultiplicativeAngular(1.0, variant="v2"),
         CombinedMargin(),
     ],
 )
@@ -96,8 +99,8 @@ def test_a_value_replaces_the_margin():
     for make in (AdditiveCosine, AdditiveAngular):
         replaced = make(0.1).target(cosines, ops.array(0.3))
         np.testing.assert_allclose(to_numpy(replaced), to_numpy(make(0.3).target(cosines)), atol=1e-6)
-    replaced = MultiplicativeAngular(1.5, "v2").non_target(cosines, ops.array(1.2))
-    expected = MultiplicativeAngular(1.2, "v2").non_target(cosines)
+    replaced = MultiplicativeAngular(1.5, variant="v2").non_target(cosines, ops.array(1.2))
+    expected = MultiplicativeAngular(1.2, variant="v2").non_target(cosines)
     np.testing.assert_allclose(to_numpy(replaced), to_numpy(expected), atol=1e-6)
 
 

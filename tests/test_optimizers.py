@@ -58,7 +58,11 @@ def test_several_steps_with_a_changing_rate(momentum, nesterov):
     start = [to_numpy(weight) for weight in weights]
     gradients = random_gradients([w.shape for w in start], 6)
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.1, 0.02, 0.5])
-    run(CoupledSGD(schedule, momentum, nesterov, 0.05, RULES), weights, gradients)
+    run(
+        CoupledSGD(schedule, momentum, nesterov=nesterov, coupled_weight_decay=0.05, multipliers=RULES),
+        weights,
+        gradients,
+    )
     rates = [0.1, 0.1, 0.02, 0.02, 0.5, 0.5]
     for index, (rate, decay) in enumerate(RATES.values()):
         own = [one[index] for one in gradients]
@@ -155,7 +159,9 @@ def test_fit(policy, jit_compile):
 
 def test_config_and_file(tmp_path):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1, 3], [0.1, 0.02, 0.5])
-    optimizer = CoupledSGD(schedule, 0.8, True, 0.01, RULES, global_clipnorm=2.0)
+    optimizer = CoupledSGD(
+        schedule, 0.8, nesterov=True, coupled_weight_decay=0.01, multipliers=RULES, global_clipnorm=2.0
+    )
     config = optimizer.get_config()
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, CoupledSGD)

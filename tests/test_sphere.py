@@ -68,7 +68,7 @@ def test_cosines_ignore_length_and_rotation(batch, agents, dim, factor, seed):
 def test_cosines_and_gradients_against_the_oracle(inputs, agents):
     rng = np.random.default_rng(1)
     x, w, weights = rng.normal(size=(3, 5)), rng.normal(size=(4, 5)), rng.normal(size=(3, 4))
-    flags = {"normalize_inputs": inputs, "normalize_agents": agents}
+    flags = {"normalize_inputs": inputs, "normalize_kernel": agents}
     value, gradients = value_and_gradients(lambda a, b: sphere.cosines(a, b, **flags) * weights.astype("float32"), x, w)
     np.testing.assert_allclose(value, oracle.cosine_matrix(x, w, inputs, agents) * weights, rtol=1e-5, atol=1e-6)
     expected = central_differences(lambda a, b: oracle.cosine_matrix(a, b, inputs, agents) * weights, x, w)

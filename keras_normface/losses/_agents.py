@@ -65,6 +65,7 @@ class AgentContrastiveLoss(SphereLoss):
 
     def __init__(
         self,
+        *,
         positive_margin=0.0,
         negative_margin=1.0,
         positive_weight=1.0,
@@ -149,6 +150,7 @@ class AgentTripletLoss(SphereLoss):
     def __init__(
         self,
         margin=0.8,
+        *,
         hardest_negative_only=False,
         positive_pull=False,
         gradient="exact",

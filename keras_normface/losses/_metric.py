@@ -27,7 +27,7 @@ class MetricLoss(keras.losses.Loss):
         ValueError: If `dtype` is another one.
     """
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype="float32"):
+    def __init__(self, *, name=None, reduction="sum_over_batch_size", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype or "float32")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f'`dtype` must be "float32" or "float64". Received: dtype={dtype!r}')
@@ -192,12 +192,12 @@ class ContrastiveLoss(MetricLoss):
     Example:
     >>> import numpy as np
     >>> from keras import ops
-    >>> loss = ContrastiveLoss(margin=1.0, reduction="none")
+    >>> loss = ContrastiveLoss(margin=1.0, *, reduction="none")
     >>> ops.convert_to_numpy(loss(np.array([1, 0, 0]), np.array([0.5, 0.5, 3.0]))).tolist()
     [0.25, 0.25, 0.0]
     """
 
-    def __init__(self, margin=1.0, reduction="sum_over_batch_size", name="contrastive_loss", dtype="float32"):
+    def __init__(self, margin=1.0, *, reduction="sum_over_batch_size", name="contrastive_loss", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.margin = finite("margin", margin)
 
@@ -258,6 +258,7 @@ class LiftedStructLoss(EmbeddingLoss):
     def __init__(
         self,
         margin=1.0,
+        *,
         name="lifted_struct_loss",
         reduction="sum_over_batch_size",
         dtype="float32",
@@ -344,7 +345,7 @@ class NpairsLoss(SimilarityLoss):
     0.6931
     """
 
-    def __init__(self, name="npairs_loss", reduction="sum_over_batch_size", dtype="float32"):
+    def __init__(self, *, name="npairs_loss", reduction="sum_over_batch_size", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def call(self, y_true, y_pred):
@@ -379,7 +380,7 @@ class NpairsMultilabelLoss(SimilarityLoss):
     0.6931
     """
 
-    def __init__(self, name="npairs_multilabel_loss", reduction="sum_over_batch_size", dtype="float32"):
+    def __init__(self, *, name="npairs_multilabel_loss", reduction="sum_over_batch_size", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):

@@ -27,7 +27,7 @@ class SphereLoss(keras.losses.Loss):
     expects_cosines = True
     """Whether `y_pred` must be cosines (`CosineDense`), and not logits (`LearnableScale`)."""
 
-    def __init__(self, name=None, reduction="sum_over_batch_size", dtype="float32"):
+    def __init__(self, *, name=None, reduction="sum_over_batch_size", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype or "float32")
         if self.dtype not in ("float32", "float64"):
             raise ValueError(f'`dtype` must be "float32" or "float64". Received: dtype={dtype!r}')
@@ -141,6 +141,7 @@ class MarginSoftmaxLoss(SphereLoss):
     def __init__(
         self,
         margin=None,
+        *,
         scale=30.0,
         label_smoothing=0.0,
         reduction="sum_over_batch_size",
@@ -172,12 +173,15 @@ class MarginSoftmaxLoss(SphereLoss):
 
 
 class _NamedLoss(MarginSoftmaxLoss):
-    """A `MarginSoftmaxLoss` whose margin follows from arguments of its own."""
+    """A `MarginSoftmaxLoss` whose margin is made from arguments of its own, but for those in `fixed`."""
+
+    fixed = ()
 
     def get_config(self):
+        """Return the arguments of the constructor."""
         config = super().get_config()
         del config["margin"]
-        return config
+        return config | {k: v for k, v in self.margin.get_config().items() if k not in self.fixed}
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -189,10 +193,8 @@ class NormFaceLoss(_NamedLoss):
 
     Args:
         scale: Factor s on `y_pred`. Positive.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        reduction: Any Keras reduction.
         name: Name of the loss.
-        dtype: `"float32"` or `"float64"`.
+        **kwargs: `label_smoothing`, `reduction` and `dtype`, as in `MarginSoftmaxLoss`.
 
     Call shapes: `y_true` class ids `(B,)` or `(B, 1)`, or rows of probabilities `(B, C)`; `y_pred` `(B, C)`.
 
@@ -209,15 +211,8 @@ class NormFaceLoss(_NamedLoss):
     True
     """
 
-    def __init__(
-        self,
-        scale=1.0,
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="normface_loss",
-        dtype="float32",
-    ):
-        super().__init__(NoMargin(), scale, label_smoothing, reduction, name, dtype)
+    def __init__(self, *, scale=1.0, name="normface_loss", **kwargs):
+        super().__init__(NoMargin(), scale=scale, name=name, **kwargs)
 
     @property
     def expects_cosines(self):
@@ -243,10 +238,8 @@ class AMSoftmaxLoss(_NamedLoss):
         margin: m, in [0, 2].
         scale: s. Positive.
         only_above_margin: See `AdditiveCosine`.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        reduction: Any Keras reduction.
         name: Name of the loss.
-        dtype: `"float32"` or `"float64"`.
+        **kwargs: `label_smoothing`, `reduction` and `dtype`, as in `MarginSoftmaxLoss`.
 
     Call shapes, errors: those of `MarginSoftmaxLoss`.
 
@@ -259,22 +252,9 @@ class AMSoftmaxLoss(_NamedLoss):
     0.6931
     """
 
-    def __init__(
-        self,
-        margin=0.35,
-        scale=30.0,
-        only_above_margin=False,
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="am_softmax_loss",
-        dtype="float32",
-    ):
-        margin = AdditiveCosine(margin, only_above_margin)
-        super().__init__(margin, scale, label_smoothing, reduction, name, dtype)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), **self.margin.get_config()}
+    def __init__(self, margin=0.35, *, scale=30.0, only_above_margin=False, name="am_softmax_loss", **kwargs):
+        margin = AdditiveCosine(margin, only_above_margin=only_above_margin)
+        super().__init__(margin, scale=scale, name=name, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -286,10 +266,8 @@ class ArcFaceLoss(_NamedLoss):
         scale: s. Positive.
         tail: See `AdditiveAngular`.
         gradient: `"detached"` or `"exact"`; see `Margin` and `AdditiveAngular`.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        reduction: Any Keras reduction.
         name: Name of the loss.
-        dtype: `"float32"` or `"float64"`.
+        **kwargs: `label_smoothing`, `reduction` and `dtype`, as in `MarginSoftmaxLoss`.
 
     Call shapes, errors: those of `MarginSoftmaxLoss`.
 
@@ -303,22 +281,10 @@ class ArcFaceLoss(_NamedLoss):
     """
 
     def __init__(
-        self,
-        margin=0.5,
-        scale=64.0,
-        tail="clamp",
-        gradient="detached",
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="arcface_loss",
-        dtype="float32",
-    ):
-        margin = AdditiveAngular(margin, tail, gradient)
-        super().__init__(margin, scale, label_smoothing, reduction, name, dtype)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), **self.margin.get_config()}
+        self, margin=0.5, *, scale=64.0, tail="clamp", gradient="detached", name="arcface_loss", **kwargs
+    ):  # fmt: skip
+        margin = AdditiveAngular(margin, tail=tail, gradient=gradient)
+        super().__init__(margin, scale=scale, name=name, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -329,10 +295,8 @@ class SphereFaceLoss(_NamedLoss):
         margin: m, a real number of at least 1.
         scale: s. Positive.
         gradient: `"detached"` or `"exact"`; see `Margin`.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        reduction: Any Keras reduction.
         name: Name of the loss.
-        dtype: `"float32"` or `"float64"`.
+        **kwargs: `label_smoothing`, `reduction` and `dtype`, as in `MarginSoftmaxLoss`.
 
     Call shapes, errors: those of `MarginSoftmaxLoss`.
 
@@ -345,26 +309,11 @@ class SphereFaceLoss(_NamedLoss):
     True
     """
 
-    variant = "v0"
+    fixed = ("variant",)
 
-    def __init__(
-        self,
-        margin=1.5,
-        scale=30.0,
-        gradient="detached",
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="sphereface_loss",
-        dtype="float32",
-    ):
-        margin = MultiplicativeAngular(margin, self.variant, gradient)
-        super().__init__(margin, scale, label_smoothing, reduction, name, dtype)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        config = {**super().get_config(), **self.margin.get_config()}
-        del config["variant"]
-        return config
+    def __init__(self, margin=1.5, *, scale=30.0, gradient="detached", name="sphereface_loss", **kwargs):
+        margin = MultiplicativeAngular(margin, variant="v0", gradient=gradient)
+        super().__init__(margin, scale=scale, name=name, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -376,10 +325,8 @@ class SphereFaceRLoss(_NamedLoss):
         scale: s. Positive.
         variant: `"v1"`, the margin on the target, or `"v2"`, on the other classes.
         gradient: `"detached"` or `"exact"`; see `Margin`.
-        label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
-        reduction: Any Keras reduction.
         name: Name of the loss.
-        dtype: `"float32"` or `"float64"`.
+        **kwargs: `label_smoothing`, `reduction` and `dtype`, as in `MarginSoftmaxLoss`.
 
     Call shapes, errors: those of `MarginSoftmaxLoss`.
 
@@ -393,21 +340,9 @@ class SphereFaceRLoss(_NamedLoss):
     """
 
     def __init__(
-        self,
-        margin=1.5,
-        scale=30.0,
-        variant="v1",
-        gradient="detached",
-        label_smoothing=0.0,
-        reduction="sum_over_batch_size",
-        name="sphereface_r_loss",
-        dtype="float32",
-    ):
+        self, margin=1.5, *, scale=30.0, variant="v1", gradient="detached", name="sphereface_r_loss", **kwargs
+    ):  # fmt: skip
         if variant not in ("v1", "v2"):
             raise ValueError(f'`variant` must be "v1" or "v2". Received: variant={variant!r}')
-        margin = MultiplicativeAngular(margin, variant, gradient)
-        super().__init__(margin, scale, label_smoothing, reduction, name, dtype)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), **self.margin.get_config()}
+        margin = MultiplicativeAngular(margin, variant=variant, gradient=gradient)
+        super().__init__(margin, scale=scale, name=name, **kwargs)

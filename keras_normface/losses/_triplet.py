@@ -92,6 +92,7 @@ class TripletSemiHardLoss(TripletLoss):
     def __init__(
         self,
         margin=1.0,
+        *,
         distance_metric="L2",
         name="triplet_semihard_loss",
         reduction="sum_over_batch_size",
@@ -148,6 +149,7 @@ class TripletHardLoss(TripletLoss):
     def __init__(
         self,
         margin=1.0,
+        *,
         soft=False,
         distance_metric="L2",
         name="triplet_hard_loss",

@@ -156,7 +156,7 @@ class Recipe:
             head = description.build(num_classes, self.feature_norm)
             heads.append(description.build(num_classes, self.feature_norm, f"{head.name}{same}") if same else head)
         weights = [description.weight for description in self.heads]
-        model = EmbeddingModel(backbone, heads, weights, name=self.name)
+        model = EmbeddingModel(backbone, heads, head_weights=weights, name=self.name)
         model.build((None, *shape))
         return model
 

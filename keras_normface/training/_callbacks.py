@@ -85,7 +85,7 @@ class ScalarLog(AtSteps):
     1
     """
 
-    def __init__(self, directory, every_steps=100):
+    def __init__(self, directory, *, every_steps=100):
         super().__init__()
         if every_steps < 1:
             raise ValueError(f"`every_steps` must be at least 1. Received: every_steps={every_steps}")
@@ -258,7 +258,7 @@ class NanGuard(keras.callbacks.Callback):
     Not finite after step 0 of epoch 0: loss, `s
     """
 
-    def __init__(self, every_steps=1):
+    def __init__(self, *, every_steps=1):
         super().__init__()
         if every_steps < 1:
             raise ValueError(f"`every_steps` must be at least 1. Received: every_steps={every_steps}")
@@ -348,7 +348,7 @@ class ScaleMonitor(keras.callbacks.Callback):
     BOUND_THAT_MATTERS = 0.1
     NEARNESS = 1.05
 
-    def __init__(self, num_classes=None, loss_name="loss"):
+    def __init__(self, num_classes=None, *, loss_name="loss"):
         super().__init__()
         self.num_classes = num_classes
         self.loss_name = loss_name

@@ -262,7 +262,7 @@ class CheckpointStore:
     (0, 5)
     """
 
-    def __init__(self, directory, keep=3):
+    def __init__(self, directory, *, keep=3):
         if keep < 1:
             raise ValueError(f"`keep` must be at least 1. Received: keep={keep}")
         self.directory, self.keep = Path(directory), keep

@@ -260,7 +260,7 @@ def fit_resumable(
     """
     _check(model, data, epochs, steps, save_every)
     _build(model, data)
-    run = EpochByEpoch(model, CheckpointStore(directory, keep), save_every, callbacks)
+    run = EpochByEpoch(model, CheckpointStore(directory, keep=keep), save_every, callbacks)
     wanted = _Wanted(data, epochs, steps)
     if run.step and not run.stopped and wanted.has_more(run):
         _make_metrics(model, _rest_of_epoch(data, run.epoch, run.step)[0])

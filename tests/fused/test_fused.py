@@ -47,9 +47,9 @@ ORACLES = {
     "none": (NoMargin(), {"m": 0.0}),
     "additive_cosine": (AdditiveCosine(0.35), {"m": 0.35}),
     "additive_angular": (AdditiveAngular(0.5, gradient="exact"), {"m": 0.5}),
-    "v0": (MultiplicativeAngular(2.0, "v0", gradient="exact"), {"m": 2.0}),
-    "v2": (MultiplicativeAngular(1.5, "v2", gradient="exact"), {"m": 1.5}),
-    "combined": (CombinedMargin(1.1, 0.2, 0.1, gradient="exact"), {"m": 1.1, "m2": 0.2, "m3": 0.1}),
+    "v0": (MultiplicativeAngular(2.0, variant="v0", gradient="exact"), {"m": 2.0}),
+    "v2": (MultiplicativeAngular(1.5, variant="v2", gradient="exact"), {"m": 1.5}),
+    "combined": (CombinedMargin(m1=1.1, m2=0.2, m3=0.1, gradient="exact"), {"m": 1.1, "m2": 0.2, "m3": 0.1}),
 }
 
 
@@ -70,7 +70,7 @@ def test_losses_and_all_gradients_are_the_oracles(name, mode):
         np.testing.assert_allclose(ours, numeric, rtol=1e-3, atol=1e-3)
 
 
-DETACHED = [AdditiveAngular(0.5), MultiplicativeAngular(1.5, "v2"), AdditiveCosine(0.3, only_above_margin=True)]
+DETACHED = [AdditiveAngular(0.5), MultiplicativeAngular(1.5, variant="v2"), AdditiveCosine(0.3, only_above_margin=True)]
 
 
 @pytest.mark.parametrize("margin", DETACHED, ids=lambda m: type(m).__name__)
@@ -181,7 +181,7 @@ HEADS = {
     "learnable": lambda fused: MarginSoftmaxHead(11, AdditiveCosine(0.2), LearnableScale(15.0), fused=fused),
     "soft": lambda fused: MarginSoftmaxHead(11, scale=3.0, feature_norm="soft", loss_weight=2.0, fused=fused),
     "scheduled": lambda fused: MarginSoftmaxHead(
-        11, MultiplicativeAngular(1.5, "v2"), margin_schedule=SCHEDULE, fused=fused
+        11, MultiplicativeAngular(1.5, variant="v2"), margin_schedule=SCHEDULE, fused=fused
     ),
 }
 

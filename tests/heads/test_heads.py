@@ -29,7 +29,7 @@ HEADS = {
     "learnable": lambda: MarginSoftmaxHead(5, AdditiveCosine(0.2), scale=LearnableScale(15.0)),
     "none": lambda: MarginSoftmaxHead(5, AdditiveCosine(0.2), feature_norm="none"),
     "soft": lambda: MarginSoftmaxHead(5, AdditiveCosine(0.2), scale=3.0, feature_norm="soft", norm_weight=0.1),
-    "scheduled": lambda: MarginSoftmaxHead(5, MultiplicativeAngular(1.5, "v2"), margin_schedule=SCHEDULE),
+    "scheduled": lambda: MarginSoftmaxHead(5, MultiplicativeAngular(1.5, variant="v2"), margin_schedule=SCHEDULE),
     "contrastive": lambda: AgentContrastiveHead(5, negative_margin=2.5),
     "triplet": lambda: AgentTripletHead(5, positive_pull=True, hardest_negative_only=True),
 }
@@ -112,7 +112,7 @@ def test_the_three_norms_agree_where_they_must():
     x = s * oracle.unit(x)
     results = {}
     for norm, loss_weight in (("none", 1.0), ("hard", weight), ("soft", weight)):
-        head = MarginSoftmaxHead(5, MultiplicativeAngular(1.4, "v2"), s, norm, loss_weight, norm_weight=0.0)
+        head = MarginSoftmaxHead(5, MultiplicativeAngular(1.4, variant="v2"), s, norm, loss_weight, norm_weight=0.0)
         built(head, agents)
         value, (gradient,) = value_and_gradients(lambda e, h=head: h.loss(IDS, e), x)
         radial = (gradient * oracle.unit(x)).sum(axis=1, keepdims=True) * oracle.unit(x)
@@ -199,7 +199,7 @@ def blobs(classes=5, each=13, dim=6):
 def small_model(heads, weights=None):
     keras.utils.set_random_seed(0)
     backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(4)])
-    return EmbeddingModel(backbone, heads, weights)
+    return EmbeddingModel(backbone, heads, head_weights=weights)
 
 
 LEARNERS = {**HEADS, "contrastive": lambda: AgentContrastiveHead(5), "triplet": lambda: AgentTripletHead(5)}

@@ -103,7 +103,7 @@ def test_over_all_draws_the_sum_is_that_of_all_classes(labels, monkeypatch):
     np.testing.assert_allclose(np.mean(sums, axis=0), whole, rtol=1e-6)
 
 
-MARGINS = {"additive_cosine": AdditiveCosine(0.2), "v2": MultiplicativeAngular(1.5, "v2", "exact")}
+MARGINS = {"additive_cosine": AdditiveCosine(0.2), "v2": MultiplicativeAngular(1.5, variant="v2", gradient="exact")}
 CASES = {
     "hard": ("additive_cosine", {"scale": 12.0}),
     "others too": ("v2", {"scale": 12.0}),

@@ -15,12 +15,12 @@ CASES = {
     "none": (lambda **kw: MarginSoftmaxLoss(scale=20.0, **kw), {"m": 0.0}, 20.0),
     "additive_cosine": (lambda **kw: AMSoftmaxLoss(**kw), {"m": 0.35}, 30.0),
     "additive_angular": (lambda **kw: ArcFaceLoss(scale=20.0, gradient="exact", **kw), {"m": 0.5}, 20.0),
-    "linear_tail": (lambda **kw: ArcFaceLoss(0.5, 20.0, "linear", "exact", **kw), {"m": 0.5}, 20.0),
+    "linear_tail": (lambda **kw: ArcFaceLoss(0.5, scale=20.0, tail="linear", gradient="exact", **kw), {"m": 0.5}, 20.0),
     "v0": (lambda **kw: SphereFaceLoss(gradient="exact", **kw), {"m": 1.5}, 30.0),
     "v1": (lambda **kw: SphereFaceRLoss(gradient="exact", **kw), {"m": 1.5}, 30.0),
-    "v2": (lambda **kw: SphereFaceRLoss(1.4, 30.0, "v2", "exact", **kw), {"m": 1.4}, 30.0),
+    "v2": (lambda **kw: SphereFaceRLoss(1.4, scale=30.0, variant="v2", gradient="exact", **kw), {"m": 1.4}, 30.0),
     "combined": (
-        lambda **kw: MarginSoftmaxLoss(CombinedMargin(1.1, 0.2, 0.1, "exact"), 30.0, **kw),
+        lambda **kw: MarginSoftmaxLoss(CombinedMargin(m1=1.1, m2=0.2, m3=0.1, gradient="exact"), scale=30.0, **kw),
         {"m": 1.1, "m2": 0.2, "m3": 0.1},
         30.0,
     ),
@@ -29,7 +29,7 @@ DETACHED = {
     "additive_angular": lambda **kw: ArcFaceLoss(scale=20.0, **kw),
     "v0": lambda **kw: SphereFaceLoss(**kw),
     "v1": lambda **kw: SphereFaceRLoss(**kw),
-    "v2": lambda **kw: SphereFaceRLoss(1.4, 30.0, "v2", **kw),
+    "v2": lambda **kw: SphereFaceRLoss(1.4, scale=30.0, variant="v2", **kw),
 }
 
 
@@ -75,12 +75,12 @@ def test_generic(name):
 @pytest.mark.parametrize(
     ("named", "general"),
     [
-        (NormFaceLoss(scale=20.0), MarginSoftmaxLoss(NoMargin(), 20.0)),
-        (AMSoftmaxLoss(), MarginSoftmaxLoss(AdditiveCosine(0.35), 30.0)),
-        (ArcFaceLoss(), MarginSoftmaxLoss(AdditiveAngular(0.5), 64.0)),
-        (SphereFaceLoss(), MarginSoftmaxLoss(MultiplicativeAngular(1.5, "v0"), 30.0)),
-        (SphereFaceRLoss(), MarginSoftmaxLoss(MultiplicativeAngular(1.5, "v1"), 30.0)),
-        (SphereFaceRLoss(variant="v2"), MarginSoftmaxLoss(MultiplicativeAngular(1.5, "v2"), 30.0)),
+        (NormFaceLoss(scale=20.0), MarginSoftmaxLoss(NoMargin(), scale=20.0)),
+        (AMSoftmaxLoss(), MarginSoftmaxLoss(AdditiveCosine(0.35), scale=30.0)),
+        (ArcFaceLoss(), MarginSoftmaxLoss(AdditiveAngular(0.5), scale=64.0)),
+        (SphereFaceLoss(), MarginSoftmaxLoss(MultiplicativeAngular(1.5, variant="v0"), scale=30.0)),
+        (SphereFaceRLoss(), MarginSoftmaxLoss(MultiplicativeAngular(1.5, variant="v1"), scale=30.0)),
+        (SphereFaceRLoss(variant="v2"), MarginSoftmaxLoss(MultiplicativeAngular(1.5, variant="v2"), scale=30.0)),
     ],
 )
 def test_each_name_is_the_general_loss_with_its_parts(named, general):
@@ -95,11 +95,11 @@ def test_each_name_is_the_general_loss_with_its_parts(named, general):
     "neutral",
     [
         AMSoftmaxLoss(margin=0.0, scale=20.0),
-        ArcFaceLoss(0.0, 20.0),
-        SphereFaceLoss(1.0, 20.0),
-        SphereFaceRLoss(1.0, 20.0, "v1"),
-        SphereFaceRLoss(1.0, 20.0, "v2"),
-        MarginSoftmaxLoss(CombinedMargin(), 20.0),
+        ArcFaceLoss(0.0, scale=20.0),
+        SphereFaceLoss(1.0, scale=20.0),
+        SphereFaceRLoss(1.0, scale=20.0, variant="v1"),
+        SphereFaceRLoss(1.0, scale=20.0, variant="v2"),
+        MarginSoftmaxLoss(CombinedMargin(), scale=20.0),
     ],
 )
 def test_the_neutral_margin_gives_normface(neutral):
@@ -125,13 +125,13 @@ def test_one_class_equal_labels_and_the_ends(name):
 def test_two_hundred_steps_at_scale_64_and_extreme_margins_stay_finite(name):
     extreme = {
         "none": MarginSoftmaxLoss(scale=64.0),
-        "additive_cosine": AMSoftmaxLoss(1.5, 64.0),
-        "additive_angular": ArcFaceLoss(1.5, 64.0, gradient="exact"),
-        "linear_tail": ArcFaceLoss(1.5, 64.0, "linear", "exact"),
-        "v0": SphereFaceLoss(4.0, 64.0, "exact"),
-        "v1": SphereFaceRLoss(4.0, 64.0, "v1", "exact"),
-        "v2": SphereFaceRLoss(4.0, 64.0, "v2", "exact"),
-        "combined": MarginSoftmaxLoss(CombinedMargin(2.0, 1.0, 1.0, "exact"), 64.0),
+        "additive_cosine": AMSoftmaxLoss(1.5, scale=64.0),
+        "additive_angular": ArcFaceLoss(1.5, scale=64.0, gradient="exact"),
+        "linear_tail": ArcFaceLoss(1.5, scale=64.0, tail="linear", gradient="exact"),
+        "v0": SphereFaceLoss(4.0, scale=64.0, gradient="exact"),
+        "v1": SphereFaceRLoss(4.0, scale=64.0, variant="v1", gradient="exact"),
+        "v2": SphereFaceRLoss(4.0, scale=64.0, variant="v2", gradient="exact"),
+        "combined": MarginSoftmaxLoss(CombinedMargin(m1=2.0, m2=1.0, m3=1.0, gradient="exact"), scale=64.0),
     }[name]
     x, y = blobs()
     assert np.isfinite(train(x, y, extreme, epochs=50)["loss"])

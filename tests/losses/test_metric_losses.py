@@ -33,10 +33,10 @@ def embedding_cases():
     for metric in METRICS:
         margin = 0.3 if metric == "angular" else 1.0
         options = {"margin": margin, "metric": metric}
-        yield TripletSemiHardLoss(margin, metric, reduction=None), oracle.semi_hard_losses, options
-        yield TripletHardLoss(margin, False, metric, reduction=None), oracle.hard_losses, options
+        yield TripletSemiHardLoss(margin, distance_metric=metric, reduction=None), oracle.semi_hard_losses, options
+        yield TripletHardLoss(margin, soft=False, distance_metric=metric, reduction=None), oracle.hard_losses, options
         options = {"metric": metric, "soft": True}
-        yield TripletHardLoss(1.0, True, metric, reduction=None), oracle.hard_losses, options
+        yield TripletHardLoss(1.0, soft=True, distance_metric=metric, reduction=None), oracle.hard_losses, options
     yield LiftedStructLoss(reduction=None), oracle.lifted_losses, {}
     yield LiftedStructLoss(margin=-0.5, reduction=None), oracle.lifted_losses, {"margin": -0.5}
 

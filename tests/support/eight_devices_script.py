@@ -30,7 +30,7 @@ CASES = {
     "auto": lambda: [MarginSoftmaxHead(MANY, AdditiveCosine(0.2))],
     "learnable v2, smoothed": lambda: [
         MarginSoftmaxHead(
-            CLASSES, MultiplicativeAngular(1.4, "v2"), LearnableScale(20.0), label_smoothing=0.1, fused="buffer"
+            CLASSES, MultiplicativeAngular(1.4, variant="v2"), LearnableScale(20.0), label_smoothing=0.1, fused="buffer"
         )
     ],
     "plain, contrastive": lambda: [

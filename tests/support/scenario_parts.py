@@ -70,7 +70,7 @@ def make_embedding_model(backbone, options):
         margin_schedule=schedule,
         fused=False if options["plain"] else options["fused"],
     )
-    return nf.EmbeddingModel(backbone, [soft, heads.AgentContrastiveHead(CLASSES)], [1.0, 0.01])
+    return nf.EmbeddingModel(backbone, [soft, heads.AgentContrastiveHead(CLASSES)], head_weights=[1.0, 0.01])
 
 
 def make_optimizer(name, rate):
