@@ -10,23 +10,7 @@ UNFINISHED_PREFIX = ".writing-"
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Give a path to write to; when all went well, what is there is synced to the disk and renamed to `path`.
-
-    If anything fails, it is removed, and what was at `path` stays. What a killed process leaves begins with
-    `UNFINISHED_PREFIX`.
-
-    Args:
-        path: Where the file will be.
-
-    Example:
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "note.txt")
-    >>> with atomic_write(path) as beside:
-    ...     with open(beside, "w") as file:
-    ...         _ = file.write("hello")
-    >>> os.listdir(os.path.dirname(path))
-    ['note.txt']
-    """
+    """Give a path to write to; when all went well, what is there is synced to the disk and renamed to `path`."""
     directory, name = os.path.split(os.fspath(path))
     beside = os.path.join(directory, f"{UNFINISHED_PREFIX}{name}-{os.getpid()}")
     try:
@@ -56,19 +40,7 @@ def _sync_directory(directory):
 
 
 class OpenFiles:
-    """Files opened at the first reading, and again after a fork or pickling; read without a shared position.
-
-    Args:
-        paths: Paths of the files; they are addressed by their numbers in this list.
-
-    Example:
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "file")
-    >>> with open(path, "wb") as file:
-    ...     _ = file.write(b"0123456789")
-    >>> OpenFiles([path]).read(0, 4, 3)
-    b'456'
-    """
+    """Files opened at the first reading, and again after a fork or pickling; read without a shared position."""
 
     def __init__(self, paths):
         self.paths = [os.fspath(path) for path in paths]
@@ -94,13 +66,7 @@ class OpenFiles:
         return descriptor
 
     def read(self, number, offset, length):
-        """Return at most `length` bytes of file `number` from `offset` on; fewer only where the file ends.
-
-        Args:
-            number: Number of the file.
-            offset: Position of the first byte.
-            length: Number of bytes.
-        """
+        """Return at most `length` bytes of file `number` from `offset` on; fewer only where the file ends."""
         descriptor = self.descriptor(number)
         content = os.pread(descriptor, length, offset)
         while len(content) < length:
@@ -112,23 +78,7 @@ class OpenFiles:
 
 
 def read_whole(path, flags=0):
-    """Return the content of a file.
-
-    Args:
-        path: Path of the file.
-        flags: Further flags of `os.open`.
-
-    Raises:
-        OSError: If it cannot be read.
-
-    Example:
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "file")
-    >>> with open(path, "wb") as file:
-    ...     _ = file.write(b"0123456789")
-    >>> read_whole(path)
-    b'0123456789'
-    """
+    """Return the content of a file."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | flags)
     try:
         expected = os.fstat(descriptor).st_size
@@ -149,25 +99,7 @@ def _close(descriptors):
 
 
 class ContainedFiles:
-    """Reads files below a directory, and none to which a symbolic link leads out of it.
-
-    Args:
-        root: The directory. It may itself be reached through a link.
-
-    Example:
-    >>> import os, tempfile
-    >>> root = tempfile.mkdtemp()
-    >>> with open(os.path.join(root, "file"), "wb") as file:
-    ...     _ = file.write(b"content")
-    >>> os.symlink("/dev/null", os.path.join(root, "link"))
-    >>> files = ContainedFiles(root)
-    >>> files.read("file")
-    b'content'
-    >>> files.read("link")
-    Traceback (most recent call last):
-    ...
-    ValueError: link leads out of the directory of the images, to /dev/null
-    """
+    """Reads files below a directory, and none to which a symbolic link leads out of it."""
 
     def __init__(self, root):
         self.root = os.path.abspath(root)
@@ -181,15 +113,7 @@ class ContainedFiles:
             raise ValueError(f"{relative} leads out of the directory of the images, to {real}")
 
     def read(self, relative):
-        """Return the bytes of a file.
-
-        Args:
-            relative: Its path below the directory.
-
-        Raises:
-            ValueError: If it leads out of the directory.
-            OSError: If it cannot be read.
-        """
+        """Return the bytes of a file."""
         directory = os.path.dirname(relative)
         if directory not in self._contained:
             self.check(directory)

@@ -9,23 +9,7 @@ FLOAT32_EXACT_CLASSES = 2**24
 
 
 def is_sparse(labels, shape):
-    """Whether `labels` are class ids of shape `(...)` or `(..., 1)`, and not rows over the classes.
-
-    Args:
-        labels: Tensor of labels.
-        shape: Shape `(..., num_classes)` of the logits or cosines they belong to, as a tuple.
-
-    Returns:
-        `True` for ids, `False` for rows. With one class, `(..., 1)` is sparse.
-
-    Raises:
-        ValueError: If the shapes do not belong together.
-
-    Example:
-    >>> from keras import ops
-    >>> is_sparse(ops.array([0, 1]), (2, 5)), is_sparse(ops.ones((2, 5)), (2, 5))
-    (True, False)
-    """
+    """Whether `labels` are class ids of shape `(...)` or `(..., 1)`, and not rows over the classes."""
     labels_shape, leading = tuple(labels.shape), shape[:-1]
     if _fits(labels_shape, leading) or _fits(labels_shape, (*leading, 1)):
         return True
@@ -38,25 +22,7 @@ def is_sparse(labels, shape):
 
 
 def class_ids(labels, shape):
-    """Class ids of sparse or one-hot labels, and which of them are valid.
-
-    Args:
-        labels: Whole numbers of shape `(...)` or `(..., 1)`, or one-hot rows `(..., num_classes)`.
-        shape: Shape `(..., num_classes)` of the logits or cosines, as a tuple.
-
-    Returns:
-        `(ids, valid)`: int32 and bool tensors of shape `(...)`; invalid samples have id 0.
-
-    Raises:
-        ValueError: If the shapes do not belong together; when called eagerly, if a label is not a whole
-            number in `[0, num_classes)` or a row is not one-hot.
-
-    Example:
-    >>> from keras import ops
-    >>> ids, valid = class_ids(ops.array([[0.0, 1.0], [1.0, 0.0]]), (2, 2))
-    >>> ops.convert_to_numpy(ids).tolist(), ops.convert_to_numpy(valid).tolist()
-    ([1, 0], [True, True])
-    """
+    """Class ids of sparse or one-hot labels, and which of them are valid."""
     num_classes = _static_num_classes(shape)
     if is_sparse(labels, shape):
         labels = ops.squeeze(labels, axis=-1) if len(labels.shape) == len(shape) else labels
@@ -77,26 +43,7 @@ def class_ids(labels, shape):
 
 
 def class_probabilities(labels, shape, tolerance=1e-3):
-    """Dense labels as target distributions, and which of them are valid.
-
-    Args:
-        labels: Rows `(..., num_classes)`, not negative, each summing to 1: one-hot or soft labels.
-        shape: Shape `(..., num_classes)` of the logits, as a tuple.
-        tolerance: How far the sum of a row may lie from 1.
-
-    Returns:
-        `(labels, valid)`: the rows and a bool tensor of shape `(...)`.
-
-    Raises:
-        ValueError: When called eagerly, if a row is no distribution (all zeros, for example, which is what
-            one-hot encoding makes of a label out of range).
-
-    Example:
-    >>> from keras import ops
-    >>> _, valid = class_probabilities(ops.array([[0.25, 0.75]]), (1, 2))
-    >>> ops.convert_to_numpy(valid).tolist()
-    [True]
-    """
+    """Dense labels as target distributions, and which of them are valid."""
     total = ops.sum(labels, axis=-1)
     valid = ops.logical_and(ops.abs(total - 1.0) <= tolerance, ops.min(labels, axis=-1) >= 0)
     _raise_if_invalid(labels, valid, f"a row of {shape[-1]} probabilities that sum to 1")
@@ -104,20 +51,7 @@ def class_probabilities(labels, shape, tolerance=1e-3):
 
 
 def nan_where_invalid(losses, valid):
-    """Per-sample losses with NaN where the label was not valid.
-
-    Args:
-        losses: Tensor of losses.
-        valid: Bool tensor of the same shape.
-
-    Returns:
-        Tensor of the shape and dtype of `losses`.
-
-    Example:
-    >>> from keras import ops
-    >>> ops.convert_to_numpy(nan_where_invalid(ops.ones(2), ops.array([True, False]))).tolist()
-    [1.0, nan]
-    """
+    """Per-sample losses with NaN where the label was not valid."""
     return ops.where(valid, losses, ops.full_like(losses, float("nan")))
 
 

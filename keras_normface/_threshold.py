@@ -72,11 +72,11 @@ class CalibratedThreshold:
             object.__setattr__(self, "interval", tuple(self.interval))
 
     @property
-    def squared_distance(self) -> float:
+    def squared_distance(self):
         """The same threshold on the squared distance of unit embeddings, 2 - 2 cosine: accept when at most this."""
         return 2.0 - 2.0 * self.cosine
 
-    def __str__(self) -> str:
+    def __str__(self):
         sure = "" if self.interval is None else f" (95% interval {self.interval[0]:.4f} to {self.interval[1]:.4f})"
         return (
             f"{self.protocol}: accept when cosine >= {self.cosine:.4f}{sure}, that is squared distance <= "
@@ -84,13 +84,13 @@ class CalibratedThreshold:
             f"impostor pairs, TAR {100 * self.tar:.2f} % of {self.num_genuine} genuine pairs"
         )
 
-    def to_json(self) -> str:
+    def to_json(self):
         """The threshold as JSON text, with cosine and squared distance both named."""
         content = {"format": FORMAT, "version": VERSION, **asdict(self), "squared_distance": self.squared_distance}
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> CalibratedThreshold:
+    def from_json(cls, text):
         """Read back what `to_json` wrote.
 
         Args:
@@ -120,7 +120,7 @@ class CalibratedThreshold:
         return threshold
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
+def _check_number(name, value, low, high):
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     # NaN is not in the range, and an integer of any size can be compared.
     if not number or not low <= value <= high:

@@ -7,20 +7,7 @@ EMBEDDING = "embedding"
 
 
 def checked_input(input_shape, embedding_dim, dropout, at_least=1):
-    """Check the arguments that all backbones have, and begin the model.
-
-    Args:
-        input_shape: `(height, width, channels)` in pixels.
-        embedding_dim: Numbers in an embedding.
-        dropout: Fraction that is dropped, from 0 to below 1.
-        at_least: The least height and width of which the last convolution still gets a pixel.
-
-    Returns:
-        A `keras.Input`.
-
-    Raises:
-        ValueError: If one of them does not fit, or Keras is set to `channels_first`.
-    """
+    """Check the arguments that all backbones have, and begin the model."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "The backbones are `channels_last` only; call `keras.config.set_image_data_format('channels_last')`. "
@@ -40,11 +27,7 @@ def checked_input(input_shape, embedding_dim, dropout, at_least=1):
 
 
 def checked_choice(argument, value, known):
-    """Return `known[value]`.
-
-    Raises:
-        ValueError: If there is none. It names the argument and the known values.
-    """
+    """Return `known[value]`."""
     if value not in known:
         raise ValueError(f"`{argument}` must be one of {', '.join(map(repr, known))}. Received: {argument}={value!r}")
     return known[value]
@@ -71,24 +54,7 @@ def torch_bias(fan_in):
 
 
 def convolution(tensor, filters, name, initializer, *, size=3, strides=1, pad=True, bias="zeros"):
-    """Convolve with the symmetric padding of Caffe and PyTorch, `size // 2` pixels on every side.
-
-    Keras pads an even image at the bottom and at the right alone when it strides by two, which shifts all that
-    follows; so the padding of such a convolution is a layer of its own.
-
-    Args:
-        tensor: Images `(batch, height, width, channels)`.
-        filters: Channels of the output.
-        name: Name of the layer.
-        initializer: First value of the kernel.
-        size: Height and width of the kernel in pixels, odd.
-        strides: 1 or 2.
-        pad: Whether there is padding at all.
-        bias: First value of the bias; `None` for none, `"torch"` for `torch_bias`.
-
-    Returns:
-        The output's symbolic tensor.
-    """
+    """Convolve with the symmetric padding of Caffe and PyTorch, `size // 2` pixels on every side."""
     padding = "same" if pad and strides == 1 else "valid"
     if bias == "torch":
         bias = torch_bias(size * size * tensor.shape[-1])
@@ -128,19 +94,7 @@ def full_precision():
 
 
 def dense_on_map(tensor, units, dropout, name, initializer, bias="zeros"):
-    """Flatten in the order height, width, channel; drop; one dense layer in full precision.
-
-    Args:
-        tensor: Feature map `(batch, height, width, channels)`.
-        units: Numbers in the output.
-        dropout: Fraction that is dropped. There is no dropout layer at 0.
-        name: Name of the dense layer.
-        initializer: First value of the kernel.
-        bias: First value of the bias; `"torch"` for `torch_bias`.
-
-    Returns:
-        The output's symbolic tensor `(batch, units)`.
-    """
+    """Flatten in the order height, width, channel; drop; one dense layer in full precision."""
     flat = layers.Flatten(data_format="channels_last", name="flatten")(tensor)
     bias = torch_bias(flat.shape[-1]) if bias == "torch" else bias
     if dropout:

@@ -18,29 +18,7 @@ class ConversionError(ValueError):
 
 
 def read_tensors(source):
-    """Return the tensors of a state dict by name, without the wrappings that are common around one.
-
-    A dictionary under `state_dict` or `state_dict_backbone` (InsightFace's checkpoints) is taken out, if no tensor
-    lies beside it; a prefix `module.` (`DataParallel`) is taken off if every name has it. Counters of batches
-    (`num_batches_tracked`) stay as they are; everything else becomes float32.
-
-    Args:
-        source: A dictionary from names to NumPy arrays or PyTorch tensors; or the path of a file: `.safetensors` (needs
-            the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer, which then reads tensors alone).
-
-    Returns:
-        A dictionary from names to arrays.
-
-    Raises:
-        ConversionError: If a value is no tensor of finite floating-point numbers, or the file is damaged or names
-            anything that could run.
-        ValueError: If the file has another ending.
-        ImportError: If the package that reads the file is not installed, or too old.
-
-    Example:
-    >>> read_tensors({"state_dict": {"module.fc.bias": np.array([1.0, 2.0])}, "epoch": 3})
-    {'fc.bias': array([1., 2.], dtype=float32)}
-    """
+    """Return the tensors of a state dict by name, without the wrappings that are common around one."""
     given = source if isinstance(source, Mapping) else _read_file(Path(source))
     given = _unwrapped(given)
     if given and all(isinstance(name, str) and name.startswith(PARALLEL) for name in given):

@@ -12,11 +12,7 @@ FAILED = 1
 
 @contextlib.contextmanager
 def failures_in_one_line(resumable=True):
-    """Turn the errors that the library documents into a line on standard error and exit code 1.
-
-    Args:
-        resumable: Whether the command, when it was interrupted and is started again, goes on.
-    """
+    """Turn the errors that the library documents into a line on standard error and exit code 1."""
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
@@ -30,18 +26,7 @@ def failures_in_one_line(resumable=True):
 
 @contextlib.contextmanager
 def progress_bar(what):
-    """Show a bar with the count, the rate and the time left, on standard error.
-
-    Args:
-        what: What is counted, such as "images".
-
-    Yields:
-        A function to call with the number done so far and that of all.
-
-    Example:
-    >>> with progress_bar("images") as report:
-    ...     report(3, 10)
-    """
+    """Show a bar with the count, the rate and the time left, on standard error."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -62,11 +47,7 @@ def progress_bar(what):
 
 
 def show_summary(rows):
-    """Print a table of two columns.
-
-    Args:
-        rows: List of pairs of a name and a value, strings.
-    """
+    """Print a table of two columns."""
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)

@@ -27,12 +27,7 @@ from keras_normface.protocols.pairs import fused_features
 
 
 class ModelFeatures:
-    """Features that an exported model makes of images, with its mirror images' if they are asked for.
-
-    Args:
-        path: Directory of the SavedModel.
-        request: A `Request`.
-    """
+    """Features that an exported model makes of images, with its mirror images' if they are asked for."""
 
     def __init__(self, path, request):
         self._embedder = ImageEmbedder(path, batch_size=request.batch_size, resize=request.resize)
@@ -47,12 +42,7 @@ class ModelFeatures:
         }
 
     def of(self, names, images):
-        """Return the features `(N, dim)` of images.
-
-        Args:
-            names: Their names.
-            images: `FolderImages` or `PackedImages`.
-        """
+        """Return the features `(N, dim)` of images."""
         listed, before = listed_images(names, images), self._embedder.embedded
         with progress_bar("images") as progress:
             embedded = embed_images(self._embedder, listed, progress=progress, **self._options())
@@ -62,12 +52,7 @@ class ModelFeatures:
         return self._fused(embedded)
 
     def blocks(self, names, images):
-        """Yield the features of images in blocks.
-
-        Args:
-            names: Their names.
-            images: `FolderImages`.
-        """
+        """Yield the features of images in blocks."""
         with progress_bar("distractors") as progress:
             listed = listed_images(names, images)
             for embedded in embed_blocks(self._embedder, listed, progress=progress, **self._options()):
@@ -82,12 +67,7 @@ class ModelFeatures:
 
 
 class StoredFeatures:
-    """Features from a file of embeddings, or from a directory of MegaFace's feature files.
-
-    Args:
-        path: An `.npz` file of names and embeddings, or a directory.
-        request: A `Request`.
-    """
+    """Features from a file of embeddings, or from a directory of MegaFace's feature files."""
 
     def __init__(self, path, request):
         self._path, self._suffix = path, request.feature_suffix
@@ -95,12 +75,7 @@ class StoredFeatures:
         self.settings = {"embeddings": os.fspath(path)}
 
     def of(self, names, images):
-        """Return the features `(N, dim)` of images.
-
-        Args:
-            names: Their names.
-            images: Is not needed.
-        """
+        """Return the features `(N, dim)` of images."""
         if os.path.isdir(self._path):
             return np.concatenate(list(MegafaceFeatures(self._path, names, self._suffix)))
         stored, embeddings = load_embeddings(self._path)
@@ -108,26 +83,13 @@ class StoredFeatures:
 
 
 def open_features(path, request):
-    """Return the `ModelFeatures` of a SavedModel, or `StoredFeatures`.
-
-    Args:
-        path: `--model`, `--embeddings` or `--compare`.
-        request: A `Request` that was checked.
-    """
+    """Return the `ModelFeatures` of a SavedModel, or `StoredFeatures`."""
     model = os.path.isdir(path) and path != request.embeddings
     return ModelFeatures(path, request) if model else StoredFeatures(path, request)
 
 
 def listed_images(names, images):
-    """Return pairs of a name and the image, its bytes or its path, none of which leads out of its directory.
-
-    Args:
-        names: Names of images.
-        images: `FolderImages` or `PackedImages`.
-
-    Raises:
-        ValueError: If images are missing, or a link leads out of the directory; the first missing ones are listed.
-    """
+    """Return pairs of a name and the image, its bytes or its path, none of which leads out of its directory."""
     if not isinstance(images, FolderImages):
         check_none_missing(images.missing(names), len(names), "The protocol's file lacks")
         return [(name, images.read(name)) for name in names]
@@ -139,32 +101,14 @@ def listed_images(names, images):
 
 
 def find_distractors(request):
-    """Return what `open_protocol` needs to know of the distractors: their list, or their number.
-
-    Args:
-        request: A `Request`.
-
-    Raises:
-        ValueError: If there are none, or `--distractors` is no matrix.
-        OSError: If they cannot be read.
-    """
+    """Return what `open_protocol` needs to know of the distractors: their list, or their number."""
     if request.distractor_list is not None:
         return os.fspath(request.distractor_list)
     return len(_matrix(request) if request.distractors.is_file() else _names(request))
 
 
 def distractor_features(request, protocol, features):
-    """Return the features of the distractors, an array on the disk or an iterable of blocks.
-
-    Args:
-        request: A `Request`.
-        protocol: A `MegaFaceProtocol`.
-        features: What makes or holds those of the probes.
-
-    Raises:
-        ValueError: If they are images and `features` comes from a file, or one is missing or damaged.
-        OSError: If they cannot be read.
-    """
+    """Return the features of the distractors, an array on the disk or an iterable of blocks."""
     if request.distractors.is_file():
         return _matrix(request)
     names = list(protocol.distractors) if isinstance(protocol.distractors, tuple) else _names(request)
@@ -204,15 +148,7 @@ def _names(request):
 
 
 def read_train_identities(path):
-    """Return the names of the identities that a model was trained on.
-
-    Args:
-        path: A text file with a name a line, a directory of shards or its `dataset.json`, or a folder of identities.
-
-    Raises:
-        ValueError: If there are none, or the file is damaged.
-        OSError: If it cannot be read.
-    """
+    """Return the names of the identities that a model was trained on."""
     path = os.fspath(path)
     if os.path.basename(path) == METADATA_NAME:
         path = os.path.dirname(path) or os.curdir
@@ -228,18 +164,7 @@ def read_train_identities(path):
 
 
 def list_leaks(request, protocol, known, rows):
-    """Print who of the protocol was in the training set, by name and by near-duplicate embeddings.
-
-    Args:
-        request: A `Request`.
-        protocol: The protocol.
-        known: Names of the training set's identities, or `None`.
-        rows: Features of the protocol's images.
-
-    Raises:
-        ValueError: If the file of training embeddings is damaged or does not fit.
-        OSError: If it cannot be read.
-    """
+    """Print who of the protocol was in the training set, by name and by near-duplicate embeddings."""
     if known is not None:
         found = find_leaks(known, tested_identities(request, protocol))
         # Its last line is about embeddings, which are compared below.
@@ -252,15 +177,7 @@ def list_leaks(request, protocol, known, rows):
 
 
 def tested_identities(request, protocol):
-    """Return the names of the persons whom a protocol's images show.
-
-    Args:
-        request: A `Request` with a protocol whose files name them.
-        protocol: The protocol.
-
-    Raises:
-        ValueError: If the images are not called by persons.
-    """
+    """Return the names of the persons whom a protocol's images show."""
     if request.protocol == "pairs":
         rows = [line.text.split("\t") for line in numbered_lines(request.protocol_file)]
         return sorted({name for row in rows if len(row) == len(COLUMNS) and tuple(row) != COLUMNS for name in row[4:]})

@@ -28,19 +28,7 @@ class ResumableData(Protocol):
 
 
 def check_position(epoch, step, steps_per_epoch):
-    """Refuse a place in the data that there is not.
-
-    Args:
-        epoch: Which epoch, from 0.
-        step: Which of its batches is the first.
-        steps_per_epoch: How many it has. `step` may be equal: then nothing is left.
-
-    Raises:
-        ValueError: If `epoch` is negative or `step` is not from 0 to `steps_per_epoch`.
-
-    Example:
-    >>> check_position(epoch=3, step=2, steps_per_epoch=10)
-    """
+    """Refuse a place in the data that there is not."""
     if epoch < 0 or not 0 <= step <= steps_per_epoch:
         raise ValueError(
             f"`epoch` must not be negative and `step` must be from 0 to {steps_per_epoch}. "
@@ -49,23 +37,7 @@ def check_position(epoch, step, steps_per_epoch):
 
 
 class ShuffledBatches:
-    """Each sample once an epoch, in a new order each epoch.
-
-    Args:
-        samples: How many there are.
-        batch_size: Samples in a batch.
-        seed: Non-negative integer.
-        drop_remainder: Whether a last batch that is not full is left out.
-
-    Raises:
-        ValueError: If there are not enough samples for a batch.
-
-    Example:
-    >>> plan = ShuffledBatches(5, 2, seed=0, drop_remainder=False)
-    >>> batches = [plan.of_epoch(3)(step) for step in range(plan.steps_per_epoch)]
-    >>> sorted(int(index) for batch in batches for index in batch)
-    [0, 1, 2, 3, 4]
-    """
+    """Each sample once an epoch, in a new order each epoch."""
 
     def __init__(self, samples, batch_size, seed, drop_remainder):
         if not 1 <= batch_size <= samples:
@@ -88,22 +60,7 @@ class ShuffledBatches:
 
 
 class IdentityBatches:
-    """Batches of P identities with K samples each, drawn for each batch anew.
-
-    Args:
-        labels: int32 `(samples,)`, all from 0 to the largest present.
-        batch_size: P·K.
-        images_per_identity: K, at least 1. An identity with fewer samples repeats some.
-        seed: Non-negative integer.
-
-    Raises:
-        ValueError: If K does not divide the batch size, or there are fewer than P identities.
-
-    Example:
-    >>> plan = IdentityBatches(np.array([0, 0, 0, 1, 1, 2]), 4, 2, seed=0)
-    >>> len(set(np.array([0, 0, 0, 1, 1, 2])[plan.of_epoch(0)(0)].tolist()))
-    2
-    """
+    """Batches of P identities with K samples each, drawn for each batch anew."""
 
     drop_remainder = True
 

@@ -32,15 +32,7 @@ def center_crop(image, size):
 
 
 def cropped_preprocessing(preprocessing, size):
-    """Say how images that are cut were prepared: another size, and a template where there is one.
-
-    Args:
-        preprocessing: A `Preprocessing` of the whole images.
-        size: Pair (height, width) of the middle.
-
-    Returns:
-        A `Preprocessing`.
-    """
+    """Say how images that are cut were prepared: another size, and a template where there is one."""
     if preprocessing.size == tuple(size):
         return preprocessing
     known = preprocessing.template == "arcface_112x112" and (preprocessing.size, size) == ((112, 112), (112, 96))

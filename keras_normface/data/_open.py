@@ -74,18 +74,7 @@ def guess_format(path):
 
 
 def record_path(path):
-    """Return the `.rec` file that is meant: `path` itself, or that in the directory.
-
-    Args:
-        path: Path of a file or of a directory.
-
-    Raises:
-        ValueError: If the directory has none, or several of which none is called `train.rec`.
-
-    Example:
-    >>> str(record_path("faces/train.rec"))
-    'faces/train.rec'
-    """
+    """Return the `.rec` file that is meant: `path` itself, or that in the directory."""
     path = Path(path)
     if not path.is_dir():
         return path

@@ -49,27 +49,7 @@ PUTS = {ord("p"): None, ord("q"): 1, ord("r"): 4}
 
 
 def scan_pickle(content):
-    """Refuse a pickle with instructions that none of our files needs, or with claims larger than itself.
-
-    After this, the memory that carrying it out takes is at most about twenty times its size, and that only for
-    files made to that end: lengths lie inside it, and it has far fewer lists, tuples and memo places than bytes.
-
-    Args:
-        content: Bytes, one pickle of protocol 0 to 5 and nothing after it.
-
-    Raises:
-        UnsafePickleError: If it names what is not in `ADMITTED_NAMES`, or an instruction could make objects of
-            classes or ask for things from outside. A name may hide from this look: the unpickler must refuse it.
-        BrokenPickleError: If it is no whole pickle, or holds things like dictionaries.
-
-    Example:
-    >>> import pickle
-    >>> scan_pickle(pickle.dumps([b"image"]))
-    >>> scan_pickle(pickle.dumps({"a": 1}))
-    Traceback (most recent call last):
-    ...
-    keras_normface.data._pickle.BrokenPickleError: it holds a dictionary, at byte 11
-    """
+    """Refuse a pickle with instructions that none of our files needs, or with claims larger than itself."""
     position, lists, tuples, memo, strings = 0, 0, 0, 0, []
     most_tuples, most_memo = 64 + len(content) // 8, 64 + len(content) // 3
     while True:
@@ -182,16 +162,7 @@ class StoredArray:
         self.fill(*state[-4:-2], state[-1])
 
     def fill(self, shape, dtype, data):
-        """Check that the three belong together, and keep them.
-
-        Args:
-            shape: Tuple of one length.
-            dtype: A `StoredType`.
-            data: Bytes, as many as the shape says.
-
-        Raises:
-            BrokenPickleError: If they do not fit.
-        """
+        """Check that the three belong together, and keep them."""
         if not isinstance(dtype, StoredType) or not isinstance(data, bytes):
             raise BrokenPickleError("it holds an array without bytes or without a type")
         if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int:
@@ -202,28 +173,7 @@ class StoredArray:
 
 
 def restricted_loads(content):
-    """Read a pickle without running anything of it.
-
-    Args:
-        content: Bytes of one pickle, of protocol 0 to 5, from Python 2 or 3.
-
-    Returns:
-        Bytes, strings, numbers, `None`, or lists and tuples of these; NumPy arrays as `StoredArray`, NumPy's
-        bools and uint8 numbers as Python's. What Python 2 calls a string comes as bytes.
-
-    Raises:
-        UnsafePickleError: If it names anything else; the message has the module and the name.
-        BrokenPickleError: If it is no whole pickle, or holds other things.
-
-    Example:
-    >>> import pickle
-    >>> restricted_loads(pickle.dumps(([b"image"], [True])))
-    ([b'image'], [True])
-    >>> restricted_loads(pickle.dumps(print))
-    Traceback (most recent call last):
-    ...
-    keras_normface.data._pickle.UnsafePickleError: it names 'builtins.print', which could run code
-    """
+    """Read a pickle without running anything of it."""
     scan_pickle(content)
     try:
         return RestrictedUnpickler(content).load()
@@ -236,11 +186,7 @@ def restricted_loads(content):
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Python's unpickler with stand-ins for the only names that it may meet.
-
-    Args:
-        content: Bytes that `scan_pickle` let pass.
-    """
+    """Python's unpickler with stand-ins for the only names that it may meet."""
 
     def __init__(self, content):
         super().__init__(io.BytesIO(content), encoding="bytes")

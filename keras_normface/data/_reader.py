@@ -11,20 +11,7 @@ import numpy as np
 
 
 class PackedNames(Sequence):
-    """Strings in one block of bytes: a sequence that costs each name its bytes and four or eight more.
-
-    A list of ten million Python strings takes the better part of a gigabyte; this takes the tenth of it.
-
-    Args:
-        names: Iterable of strings.
-
-    Example:
-    >>> names = PackedNames(["Ada", "Grace", ""])
-    >>> len(names), names[1], names[-1]
-    (3, 'Grace', '')
-    >>> names == ["Ada", "Grace", ""]
-    True
-    """
+    """Strings in one block of bytes: a sequence that costs each name its bytes and four or eight more."""
 
     def __init__(self, names):
         blob, ends = bytearray(), [np.zeros(1, "uint64")]
@@ -68,16 +55,7 @@ class PackedNames(Sequence):
 
 
 class PackedPaths(Sequence):
-    """Paths with `/`, of which each directory is kept once: a path costs the bytes of its file name and eight more.
-
-    Args:
-        paths: Iterable of strings.
-
-    Example:
-    >>> paths = PackedPaths(["Ada/1.jpg", "Ada/2.jpg", "3.jpg"])
-    >>> len(paths), paths[1], paths[2]
-    (3, 'Ada/2.jpg', '3.jpg')
-    """
+    """Paths with `/`, of which each directory is kept once: a path costs the bytes of its file name and eight more."""
 
     def __init__(self, paths):
         numbers, numbers_of = {}, array("i")
@@ -257,16 +235,7 @@ class Reader(abc.ABC):
 
 
 def read_only(array):
-    """Return the array, which can no longer be written to.
-
-    Args:
-        array: NumPy array that nobody else holds.
-
-    Example:
-    >>> import numpy as np
-    >>> read_only(np.zeros(2)).flags.writeable
-    False
-    """
+    """Return the array, which can no longer be written to."""
     array.flags.writeable = False
     return array
 
@@ -280,31 +249,12 @@ CASIA_LFW_OVERLAP = _shipped_names()
 
 
 def is_overlap(exclude):
-    """Whether `exclude` is `CASIA_LFW_OVERLAP`, all of it and nothing else.
-
-    Args:
-        exclude: Collection of names.
-
-    Example:
-    >>> is_overlap(list(CASIA_LFW_OVERLAP)), is_overlap(["0000513"])
-    (True, False)
-    """
+    """Whether `exclude` is `CASIA_LFW_OVERLAP`, all of it and nothing else."""
     return frozenset(exclude) == CASIA_LFW_OVERLAP
 
 
 def excluded_names(exclude):
-    """Return the argument `exclude` of a reader as a set of names.
-
-    Args:
-        exclude: Iterable of strings.
-
-    Raises:
-        ValueError: If it is one string, or holds something that is none.
-
-    Example:
-    >>> sorted(excluded_names(["b", "a"]))
-    ['a', 'b']
-    """
+    """Return the argument `exclude` of a reader as a set of names."""
     if isinstance(exclude, (str, bytes)):
         raise ValueError(f"`exclude` must be several names of identities, not one string. Received: {exclude!r}")
     names = frozenset(exclude)
@@ -315,23 +265,7 @@ def excluded_names(exclude):
 
 
 def kept_identities(identities, exclude):
-    """Tell which identities stay.
-
-    Args:
-        identities: Sequence of names.
-        exclude: Iterable of names to leave out. Each must occur, except those of `CASIA_LFW_OVERLAP` when it is
-            exactly that set.
-
-    Returns:
-        Array of bool, one for each of `identities`.
-
-    Raises:
-        ValueError: If a name does not occur, or none would stay.
-
-    Example:
-    >>> kept_identities(["Ada", "Grace", "Mary"], ["Grace"]).tolist()
-    [True, False, True]
-    """
+    """Tell which identities stay."""
     names = excluded_names(exclude)
     if not names:
         return np.ones(len(identities), bool)
@@ -348,21 +282,7 @@ def kept_identities(identities, exclude):
 
 
 def without_excluded(labels, kept):
-    """Make labels dense after identities are left out.
-
-    Args:
-        labels: Integers `(samples,)`.
-        kept: Array of bool, one for each identity.
-
-    Returns:
-        Pair of an array of bool, which samples stay, and the labels of those that do, int32 and read-only.
-
-    Example:
-    >>> import numpy as np
-    >>> stays, labels = without_excluded(np.array([0, 1, 2, 2]), np.array([True, False, True]))
-    >>> stays.tolist(), labels.tolist()
-    ([True, False, True, True], [0, 1, 1])
-    """
+    """Make labels dense after identities are left out."""
     stays = kept[labels]
     renumbered = (np.cumsum(kept) - 1).astype("int32")
     return stays, read_only(renumbered[labels[stays]])

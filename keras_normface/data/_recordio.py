@@ -35,25 +35,7 @@ class RecordError(ValueError):
 
 
 class RecordFile:
-    """A `.rec` file whose records are read by the position at which they begin.
-
-    Args:
-        path: The file.
-
-    Attributes:
-        size: Its length in bytes.
-
-    Raises:
-        OSError: If it cannot be read.
-
-    Example:
-    >>> import os, struct, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "train.rec")
-    >>> with open(path, "wb") as file:
-    ...     _ = file.write(struct.pack("<II5s3x", 0xCED7230A, 5, b"hello"))
-    >>> RecordFile(path).payload(0)
-    b'hello'
-    """
+    """A `.rec` file whose records are read by the position at which they begin."""
 
     def __init__(self, path):
         self.path = os.fspath(path)
@@ -61,24 +43,11 @@ class RecordFile:
         self.size = os.fstat(self._files.descriptor(0)).st_size
 
     def payload(self, offset, span=1 << 14):
-        """Return the payload of the record at `offset`, its parts put together.
-
-        Args:
-            offset: Position of its first byte.
-            span: About how many bytes it takes with its magic and length; a bad guess costs a second reading.
-
-        Raises:
-            RecordError: If there is no record, or not all of it.
-        """
+        """Return the payload of the record at `offset`, its parts put together."""
         return next(self.payloads([offset], [span]))
 
     def payloads(self, offsets, spans):
-        """Yield the payloads of many records; as `payload`, but faster.
-
-        Args:
-            offsets: List of the positions of their first bytes.
-            spans: List of about how many bytes they take.
-        """
+        """Yield the payloads of many records; as `payload`, but faster."""
         descriptor, unpack, pread, start = self._files.descriptor(0), PREFIX.unpack_from, os.pread, PREFIX.size
         for offset, span in zip(offsets, spans, strict=True):
             content = pread(descriptor, span, offset)
@@ -99,11 +68,7 @@ class RecordFile:
         return split_payload(self.payload(offset), only_label=True)[1]
 
     def parts(self, offset):
-        """Return the parts of the record at `offset`: list of triples of start, length, and end with the padding.
-
-        Raises:
-            RecordError: If there is no record, or not all of it.
-        """
+        """Return the parts of the record at `offset`: list of triples of start, length, and end with the padding."""
         parts, position, expected = [], offset, (WHOLE, FIRST)
         while True:
             kind, length = self._prefix(position)
@@ -117,11 +82,7 @@ class RecordFile:
             expected = (MIDDLE, LAST)
 
     def scan(self):
-        """Return the offsets of all records, an int64 array, by going from each to the next.
-
-        Raises:
-            RecordError: If anything in the file is no record.
-        """
+        """Return the offsets of all records, an int64 array, by going from each to the next."""
         offsets, position = array("q"), 0
         while position < self.size:
             offsets.append(position)
@@ -150,24 +111,7 @@ class RecordFile:
 
 
 def split_payload(payload, only_label=False):
-    """Take a payload apart.
-
-    Args:
-        payload: Bytes.
-        only_label: Whether `payload` may be cut off after its first label.
-
-    Returns:
-        Triple of the number of labels in its vector (0: one, in the header), the first label, a float, and the
-        position of the image. Nothing of these is checked further.
-
-    Raises:
-        RecordError: If it is shorter than its labels.
-
-    Example:
-    >>> import struct
-    >>> split_payload(struct.pack("<IfQQ2f", 2, 0.0, 0, 0, 7.0, 8.0))
-    (2, 7.0, 32)
-    """
+    """Take a payload apart."""
     if len(payload) < HEADER.size:
         raise RecordError(f"a record of {len(payload)} bytes is too short for a header")
     flag, label, _, _ = HEADER.unpack_from(payload)
@@ -184,19 +128,7 @@ LARGEST_SPAN = 1 << 20
 
 
 def record_offsets(file, index=None):
-    """Return the keys and offsets of the records of a file.
-
-    Args:
-        file: A `RecordFile`.
-        index: Path of the `.idx` file. `None`: the one beside the file; without one the records are searched.
-
-    Returns:
-        Pair of int64 arrays `(records,)`, in the order of the keys.
-
-    Raises:
-        RecordError: If the index is garbled, holds a key twice, or points out of the file.
-        OSError: If it cannot be read.
-    """
+    """Return the keys and offsets of the records of a file."""
     if index is None:
         beside = os.path.splitext(file.path)[0] + ".idx"
         index = beside if os.path.exists(beside) else None
@@ -212,26 +144,7 @@ def record_offsets(file, index=None):
 
 
 def read_index(path):
-    r"""Read an `.idx` file: a key, a tab and an offset in each line.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Pair of int64 arrays `(records,)`, in the order of the keys.
-
-    Raises:
-        RecordError: If a line is something else, or a key occurs twice.
-        OSError: If it cannot be read.
-
-    Example:
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "train.idx")
-    >>> with open(path, "w") as file:
-    ...     _ = file.write("0\t0\n1\t48\n")
-    >>> [column.tolist() for column in read_index(path)]
-    [[0, 1], [0, 48]]
-    """
+    """Read an `.idx` file: a key, a tab and an offset in each line."""
     parts, lines = [np.zeros((0, 2), "int64")], 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES) + file.readline():
@@ -248,17 +161,7 @@ def read_index(path):
 
 
 def spans(offsets, size):
-    """Return how far it is from each record to the next in the file, uint32, at most a megabyte.
-
-    Args:
-        offsets: Where they begin, int64 `(records,)`, in any order.
-        size: Length of the file in bytes.
-
-    Example:
-    >>> import numpy as np
-    >>> spans(np.array([48, 0, 16]), 60).tolist()
-    [12, 16, 32]
-    """
+    """Return how far it is from each record to the next in the file, uint32, at most a megabyte."""
     if np.all(offsets[1:] > offsets[:-1]):
         following = np.append(offsets[1:], size)
     else:
@@ -268,16 +171,7 @@ def spans(offsets, size):
 
 
 def compact(keys):
-    """Return the keys as a range, or int32, if they can be: less memory for the same numbers.
-
-    Args:
-        keys: Increasing int64 array.
-
-    Example:
-    >>> import numpy as np
-    >>> compact(np.array([3, 4, 5]))
-    range(3, 6)
-    """
+    """Return the keys as a range, or int32, if they can be: less memory for the same numbers."""
     first, last = int(keys[0]), int(keys[-1])
     if last - first == len(keys) - 1:
         return range(first, last + 1)
@@ -315,19 +209,7 @@ PAIR_SPAN = 64
 
 
 def image_labels(file, keys, offsets):
-    """Find out which records are images, and their labels.
-
-    Args:
-        file: A `RecordFile`.
-        keys: Int64 `(records,)`, increasing.
-        offsets: Int64 `(records,)`.
-
-    Returns:
-        Pair of a slice, which of the records are images, and their labels as stored, int64.
-
-    Raises:
-        RecordError: If labels or identity records make no sense.
-    """
+    """Find out which records are images, and their labels."""
     bounds = _pair(file, keys, offsets, 0) if keys[0] == 0 else None
     if bounds is None:
         images = slice(0, len(keys))
@@ -346,19 +228,7 @@ def image_labels(file, keys, offsets):
 
 
 def whole_label(label, where):
-    """Return a float label as an int.
-
-    Args:
-        label: The float.
-        where: What to call its record in the message.
-
-    Raises:
-        RecordError: If it is not a whole number from 0 on.
-
-    Example:
-    >>> whole_label(17.0, "record 3")
-    17
-    """
+    """Return a float label as an int."""
     if not (math.isfinite(label) and 0 <= label <= LARGEST_LABEL and label == math.floor(label)):
         raise RecordError(f"The label of {where} must be a whole number not below 0. Received: {label}")
     return int(label)

@@ -17,18 +17,7 @@ def is_arrays(x):
 
 
 def from_arrays(arrays, rows, size, shuffle, seed):
-    """Make the dataset of arrays.
-
-    Args:
-        arrays: Tuple `(x, y, sample_weight)`; the latter two may be `None`.
-        rows: Number of rows.
-        size: Rows of a batch; the last one may be smaller.
-        shuffle: Whether to shuffle the rows, anew each epoch.
-        seed: Seed of the shuffle.
-
-    Returns:
-        A `tf.data.Dataset` of tuples.
-    """
+    """Make the dataset of arrays."""
     import tensorflow as tf
 
     x, y, sample_weight = arrays
@@ -42,20 +31,7 @@ def from_arrays(arrays, rows, size, shuffle, seed):
 
 
 def from_iterable(x, shuffle, seed):
-    """Make the dataset of anything that yields batches.
-
-    Args:
-        x: `tf.data.Dataset` or `tf.distribute.DistributedDataset`, which stay as they are, `PyDataset`, or
-            Python generator.
-        shuffle: Whether a `PyDataset` gives its batches in another order each epoch.
-        seed: Seed of that order.
-
-    Returns:
-        `(dataset, first batch)`; the batch is `None` where the dataset can be read again for it.
-
-    Raises:
-        ValueError: If `x` is something else.
-    """
+    """Make the dataset of anything that yields batches."""
     import tensorflow as tf
 
     if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
@@ -150,28 +126,7 @@ def _as_tuples(structure):
 
 
 class Batches:
-    """Global batches from arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator.
-
-    Args:
-        x: Array or tensor (or a list or dict of them), `tf.data.Dataset`,
-            `tf.distribute.DistributedDataset`, `keras.utils.PyDataset`, Python generator of `(x,)`, `(x, y)`
-            or `(x, y, sample_weight)`.
-        y: Targets that go with arrays.
-        sample_weight: Weights that go with arrays.
-        batch_size: Rows of a global batch (all replicas together) that arrays are cut into; `None` means 32.
-        shuffle: Whether the rows of arrays, or the batches of a `PyDataset`, are shuffled, anew each epoch.
-        seed: Seed of the shuffle; must be the same on every worker.
-        class_weight: Dict from class id to weight; needs targets that are class ids or one-hot rows.
-        steps: Batches an epoch, if it is not the length of the data.
-
-    Raises:
-        ValueError: If `x` is of another kind, arrays differ in length, or both kinds of weights are given.
-
-    Example:
-    >>> import numpy as np
-    >>> Batches(np.zeros((5, 2)), np.arange(5), batch_size=2).num_batches
-    3
-    """
+    """Global batches from arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator."""
 
     def __init__(
         self, x, y=None, sample_weight=None, *, batch_size=None, shuffle=False, seed=None, class_weight=None,
@@ -227,24 +182,7 @@ class Batches:
 
 
 def split_validation(arrays, fraction):
-    """Cut the last rows off for validation.
-
-    Args:
-        arrays: Nested structure of arrays (or `None`) with the same number of rows.
-        fraction: Share of the rows that is cut off, in (0, 1).
-
-    Returns:
-        `(training, validation)`, two structures like `arrays`.
-
-    Raises:
-        ValueError: If `arrays` holds no arrays, `fraction` is out of range, or a part would be empty.
-
-    Example:
-    >>> import numpy as np
-    >>> training, validation = split_validation((np.arange(4), None, None), 0.25)
-    >>> training[0].tolist(), validation[0].tolist()
-    ([0, 1, 2], [3])
-    """
+    """Cut the last rows off for validation."""
     if not 0 < fraction < 1 or not is_arrays(arrays[0]):
         raise ValueError(
             "`validation_split` must be in (0, 1) and needs arrays. "

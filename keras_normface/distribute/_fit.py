@@ -9,14 +9,7 @@ from keras_normface.distribute._data import Batches, split_validation
 
 
 class Epochs:
-    """The iterator of each epoch: a fresh one, or, with a number of steps, one that goes on.
-
-    Args:
-        batches: `Batches`.
-        strategy: The strategy whose replicas share them.
-        steps_per_execution: Batches that a call of the model's function takes.
-        steps: Batches an epoch; `None` means all there are.
-    """
+    """The iterator of each epoch: a fresh one, or, with a number of steps, one that goes on."""
 
     def __init__(self, batches, strategy, steps_per_execution, steps=None):
         self.batches, self.steps, self.stride = batches, steps, steps_per_execution
@@ -45,15 +38,7 @@ class Epochs:
 
 
 def train(model, source, validate, callbacks, epochs):
-    """Train for some epochs.
-
-    Args:
-        model: A compiled, built model with its `train_function` made.
-        source: `Epochs`.
-        validate: Function from the epoch to the logs of its validation.
-        callbacks: A `keras.callbacks.CallbackList`.
-        epochs: The epochs' numbers.
-    """
+    """Train for some epochs."""
     model.stop_training = False
     callbacks.on_train_begin()
     logs = None
@@ -86,17 +71,7 @@ def _train_epoch(model, source, callbacks):
 
 
 def evaluate_epoch(model, batches, callbacks, steps):
-    """Evaluate once.
-
-    Args:
-        model: A compiled, built model with its `test_function` made.
-        batches: `Batches`.
-        callbacks: A `keras.callbacks.CallbackList`.
-        steps: Batches to take; `None` means all there are.
-
-    Returns:
-        Dict of the loss and the metrics.
-    """
+    """Evaluate once."""
     callbacks.on_test_begin()
     model.stop_evaluating = False
     model.reset_metrics()
@@ -124,15 +99,7 @@ def fit(
     validation_data=None, shuffle=True, class_weight=None, sample_weight=None, initial_epoch=0,
     steps_per_epoch=None, validation_steps=None, validation_batch_size=None, validation_freq=1,
 ):  # fmt: skip
-    """Train under the model's strategy; arguments and result as `keras.Model.fit`.
-
-    `batch_size` and the batches of a dataset are global, all replicas of all workers together. Under
-    `MultiWorkerMirroredStrategy` every worker calls this with the same data; only the chief shows progress.
-
-    Raises:
-        ValueError: If the model is not compiled, arguments exclude each other, or `callbacks` holds a
-            `BackupAndRestore`, whose epoch Keras hands over in a private attribute.
-    """
+    """Train under the model's strategy; arguments and result as `keras.Model.fit`."""
     _require_compiled(model, "fit")
     strategy = model.distribute_strategy
     _refuse_backup(callbacks)
@@ -172,10 +139,7 @@ def evaluate(
 
 
 def predict(model, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-    """Predict under the model's strategy; arguments and result as `keras.Model.predict`.
-
-    Every worker gets all rows. Rows keep their order.
-    """
+    """Predict under the model's strategy; arguments and result as `keras.Model.predict`."""
     import tensorflow as tf
 
     batches = Batches(x, batch_size=batch_size, steps=steps)

@@ -61,16 +61,7 @@ def same_everywhere(strategy, numbers):
 
 
 def make_function(model, training):
-    """Make the train or test function: up to `steps_per_execution` global batches, then the logs.
-
-    Args:
-        model: A compiled, built model under a strategy.
-        training: Whether to update the weights.
-
-    Returns:
-        A function from an iterator to the logs, as Keras's `train_function`: it raises `StopIteration` where
-        the iterator had nothing left.
-    """
+    """Make the train or test function: up to `steps_per_execution` global batches, then the logs."""
     import tensorflow as tf
 
     strategy = model.distribute_strategy
@@ -133,11 +124,7 @@ def make_predict_function(model):
 
 
 def _out_of_scope(function, argument):
-    """Call a function where no strategy is in scope, wherever the caller stands.
-
-    Keras applies an optimizer in a replica or without a strategy, not across the replicas of one that is in
-    scope. Scopes belong to a thread, so another thread is out of them.
-    """
+    """Call a function where no strategy is in scope, wherever the caller stands."""
     import tensorflow as tf
 
     if not tf.distribute.has_strategy():
@@ -208,10 +195,7 @@ def _apply(model, gradients):
 
 
 def _apply_scaled(optimizer, gradients, variables):
-    """What `LossScaleOptimizer.apply` does, which refuses to be called across replicas.
-
-    Keras's own looks for overflow on the first replica alone, and cannot accumulate gradients.
-    """
+    """What `LossScaleOptimizer.apply` does, which refuses to be called across replicas."""
     import tensorflow as tf
 
     def apply():

@@ -19,26 +19,13 @@ def sampled_heads(model):
 
 
 def variables_left_out(model, agents):
-    """Return the `id`s of the sampled heads' variables that a step does not read as a whole.
-
-    Args:
-        model: A built `keras.Model`.
-        agents: Whether it reads all agents, as in evaluation.
-    """
+    """Return the `id`s of the sampled heads' variables that a step does not read as a whole."""
     heads = sampled_heads(model)
     return {id(head.velocity) for head in heads} | {id(head.kernel) for head in heads if not agents}
 
 
 def check_trainable(model):
-    """Refuse what cannot train a model's sampled heads.
-
-    Args:
-        model: A `keras.Model`, compiled or not.
-
-    Raises:
-        ValueError: On another backend than TensorFlow, on several replicas, with a head that is there twice, or with
-            an optimizer that accumulates gradients, averages weights or scales the loss.
-    """
+    """Refuse what cannot train a model's sampled heads."""
     heads = sampled_heads(model)
     if not heads:
         return
@@ -81,11 +68,7 @@ def given_to(heads, samples, rows):
 
 
 class SampledAgents:
-    """The sampled heads of a model in training on one replica.
-
-    Args:
-        model: A built and compiled model.
-    """
+    """The sampled heads of a model in training on one replica."""
 
     def __init__(self, model):
         import tensorflow as tf
@@ -96,14 +79,7 @@ class SampledAgents:
             self._update.append(tf.function(head.updated_rows, autograph=False, jit_compile=jit_compile))
 
     def draw(self, data):
-        """Draw the classes of a step and read their agents.
-
-        Args:
-            data: A batch `(x, y, sample_weight)`.
-
-        Returns:
-            `(samples, rows)`, two lists with one entry a head.
-        """
+        """Draw the classes of a step and read their agents."""
         samples = [self._sample(head, data[1]) for head in self.heads]
         return samples, [self._read(head.kernel, sample.ids) for head, sample in zip(self.heads, samples, strict=True)]
 
@@ -120,13 +96,7 @@ class SampledAgents:
             return head.sample(tf.identity(ids), step)
 
     def update(self, samples, rows, gradients):
-        """Train the agents that were drawn.
-
-        Args:
-            samples: From `draw`.
-            rows: From `draw`.
-            gradients: The gradients by the rows.
-        """
+        """Train the agents that were drawn."""
         of_optimizer = ops.convert_to_tensor(self.model.optimizer.learning_rate)
         for head, update, *own in zip(self.heads, self._update, samples, rows, gradients, strict=True):
             if head.trainable:

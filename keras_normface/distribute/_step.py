@@ -9,14 +9,7 @@ from keras_normface.distribute._sampled import SampledAgents, given_to, sampled_
 
 
 def refuse_synchronized_batch_norm(model):
-    """Raise if the model would run a synchronised batch normalisation inside a replica's XLA program.
-
-    Args:
-        model: A compiled model under a strategy.
-
-    Raises:
-        ValueError: If so, naming the layers and the ways out.
-    """
+    """Raise if the model would run a synchronised batch normalisation inside a replica's XLA program."""
     if not model.jit_compile or model.distribute_strategy.num_replicas_in_sync == 1:
         return
     names = [layer.name for layer in synchronized_layers(model)]
@@ -48,19 +41,7 @@ def with_empty_trackers(model, mapping):
 
 
 def loss_and_metrics(model, training, data, rows, all_rows, old):
-    """Compute a replica's part of the loss of the whole batch; update the metrics of the scope.
-
-    Args:
-        model: A compiled, built model.
-        training: Whether this is a training step.
-        data: The replica's share of the batch, `(x, y, sample_weight)`.
-        rows: Its rows, a scalar tensor of at least 1.
-        all_rows: Those of the whole batch, a float32 scalar tensor.
-        old: Dict from the `id` of each variable to its value before the step.
-
-    Returns:
-        Scalar tensor; its sum over the replicas is the loss of the batch.
-    """
+    """Compute a replica's part of the loss of the whole batch; update the metrics of the scope."""
     import tensorflow as tf
 
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -94,20 +75,7 @@ def _is_summed(loss):
 
 
 def gradient_function(model, training):
-    """Make the pure function of a replica's share of a batch: loss, metrics, gradients.
-
-    The loss of a replica weighs as much as it has rows, n / N, so that unequal shares add up to the loss of
-    the whole batch. Losses with the reduction "sum" add up as they are.
-
-    Args:
-        model: A compiled, built `keras.Model`.
-        training: Whether to train; otherwise there are no gradients.
-
-    Returns:
-        A function `(values, data, rows, all_rows, loss_scale, samples) -> {"gradients": {index: tensor},
-            "updates": {index: tensor}}`: `values` are those of `state_variables(model)`, in training without
-            the sampled agents, whose rows follow; `samples` are what was drawn. The indices point into `values`.
-    """
+    """Make the pure function of a replica's share of a batch: loss, metrics, gradients."""
     import tensorflow as tf
 
     variables = state_variables(model, agents=not training)
@@ -149,12 +117,7 @@ def prediction_function(model):
 
 
 def state_variables(model, agents=True):
-    """All variables that a step reads: trainable ones first, then the others, then those of the metrics.
-
-    Args:
-        model: A built model.
-        agents: Whether those that sampled heads train themselves are among them.
-    """
+    """All variables that a step reads: trainable ones first, then the others, then those of the metrics."""
     left_out = variables_left_out(model, agents)
     variables = [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
     return [variable for variable in variables if id(variable) not in left_out]
@@ -168,12 +131,7 @@ def build(model, x):
 
 
 def build_state(model, data):
-    """Create what Keras creates on first use (variables of losses, metrics, optimizer), changing nothing.
-
-    Args:
-        model: A compiled `keras.Model`.
-        data: One row `(x, y, sample_weight)`, with a batch axis.
-    """
+    """Create what Keras creates on first use (variables of losses, metrics, optimizer), changing nothing."""
     import tensorflow as tf
 
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -222,11 +180,7 @@ def replica_step(model, compute, training):
 
 
 def _assign(variable, old, new):
-    """Give a replica's variable its new value.
-
-    Before Keras 3.9 or so, the variables of metrics were not summed when read but when assigned, so that the old
-    value would be counted once a replica.
-    """
+    """Give a replica's variable its new value."""
     import tensorflow as tf
 
     on_read = variable.value.synchronization == tf.VariableSynchronization.ON_READ

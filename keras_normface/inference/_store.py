@@ -127,42 +127,19 @@ def _checked(names, embeddings, source):
 
 
 class ChunkCache:
-    """A directory of chunks of embeddings, each under a digest of all that it depends on.
-
-    Args:
-        directory: Is made if it is not there.
-
-    Example:
-    >>> import tempfile
-    >>> cache = ChunkCache(tempfile.mkdtemp())
-    >>> key = cache.key("0" * 64, [["a.jpg", 5, 17]], {"mirror": False})
-    >>> cache.write(key, np.ones((1, 2)))
-    >>> cache.read(key, 1).tolist()
-    [[1.0, 1.0]]
-    """
+    """A directory of chunks of embeddings, each under a digest of all that it depends on."""
 
     def __init__(self, directory):
         self.directory = os.fspath(directory)
         os.makedirs(self.directory, exist_ok=True)
 
     def key(self, fingerprint, identities, settings):
-        """Return the name of a chunk.
-
-        Args:
-            fingerprint: That of the model.
-            identities: For each image a list that changes when the image does: see `identity_of`.
-            settings: Dictionary of whatever else the embeddings depend on.
-        """
+        """Return the name of a chunk."""
         content = json.dumps([fingerprint, identities, settings], sort_keys=True)
         return f"{fingerprint[:SHOWN_DIGITS]}/{hashlib.sha256(content.encode()).hexdigest()}"
 
     def read(self, key, count):
-        """Return the embeddings of a chunk, or `None` if there are none. A damaged chunk is none, with a warning.
-
-        Args:
-            key: From `key`.
-            count: Number of its images.
-        """
+        """Return the embeddings of a chunk, or `None` if there are none. A damaged chunk is none, with a warning."""
         path = self._path(key)
         try:
             with np.load(path, allow_pickle=False) as file:  # zip files have a checksum of each member
@@ -179,12 +156,7 @@ class ChunkCache:
         return embeddings
 
     def write(self, key, embeddings):
-        """Store the embeddings of a chunk. Either the whole file is there afterwards, or what was there before.
-
-        Args:
-            key: From `key`.
-            embeddings: Numbers `(count, dim)`.
-        """
+        """Store the embeddings of a chunk. Either the whole file is there afterwards, or what was there before."""
         path = self._path(key)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with atomic_write(path) as beside, open(beside, "wb") as file:
@@ -195,19 +167,7 @@ class ChunkCache:
 
 
 def identity_of(name, image):
-    """Return a list that changes when an image does, for `ChunkCache.key`.
-
-    Args:
-        name: What the protocol calls it.
-        image: Its bytes, or the path of its file, of which the place, size and time of change are taken.
-
-    Raises:
-        OSError: If there is no such file.
-
-    Example:
-    >>> identity_of("a.jpg", b"")[1][:8]
-    'e3b0c442'
-    """
+    """Return a list that changes when an image does, for `ChunkCache.key`."""
     if isinstance(image, bytes):
         return [name, hashlib.sha256(image).hexdigest()]
     found = os.stat(image)
@@ -219,12 +179,7 @@ MIRRORS = ("none", "both")
 
 
 class Embedded(NamedTuple):
-    """Embeddings of images, and of their mirror images if they were asked for.
-
-    Attributes:
-        front: Float32 array `(N, dim)`.
-        mirrored: The same of the images mirrored left to right, or `None`.
-    """
+    """Embeddings of images, and of their mirror images if they were asked for."""
 
     front: np.ndarray
     mirrored: np.ndarray | None

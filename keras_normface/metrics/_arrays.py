@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 
-def as_float64(values: ArrayLike, name: str, ndim: int) -> np.ndarray:
+def as_float64(values, name, ndim):
     """`values` as a float64 array of `ndim` dimensions; otherwise a ValueError that names `name`."""
     array = np.asarray(values)
     try:
@@ -20,7 +19,7 @@ def as_float64(values: ArrayLike, name: str, ndim: int) -> np.ndarray:
     return array
 
 
-def unit_rows(embeddings: ArrayLike, name: str) -> np.ndarray:
+def unit_rows(embeddings, name):
     """(N, D) rows scaled to length one; a row that has no direction is a ValueError."""
     rows = as_float64(embeddings, name, ndim=2)
     if 0 in rows.shape:
@@ -36,7 +35,7 @@ def unit_rows(embeddings: ArrayLike, name: str) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def checked_labels(labels: ArrayLike, name: str, count: int) -> np.ndarray:
+def checked_labels(labels, name, count):
     """`labels` as a (count,) array of numbers or text."""
     array = np.asarray(labels)
     if array.shape != (count,):
@@ -51,7 +50,7 @@ def checked_labels(labels: ArrayLike, name: str, count: int) -> np.ndarray:
     return array
 
 
-def checked_scores(scores: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def checked_scores(scores, same):
     """`scores` as (P,) float64 and `same` as (P,) bool, with at least one pair of each kind."""
     scores = as_float64(scores, "scores", ndim=1)
     bad = np.flatnonzero(~np.isfinite(scores))
@@ -73,7 +72,7 @@ def checked_scores(scores: ArrayLike, same: ArrayLike) -> tuple[np.ndarray, np.n
     return scores, same
 
 
-def _zero_one(same: np.ndarray) -> np.ndarray:
+def _zero_one(same):
     flags = as_float64(same, "same", ndim=1)
     bad = np.flatnonzero((flags != 0.0) & (flags != 1.0))
     if bad.size:

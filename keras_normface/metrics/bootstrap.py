@@ -6,7 +6,6 @@ import operator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._threshold import BY_PAIR, BY_SUBJECT
 from keras_normface.metrics._arrays import as_float64
@@ -19,7 +18,7 @@ UNKNOWN = -1
 CONFIDENCE = 0.95
 
 
-def rate_name(measure: str, rate: float) -> str:
+def rate_name(measure, rate):
     """The name of a figure at a wanted error rate.
 
     Args:
@@ -41,7 +40,7 @@ REPEATS = 1000
 _BLOCK_ELEMENTS = 2**19
 
 
-def subject_counts(num_subjects: int, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
+def subject_counts(num_subjects, repeats=REPEATS, seed=0):
     """How often each subject is drawn when as many are drawn as there are, with replacement.
 
     Args:
@@ -63,7 +62,7 @@ def subject_counts(num_subjects: int, repeats: int = REPEATS, seed: int = 0) -> 
     return np.concatenate(list(count_blocks(num_subjects, repeats, seed)))
 
 
-def count_blocks(num_subjects: int, repeats: int, seed: int, columns: int = 1):
+def count_blocks(num_subjects, repeats, seed, columns=1):
     """The rows of `subject_counts` in parts, so that they need not all be in memory.
 
     Args:
@@ -93,7 +92,7 @@ def count_blocks(num_subjects: int, repeats: int, seed: int, columns: int = 1):
         yield counts.reshape(rows, num_subjects).astype(np.int32)
 
 
-def pair_weights(counts: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def pair_weights(counts, left, right):
     """How often each pair occurs in each resample.
 
     A pair of one subject occurs as often as the subject, a pair of two as often as the product of the two.
@@ -119,7 +118,7 @@ def pair_weights(counts: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.
     return weights
 
 
-def percentile_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def percentile_interval(values, confidence=CONFIDENCE):
     """The percentile bootstrap interval.
 
     Args:
@@ -150,7 +149,7 @@ def percentile_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tu
     return float(low), float(high)
 
 
-def blocks(rows: int, columns: int):
+def blocks(rows, columns):
     """Slices that part `rows` so that a block of them with `columns` numbers each stays small.
 
     Args:
@@ -169,7 +168,7 @@ def blocks(rows: int, columns: int):
         yield slice(start, min(start + size, rows))
 
 
-def checked_count(value: object, name: str, least: int) -> int:
+def checked_count(value, name, least):
     """`value` as an int of at least `least`.
 
     Args:
@@ -225,7 +224,7 @@ class Resamples:
         object.__setattr__(self, "repeats", checked_count(self.repeats, "repeats", 1))
         object.__setattr__(self, "seed", checked_count(self.seed, "seed", 0))
 
-    def keep(self, name: str, values) -> tuple[float, float] | None:
+    def keep(self, name, values):
         """Take a figure's values on the draws.
 
         Args:
@@ -250,12 +249,12 @@ class Resamples:
         return interval
 
     @property
-    def settings(self) -> dict[str, int]:
+    def settings(self):
         """What a result says of its draws."""
         return {"resamples": self.repeats, "seed": self.seed}
 
 
-def defined_interval(values: np.ndarray) -> tuple[float, float] | None:
+def defined_interval(values):
     """`percentile_interval`, or None where fewer than half of the values are numbers.
 
     Example:
@@ -271,12 +270,12 @@ NO_SUBJECTS = "no interval: subjects unknown"
 TOO_FEW = "no interval: too few subjects"
 
 
-def subject_sums(subjects: np.ndarray, values: np.ndarray, num_subjects: int) -> np.ndarray:
+def subject_sums(subjects, values, num_subjects):
     """(num_subjects,) float64 sums of `values` over each subject, 0..num_subjects-1."""
     return np.bincount(subjects, weights=values, minlength=num_subjects)
 
 
-def resampled_shares(hits: np.ndarray, totals: np.ndarray, repeats: int, seed: int) -> np.ndarray | None:
+def resampled_shares(hits, totals, repeats, seed):
     """Several shares on the same resamples of the subjects.
 
     Args:
@@ -305,7 +304,7 @@ def resampled_shares(hits: np.ndarray, totals: np.ndarray, repeats: int, seed: i
     return np.concatenate(shares)
 
 
-def resampled_units(subjects: np.ndarray | None, left: np.ndarray, right: np.ndarray) -> tuple[str, tuple]:
+def resampled_units(subjects, left, right):
     """What is drawn: subjects where all are known, otherwise pairs.
 
     Args:
@@ -330,7 +329,7 @@ def resampled_units(subjects: np.ndarray | None, left: np.ndarray, right: np.nda
     return BY_SUBJECT, (names.size, codes[: left.size], codes[left.size :])
 
 
-def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats: int, seed: int) -> dict[str, np.ndarray]:
+def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats, seed):
     """Accuracy over the folds, EER and TAR@FAR on each resample, every threshold chosen anew.
 
     Args:
@@ -365,7 +364,7 @@ def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats: int, s
     return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
 
 
-def weighted_accuracy(rows: np.ndarray, same: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_accuracy(rows, same, codes, weights):
     """Accuracy over folds where each pair occurs as often as its weight says.
 
     The candidate thresholds are those of the scores as they are, pairs of weight zero included, from the one just
@@ -400,7 +399,7 @@ def weighted_accuracy(rows: np.ndarray, same: np.ndarray, codes: np.ndarray, wei
         return np.where(total > 0, right / total, 0.0).sum(axis=0) / np.count_nonzero(total, axis=0)
 
 
-def weighted_error_rates(scores: np.ndarray, same: np.ndarray, weights: np.ndarray, fars) -> tuple[list, np.ndarray]:
+def weighted_error_rates(scores, same, weights, fars):
     """TAR@FAR and EER where each pair occurs as often as its weight says.
 
     Args:
@@ -438,7 +437,7 @@ def weighted_error_rates(scores: np.ndarray, same: np.ndarray, weights: np.ndarr
     return [np.where(undefined, np.nan, tar) for tar in tars], np.where(undefined, np.nan, eer)
 
 
-def _weighted_thresholds(row: np.ndarray, same: np.ndarray, weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _weighted_thresholds(row, same, weights, columns):
     """(R,) mean of the most accurate candidates for rising `row`, pair k of which weighs `weights[:, columns[k]]`."""
     candidates, num_rejected = candidate_thresholds(row)
     # Outside these every step towards them decides a group of pairs of one kind rightly.
@@ -451,7 +450,7 @@ def _weighted_thresholds(row: np.ndarray, same: np.ndarray, weights: np.ndarray,
     return (best @ candidates[low:high]) / np.count_nonzero(best, axis=1)
 
 
-def _gained(weights: np.ndarray, same: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _gained(weights, same, columns):
     """(R, K + 1) weight that is decided rightly more than before when the first 0..K of `columns` are rejected."""
     signed = weights[:, columns]
     signed[:, same] *= -1
@@ -460,7 +459,7 @@ def _gained(weights: np.ndarray, same: np.ndarray, columns: np.ndarray) -> np.nd
     return gained
 
 
-def _accepted_shares(weights: np.ndarray, order: np.ndarray, kind: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def _accepted_shares(weights, order, kind, ends):
     """(R, T + 1) share of the weight of a kind in `order` up to each of `ends`, after a share of 0."""
     head, body = slice(0, ends[0] + 1), slice(ends[0] + 1, ends[-1] + 1)
     total = weights[:, order[kind]].sum(axis=1)[:, None]

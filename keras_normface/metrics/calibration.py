@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._threshold import BY_PAIR, BY_SUBJECT, CalibratedThreshold
 from keras_normface.metrics._arrays import checked_labels, checked_scores
@@ -12,16 +11,16 @@ from keras_normface.metrics.verification import tar_at_far
 
 
 def calibrate_threshold(
-    scores: ArrayLike,
-    same: ArrayLike,
-    far: float,
+    scores,
+    same,
+    far,
     *,
-    left_subjects: ArrayLike | None = None,
-    right_subjects: ArrayLike | None = None,
-    protocol: str,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> CalibratedThreshold:
+    left_subjects=None,
+    right_subjects=None,
+    protocol,
+    repeats=REPEATS,
+    seed=0,
+):
     """The lowest threshold on the cosine whose false accept rate is at most `far`.
 
     Args:
@@ -68,7 +67,7 @@ def calibrate_threshold(
     )
 
 
-def _units(left, right, same) -> tuple[str, tuple]:
+def _units(left, right, same):
     pairs = np.arange(same.size)
     by_pair = BY_PAIR, (same.size, pairs, pairs)
     if left is None and right is None:
@@ -89,7 +88,7 @@ def _units(left, right, same) -> tuple[str, tuple]:
     return BY_SUBJECT, (names.size, codes[: same.size], codes[same.size :])
 
 
-def _resampled(scores, same, far, units, given, repeats, seed) -> np.ndarray:
+def _resampled(scores, same, far, units, given, repeats, seed):
     """(R,) threshold on each draw, NaN where a draw has no impostor pair."""
     num_units, left, right = units
     impostor = np.flatnonzero(~same)

@@ -6,7 +6,6 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics._arrays import checked_labels, unit_rows
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TIE
@@ -16,13 +15,13 @@ _TIE_TOLERANCE = 1e-12
 
 
 def rank_accuracy(
-    gallery: ArrayLike,
-    gallery_labels: ArrayLike,
-    probes: ArrayLike,
-    probe_labels: ArrayLike,
+    gallery,
+    gallery_labels,
+    probes,
+    probe_labels,
     *,
-    rank: int = 1,
-) -> float:
+    rank=1,
+):
     """Closed-set rank-k identification rate by cosine.
 
     A probe is identified at rank k when its best mate, the most similar gallery entry of the same
@@ -69,12 +68,12 @@ def rank_accuracy(
     return float(identified / len(probes))
 
 
-def _best_mate_ranks(cosines: np.ndarray, mates: np.ndarray) -> np.ndarray:
+def _best_mate_ranks(cosines, mates):
     best = np.where(mates, cosines, -np.inf).max(axis=1, keepdims=True)
     return 1 + np.count_nonzero(~mates & (cosines >= best - _TIE_TOLERANCE), axis=1)
 
 
-def _check_closed_set(gallery_labels: np.ndarray, probe_labels: np.ndarray) -> None:
+def _check_closed_set(gallery_labels, probe_labels):
     if _text_kind(gallery_labels) != _text_kind(probe_labels):
         raise ValueError(
             f"probe_labels must be of the kind of gallery_labels, {gallery_labels.dtype}. "
@@ -89,11 +88,11 @@ def _check_closed_set(gallery_labels: np.ndarray, probe_labels: np.ndarray) -> N
         )
 
 
-def _text_kind(labels: np.ndarray) -> str | None:
+def _text_kind(labels):
     return labels.dtype.kind if labels.dtype.kind in "US" else None
 
 
-def _checked_rank(rank: int, gallery_size: int) -> int:
+def _checked_rank(rank, gallery_size):
     try:
         value = operator.index(rank)
     except TypeError:
@@ -122,9 +121,7 @@ class SearchScores:
     highest: np.ndarray
 
 
-def search_gallery(
-    gallery: np.ndarray, gallery_subjects: np.ndarray, probes: np.ndarray, probe_subjects: np.ndarray
-) -> SearchScores:
+def search_gallery(gallery, gallery_subjects, probes, probe_subjects):
     """Compare each probe with each gallery entry.
 
     Args:
@@ -183,7 +180,7 @@ class MateRanks:
         [2, 3, 2]
     """
 
-    def __init__(self, probes: np.ndarray, scores: np.ndarray, num_probes: int, deepest: int):
+    def __init__(self, probes, scores, num_probes, deepest):
         scores = np.float32(scores) - TIE
         # Each probe's row begins with a sentinel, for distractors that are below all its genuine scores.
         rows = np.concatenate([np.arange(num_probes), probes])
@@ -200,7 +197,7 @@ class MateRanks:
         """(num_probes,): scores of a probe below it change no rank of at most `deepest`."""
         self.raise_floor()
 
-    def add(self, probes: np.ndarray, scores: np.ndarray) -> None:
+    def add(self, probes, scores):
         """Count distractors.
 
         Args:
@@ -211,16 +208,16 @@ class MateRanks:
         slots = np.searchsorted(self._keys, keys, side="right") - 1
         self._counts += np.bincount(slots, minlength=self._counts.size)
 
-    def raise_floor(self) -> None:
+    def raise_floor(self):
         """Let `floor` follow what has been counted."""
         done = (self._beaten() >= self._deepest) | np.isneginf(self._values)
         values = np.where(done, np.float32(np.inf), self._values)
         self.floor = np.minimum.reduceat(values, np.append(0, self._last[:-1] + 1))
 
-    def ranks(self) -> np.ndarray:
+    def ranks(self):
         """(K,) int64 ranks in the order in which the genuine scores came; exact up to `deepest`, else larger."""
         return 1 + self._beaten()[self._slot[self._last.size :]]
 
-    def _beaten(self) -> np.ndarray:
+    def _beaten(self):
         below = np.cumsum(self._counts)
         return below[self._last][self._rows] - below + self._counts

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics._arrays import unit_rows
 
@@ -37,16 +35,14 @@ class NearDuplicate:
     test_row: int
     cosine: float
 
-    def __str__(self) -> str:
+    def __str__(self):
         return (
             f"test image {self.test_row} of {self.test_identity!r} is training image {self.train_row} of "
             f"{self.train_identity!r}? cosine {self.cosine:.3f}"
         )
 
 
-def near_duplicates(
-    ours: Sequence[str], theirs: Sequence[str], train: np.ndarray, test: np.ndarray, threshold: float
-) -> tuple[NearDuplicate, ...]:
+def near_duplicates(ours, theirs, train, test, threshold):
     """Test images whose nearest training image is near enough, nearest first.
 
     Args:
@@ -127,10 +123,10 @@ class Leaks:
     num_train: int
     num_test: int
 
-    def __bool__(self) -> bool:
+    def __bool__(self):
         return bool(self.by_name or self.by_embedding)
 
-    def __str__(self) -> str:
+    def __str__(self):
         count = len({normalised_name(name) for _, name in self.by_name})
         lines = [
             f"{count} of {self.num_test} test identities are in the training set by name "
@@ -147,7 +143,7 @@ class Leaks:
         return "\n".join([*lines, *_first(map(str, self.by_embedding))])
 
 
-def normalised_name(name: str) -> str:
+def normalised_name(name):
     """A name without what people write differently.
 
     Compatibility characters are replaced (Unicode NFKC), case is folded, runs of underscores, hyphens and white
@@ -167,13 +163,13 @@ def normalised_name(name: str) -> str:
 
 
 def find_leaks(
-    train_identities: Iterable[str],
-    test_identities: Iterable[str],
-    train_embeddings: ArrayLike | None = None,
-    test_embeddings: ArrayLike | None = None,
+    train_identities,
+    test_identities,
+    train_embeddings=None,
+    test_embeddings=None,
     *,
-    threshold: float = NEAR_DUPLICATE,
-) -> Leaks:
+    threshold=NEAR_DUPLICATE,
+):
     """Identities of a test set that occur in a training set.
 
     Args:
@@ -214,7 +210,7 @@ def find_leaks(
     return Leaks(_same_names(ours, theirs), near, float(threshold), len(set(ours)), len(set(theirs)))
 
 
-def _same_names(ours: list[str], theirs: list[str]) -> tuple[tuple[str, str], ...]:
+def _same_names(ours, theirs):
     known: dict[str, set[str]] = {}
     for name in ours:
         known.setdefault(normalised_name(name), set()).add(name)
@@ -222,13 +218,13 @@ def _same_names(ours: list[str], theirs: list[str]) -> tuple[tuple[str, str], ..
     return tuple(sorted(pairs, key=lambda pair: pair[::-1]))
 
 
-def _first(lines: Iterable[str]) -> list[str]:
+def _first(lines):
     lines = list(lines)
     shown = [f"  {line}" for line in lines[:_SHOWN]]
     return shown if len(lines) <= _SHOWN else [*shown, f"  ... and {len(lines) - _SHOWN} more"]
 
 
-def _checked_names(names: Iterable[str], what: str) -> list[str]:
+def _checked_names(names, what):
     if isinstance(names, (str, bytes)):
         raise ValueError(f"{what} must be several names, not one text. Received: {what}={names!r}")
     names = [str(name) if isinstance(name, np.str_) else name for name in names]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._io import atomic_write
 from keras_normface.metrics._arrays import as_float64, checked_labels
@@ -16,13 +14,12 @@ from keras_normface.metrics.results import Result
 from keras_normface.metrics.verification import RocCurve
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
 _ROC_SAMPLES = 2000
 
 
-def checked_png_path(path: str | os.PathLike[str]) -> Path:
+def checked_png_path(path):
     """`path` of a `.png` file in a directory that exists; otherwise an error that names it."""
     target = Path(path)
     if target.suffix.lower() != ".png":
@@ -32,7 +29,7 @@ def checked_png_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def new_figure(*, width: float, height: float) -> Figure:
+def new_figure(*, width, height):
     """An empty figure, inches wide and high, drawn without pyplot and its global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -44,7 +41,7 @@ def new_figure(*, width: float, height: float) -> Figure:
     return figure
 
 
-def write_picture(figure: Figure, path: Path, title: str | None) -> None:
+def write_picture(figure, path, title):
     """Write a figure as PNG, whole or not at all, with a title over its first axes."""
     if title is not None:
         figure.axes[0].set_title(title)
@@ -52,7 +49,7 @@ def write_picture(figure: Figure, path: Path, title: str | None) -> None:
         figure.savefig(Path(beside), format="png")
 
 
-def checked_curves(curves: Mapping[str, RocCurve]) -> None:
+def checked_curves(curves):
     """Refuse what is no dict with at least one `RocCurve`."""
     if not isinstance(curves, Mapping) or not curves:
         raise ValueError(f"curves must be a dict with at least one RocCurve. Received: curves={curves!r}")
@@ -61,13 +58,13 @@ def checked_curves(curves: Mapping[str, RocCurve]) -> None:
             raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
 
 
-def staircase(curve: RocCurve) -> tuple[np.ndarray, np.ndarray]:
+def staircase(curve):
     """(S,) FAR spaced evenly on the logarithmic axis and the largest TAR that keeps to each."""
     far = np.geomspace(1 / curve.num_impostor, 1.0, _ROC_SAMPLES)
     return far, curve.tar[np.searchsorted(curve.far, far, side="right") - 1]
 
 
-def draw_roc(axes: Axes, curves: Mapping[str, RocCurve]) -> None:
+def draw_roc(axes, curves):
     """Draw TAR against FAR on a logarithmic axis, from just below the curves to 1."""
     lowest = 1.0
     for name, curve in curves.items():
@@ -81,7 +78,7 @@ def draw_roc(axes: Axes, curves: Mapping[str, RocCurve]) -> None:
     _finish(axes, curves, "lower right")
 
 
-def draw_det(axes: Axes, curves: Mapping[str, RocCurve]) -> None:
+def draw_det(axes, curves):
     """Draw the miss rate against FAR on logarithmic axes, from the smallest rates that the pairs resolve to 1."""
     for name, curve in curves.items():
         far, tar = staircase(curve)
@@ -93,7 +90,7 @@ def draw_det(axes: Axes, curves: Mapping[str, RocCurve]) -> None:
     _finish(axes, curves, "lower left")
 
 
-def _finish(axes: Axes, curves: Mapping[str, RocCurve], corner: str) -> None:
+def _finish(axes, curves, corner):
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, *(1 / curve.num_impostor for curve in curves.values())), 1.0)
     axes.set_xlabel("False accept rate (FAR)")
@@ -104,7 +101,7 @@ def _finish(axes: Axes, curves: Mapping[str, RocCurve], corner: str) -> None:
 _MAX_LEGEND_PEOPLE = 12
 
 
-def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
+def plot_roc(curves, path, *, title=None):
     """Draw ROC curves: TAR against FAR on a logarithmic axis.
 
     Each curve starts at its own smallest resolvable FAR, `1 / num_impostor`, and is a staircase: at
@@ -136,7 +133,7 @@ def plot_roc(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, ti
     write_picture(figure, path, title)
 
 
-def plot_det(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, title: str | None = None) -> None:
+def plot_det(curves, path, *, title=None):
     """Draw detection error trade-off curves: miss rate, 1 - TAR, against FAR, both axes logarithmic.
 
     Each curve is that of `plot_roc`, upside down. The axes start at the smallest rates that the pairs resolve; where
@@ -168,7 +165,7 @@ def plot_det(curves: Mapping[str, RocCurve], path: str | os.PathLike[str], *, ti
     write_picture(figure, path, title)
 
 
-def plot_result(result: Result, path: str | os.PathLike[str]) -> None:
+def plot_result(result, path):
     """Draw the curves of a result, ROC and DET side by side, under the protocol's name.
 
     Args:
@@ -203,9 +200,7 @@ def plot_result(result: Result, path: str | os.PathLike[str]) -> None:
     write_picture(figure, path, result.protocol)
 
 
-def plot_embeddings(
-    points: ArrayLike, labels: ArrayLike, path: str | os.PathLike[str], *, title: str | None = None
-) -> None:
+def plot_embeddings(points, labels, path, *, title=None):
     """Draw embeddings in the plane, one colour per person.
 
     A legend is drawn for at most twelve people.
@@ -245,7 +240,7 @@ def plot_embeddings(
     write_picture(figure, path, title)
 
 
-def _colours(count: int) -> np.ndarray:
+def _colours(count):
     """(count, 3) distinct RGB colours in [0, 1]."""
     from matplotlib import colormaps
     from matplotlib.colors import hsv_to_rgb
@@ -258,7 +253,7 @@ def _colours(count: int) -> np.ndarray:
     return hsv_to_rgb(np.stack([steps / count, np.full(count, 0.85), np.where(steps % 2, 0.6, 0.9)], axis=1))
 
 
-def _add_legend(axes, people: np.ndarray, colours: np.ndarray) -> None:
+def _add_legend(axes, people, colours):
     from matplotlib.lines import Line2D
 
     # A dollar sign would start mathematical text.
@@ -267,7 +262,7 @@ def _add_legend(axes, people: np.ndarray, colours: np.ndarray) -> None:
     axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
-def _checked_points(points: ArrayLike) -> np.ndarray:
+def _checked_points(points):
     points = as_float64(points, "points", ndim=2)
     if points.shape[1] != 2 or not len(points):
         raise ValueError(f"points must have shape (N, 2), N >= 1. Received: points.shape={points.shape}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ class Projection:
     mean: np.ndarray
     components: np.ndarray | None
 
-    def of(self, features: np.ndarray) -> np.ndarray:
+    def of(self, features):
         """Project (N, D) features: (N, K) float64."""
         if self.components is None:
             return features - self.mean
@@ -59,7 +58,7 @@ class Scatter:
     products: np.ndarray | None
 
 
-def scatter_of(features: np.ndarray, products: bool = True) -> Scatter:
+def scatter_of(features, products=True):
     """The `Scatter` of (N, D) features, N >= 1.
 
     Example:
@@ -77,7 +76,7 @@ def scatter_of(features: np.ndarray, products: bool = True) -> Scatter:
     return Scatter(len(features), mean, total)
 
 
-def merged(parts: Iterable[Scatter]) -> Scatter:
+def merged(parts):
     """The `Scatter` of several sets together.
 
     Only sums of what is not negative, so that nothing cancels: Chan, Golub, LeVeque 1983, "Algorithms for computing
@@ -99,7 +98,7 @@ def merged(parts: Iterable[Scatter]) -> Scatter:
     return Scatter(int(counts.sum()), mean, products)
 
 
-def fitted_projection(features: np.ndarray, share: float | None) -> Projection:
+def fitted_projection(features, share):
     """The mean of features and, if wanted, their principal directions.
 
     Args:
@@ -121,9 +120,7 @@ def fitted_projection(features: np.ndarray, share: float | None) -> Projection:
     return _projection(scatter_of(features, products=share is not None), share)
 
 
-def fold_projections(
-    features: np.ndarray, left: np.ndarray, right: np.ndarray, codes: np.ndarray, share: float | None
-) -> Iterator[Projection]:
+def fold_projections(features, left, right, codes, share):
     """For each fold, `fitted_projection` of the unique images in the pairs of all other folds.
 
     Each image is looked at once, not once for each fold: an image of one fold alone is left out in that fold only,
@@ -162,7 +159,7 @@ def fold_projections(
         yield _projection(merged(part for other, part in parts.items() if other != fold), share)
 
 
-def _projection(scatter: Scatter, share: float | None) -> Projection:
+def _projection(scatter, share):
     if share is None:
         return Projection(scatter.mean, None)
     variances, directions = np.linalg.eigh(scatter.products)

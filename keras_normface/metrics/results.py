@@ -63,7 +63,7 @@ class MetricValue:
         if self.interval is not None:
             object.__setattr__(self, "interval", _checked_interval(self.interval))
 
-    def __str__(self) -> str:
+    def __str__(self):
         text = f"{self.name} {shown(self.value, self.unit)}"
         if self.spread is not None:
             text += f" +- {shown(self.spread, self.unit)} ({self.spread_of})"
@@ -72,7 +72,7 @@ class MetricValue:
         return text + (f"; {' '.join(self.note.split())}" if self.note else "")
 
 
-def shown(value: float, unit: str) -> str:
+def shown(value, unit):
     """A number as it is printed: a share as a percentage with two decimals.
 
     Args:
@@ -89,7 +89,7 @@ def shown(value: float, unit: str) -> str:
     return f"{100 * value:.2f} %" if unit == "share" else f"{value:.4g} {unit}"
 
 
-def shown_interval(figure: MetricValue) -> str:
+def shown_interval(figure):
     """The interval of a figure as it is printed, or nothing where there is none.
 
     Args:
@@ -108,7 +108,7 @@ def shown_interval(figure: MetricValue) -> str:
     return f"{shown(low, figure.unit)} to {shown(high, figure.unit)}"
 
 
-def value_to_dict(figure: MetricValue) -> dict[str, object]:
+def value_to_dict(figure):
     """A figure as a dict for JSON, without what is not set.
 
     Args:
@@ -129,7 +129,7 @@ def value_to_dict(figure: MetricValue) -> dict[str, object]:
     }
 
 
-def value_from_dict(content: object) -> MetricValue:
+def value_from_dict(content):
     """Read back what `value_to_dict` made.
 
     Args:
@@ -153,14 +153,14 @@ def value_from_dict(content: object) -> MetricValue:
     return MetricValue(**content)
 
 
-def _check_text(key: str, value: object, optional: bool) -> None:
+def _check_text(key, value, optional):
     if not isinstance(value, str) and not (optional and value is None):
         raise ValueError(f"{key} must be text. Received: {key}={value!r}")
     if key == "name" and not value:
         raise ValueError("name must not be empty. Received: name=''")
 
 
-def _finite(key: str, value: object) -> float:
+def _finite(key, value):
     try:
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"{key} must be a finite number. Received: {key}={value!r}")
@@ -169,7 +169,7 @@ def _finite(key: str, value: object) -> float:
         raise ValueError(f"{key} must be a finite number. Received: {key} beyond what a float can hold") from None
 
 
-def _checked_interval(interval: object) -> tuple[float, float]:
+def _checked_interval(interval):
     if not isinstance(interval, (tuple, list)) or len(interval) != 2:
         raise ValueError(f"interval must be (low, high). Received: interval={interval!r}")
     low, high = (_finite("interval", end) for end in interval)
@@ -181,7 +181,7 @@ def _checked_interval(interval: object) -> tuple[float, float]:
 _STEPS = 500
 
 
-def downsampled_curve(curve: RocCurve, steps: int = _STEPS) -> RocCurve:
+def downsampled_curve(curve, steps=_STEPS):
     """Keep the points of a curve that a picture on logarithmic axes can show.
 
     Kept are the first and the last point, and for each of `steps` rates, evenly spaced on a logarithmic axis, the
@@ -227,7 +227,7 @@ def downsampled_curve(curve: RocCurve, steps: int = _STEPS) -> RocCurve:
     return RocCurve(curve.far[kept], curve.tar[kept], curve.thresholds[kept], curve.num_genuine, curve.num_impostor)
 
 
-def curve_to_dict(curve: RocCurve) -> dict[str, object]:
+def curve_to_dict(curve):
     """A curve as a dict for JSON; a threshold of infinity, where nothing is accepted, is None.
 
     Args:
@@ -250,7 +250,7 @@ def curve_to_dict(curve: RocCurve) -> dict[str, object]:
     }
 
 
-def curve_from_dict(content: object) -> RocCurve:
+def curve_from_dict(content):
     """Read back what `curve_to_dict` made.
 
     Args:
@@ -288,7 +288,7 @@ def curve_from_dict(content: object) -> RocCurve:
 FORMAT, VERSION = "keras_normface evaluation result", 1
 
 
-def checked_figures(figures: object) -> tuple[MetricValue, ...]:
+def checked_figures(figures):
     """`figures` as a tuple of `MetricValue`, each name once; otherwise a ValueError."""
     figures = tuple(figures)
     for figure in figures:
@@ -301,7 +301,7 @@ def checked_figures(figures: object) -> tuple[MetricValue, ...]:
     return figures
 
 
-def checked_counts(counts: object) -> dict[str, int]:
+def checked_counts(counts):
     """`counts` as a dict of ints; otherwise a ValueError."""
     try:
         return {str(name): operator.index(count) for name, count in counts.items()}
@@ -309,7 +309,7 @@ def checked_counts(counts: object) -> dict[str, int]:
         raise ValueError(f"counts must be a dict of whole numbers. Received: counts={counts!r}") from None
 
 
-def plain_settings(settings: object) -> dict[str, object]:
+def plain_settings(settings):
     """`settings` as what comes back from JSON, NumPy values made plain; otherwise a ValueError."""
 
     def plain(value):
@@ -325,7 +325,7 @@ def plain_settings(settings: object) -> dict[str, object]:
         raise ValueError(f"settings must hold what JSON can, finite numbers. Received: {error}") from None
 
 
-def checked_content(text: str | bytes) -> dict:
+def checked_content(text):
     """JSON text of a result as a dict with all its keys, each of its type; otherwise a ValueError."""
     try:
         content = json.loads(text)
@@ -394,16 +394,16 @@ class Result:
         thin = {str(name): downsampled_curve(curve) for name, curve in self.curves.items()}
         object.__setattr__(self, "curves", thin)
 
-    def __getitem__(self, name: str) -> MetricValue:
+    def __getitem__(self, name):
         for figure in self.figures:
             if figure.name == name:
                 return figure
         raise KeyError(f"no figure {name!r} in {self.protocol}; there are {[figure.name for figure in self.figures]}")
 
-    def __str__(self) -> str:
+    def __str__(self):
         return "\n".join(f"{self.protocol}: {figure}" for figure in self.figures)
 
-    def markdown(self) -> str:
+    def markdown(self):
         """All figures as a Markdown table, the protocol's name in each row.
 
         Returns:
@@ -412,7 +412,7 @@ class Result:
         rows = [_COLUMNS, ["---"] * len(_COLUMNS), *(self._cells(figure) for figure in self.figures)]
         return "\n".join(_markdown_line(row) for row in rows) + "\n"
 
-    def markdown_row(self, names: tuple[str, ...] | None = None) -> str:
+    def markdown_row(self, names=None):
         """One line of a table of several models or protocols.
 
         Args:
@@ -427,7 +427,7 @@ class Result:
         figures = self.figures if names is None else [self[name] for name in names]
         return _markdown_line([self.protocol, *(_short(figure) for figure in figures)])
 
-    def to_json(self) -> str:
+    def to_json(self):
         """The whole result as JSON text."""
         content = {
             "format": FORMAT,
@@ -441,7 +441,7 @@ class Result:
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Result:
+    def from_json(cls, text):
         """Read back what `to_json` wrote.
 
         Args:
@@ -458,7 +458,7 @@ class Result:
         curves = {name: curve_from_dict(curve) for name, curve in content["curves"].items()}
         return cls(content["protocol"], figures, content["counts"], content["settings"], curves)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path):
         """Write `to_json` to a file, whole or not at all.
 
         Args:
@@ -468,7 +468,7 @@ class Result:
             Path(beside).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Result:
+    def load(cls, path):
         """Read a file that `save` wrote.
 
         Args:
@@ -490,20 +490,20 @@ class Result:
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)} is no stored result: {error}") from error
 
-    def _cells(self, figure: MetricValue) -> list[str]:
+    def _cells(self, figure):
         spread = "" if figure.spread is None else f"{shown(figure.spread, figure.unit)} ({figure.spread_of})"
         threshold = "" if figure.threshold is None else f"{figure.threshold:.4f}"
         value = shown(figure.value, figure.unit)
         return [self.protocol, figure.name, value, spread, shown_interval(figure), threshold, figure.note]
 
 
-def _short(figure: MetricValue) -> str:
+def _short(figure):
     text = shown(figure.value, figure.unit)
     if figure.spread is not None:
         text += f" +- {shown(figure.spread, figure.unit)}"
     return text if figure.interval is None else f"{text} ({shown_interval(figure)})"
 
 
-def _markdown_line(cells) -> str:
+def _markdown_line(cells):
     # A bar or a line break inside a cell would end it.
     return "| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in cells) + " |"

@@ -6,7 +6,6 @@ import math
 import numbers
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics._arrays import unit_rows
 from keras_normface.metrics.verification import RocCurve
@@ -18,7 +17,7 @@ _BLOCK_ROWS = 4096
 _BUFFER = 2**20
 
 
-def unit_rows_float32(embeddings: ArrayLike, name: str, *, first: int = 0) -> np.ndarray:
+def unit_rows_float32(embeddings, name, *, first=0):
     """Rows scaled to length one, block by block.
 
     Args:
@@ -57,7 +56,7 @@ def unit_rows_float32(embeddings: ArrayLike, name: str, *, first: int = 0) -> np
     return unit
 
 
-def _check_rows(block: np.ndarray, name: str, first: int) -> None:
+def _check_rows(block, name, first):
     finite = np.isfinite(block).all(axis=1)
     bad = np.flatnonzero(~finite | ~block.any(axis=1))
     if bad.size:
@@ -81,7 +80,7 @@ class TopScores:
         ([5.0, 5.0], 4)
     """
 
-    def __init__(self, keep: int):
+    def __init__(self, keep):
         self.keep = keep
         self.count = 0
         """How many scores were added."""
@@ -90,7 +89,7 @@ class TopScores:
         self._parts = []
         self._held = 0
 
-    def add(self, scores: np.ndarray) -> None:
+    def add(self, scores):
         """Look at more scores.
 
         Args:
@@ -99,7 +98,7 @@ class TopScores:
         self.count += scores.size
         self.add_candidates(scores[scores > self.floor])
 
-    def add_candidates(self, scores: np.ndarray) -> None:
+    def add_candidates(self, scores):
         """Take scores that the caller has sifted by `floor` and counts in `count` himself.
 
         Args:
@@ -111,12 +110,12 @@ class TopScores:
         if self._held > 2 * self.keep + _BUFFER:
             self._shrink()
 
-    def largest(self) -> np.ndarray:
+    def largest(self):
         """The largest `keep` of the scores, or all when there are fewer, falling: float32."""
         self._shrink()
         return np.sort(self._parts[0])[::-1] if self._parts else np.empty(0, np.float32)
 
-    def _shrink(self) -> None:
+    def _shrink(self):
         if not self._parts:
             return
         scores = np.concatenate(self._parts)
@@ -128,7 +127,7 @@ class TopScores:
         self._parts, self._held = [scores], scores.size
 
 
-def chosen_rates(rates, default: tuple[float, ...], count: int, name: str, of: str) -> tuple[float, ...]:
+def chosen_rates(rates, default, count, name, of):
     """The false accept rates to report, each of which `count` scores can resolve.
 
     Args:
@@ -162,7 +161,7 @@ def chosen_rates(rates, default: tuple[float, ...], count: int, name: str, of: s
     return tuple(dict.fromkeys(float(rate) for rate in rates))
 
 
-def accepted(rate: float, count: int) -> int:
+def accepted(rate, count):
     """The most scores of `count` that may be accepted so that their share is at most `rate`.
 
     Example:
@@ -176,7 +175,7 @@ def accepted(rate: float, count: int) -> int:
     return allowed
 
 
-def bounded_threshold(top: np.ndarray, rate: float, count: int, lowest: float) -> np.float32:
+def bounded_threshold(top, rate, count, lowest):
     """The lowest threshold at which at most `rate` of the impostor scores are accepted.
 
     Args:
@@ -202,7 +201,7 @@ _CELLS_PER_PAIR = 100
 _CURVE_STEPS = 500
 
 
-def listed_scores(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def listed_scores(unit, left, right):
     """Cosines of listed pairs of rows.
 
     Args:
@@ -244,7 +243,7 @@ def listed_scores(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.n
     return scores
 
 
-def _codes(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _codes(rows, count):
     """The rows that occur, rising, and the place among them of each of `rows`."""
     present = np.zeros(count, bool)
     present[rows] = True
@@ -253,7 +252,7 @@ def _codes(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(present), place.astype(np.uint16 if count <= 2**16 else np.int64)[rows]
 
 
-def _gathered(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _gathered(unit, left, right):
     scores = np.empty(left.size, np.float32)
     size = max(1, BLOCK_SCORES // unit.shape[1])
     for start in range(0, left.size, size):
@@ -262,7 +261,7 @@ def _gathered(unit: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarr
     return scores
 
 
-def curve_of_sorted(genuine: np.ndarray, impostor: np.ndarray) -> RocCurve:
+def curve_of_sorted(genuine, impostor):
     """A downsampled ROC curve of scores that are sorted already: each of its points is a point of the full curve.
 
     Args:
@@ -291,5 +290,5 @@ def curve_of_sorted(genuine: np.ndarray, impostor: np.ndarray) -> RocCurve:
     )
 
 
-def _spread(count: int) -> np.ndarray:
+def _spread(count):
     return np.unique(np.geomspace(1, count, _CURVE_STEPS).round().astype(np.int64)) - 1

@@ -8,7 +8,6 @@ import operator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics._arrays import checked_labels, checked_scores, unit_rows
 
@@ -64,7 +63,7 @@ class TarAtFar:
     num_genuine: int
     num_impostor: int
 
-    def __str__(self) -> str:
+    def __str__(self):
         accepted = round(self.achieved_far * self.num_impostor)
         return (
             f"TAR={self.tar:.4f} at FAR<={self.requested_far:g} (threshold {self.threshold:.4f}, "
@@ -72,7 +71,7 @@ class TarAtFar:
         )
 
 
-def pair_scores(embeddings: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def pair_scores(embeddings, labels):
     """Cosines of all unordered pairs of embeddings.
 
     Args:
@@ -109,7 +108,7 @@ def pair_scores(embeddings: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, n
     return np.clip(scores, -1.0, 1.0, out=scores), same
 
 
-def roc_curve(scores: ArrayLike, same: ArrayLike) -> RocCurve:
+def roc_curve(scores, same):
     """Every operating point of a verifier that accepts when score >= threshold.
 
     Args:
@@ -143,7 +142,7 @@ def roc_curve(scores: ArrayLike, same: ArrayLike) -> RocCurve:
     )
 
 
-def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
+def equal_error_rate(scores, same):
     """Error rate where false accepts and false rejects are equally frequent.
 
     Args:
@@ -170,7 +169,7 @@ def equal_error_rate(scores: ArrayLike, same: ArrayLike) -> float:
     return float(far_before + weight * (far_after - far_before))
 
 
-def tar_at_far(scores: ArrayLike, same: ArrayLike, far: float) -> TarAtFar:
+def tar_at_far(scores, same, far):
     """Largest true accept rate whose false accept rate is at most `far`.
 
     Args:
@@ -210,7 +209,7 @@ def tar_at_far(scores: ArrayLike, same: ArrayLike, far: float) -> TarAtFar:
     )
 
 
-def _allowed_impostors(far: float, num_impostor: int) -> int:
+def _allowed_impostors(far, num_impostor):
     if isinstance(far, (bool, np.bool_)) or not isinstance(far, numbers.Real) or not 0.0 < far <= 1.0:
         raise ValueError(f"far must be a number in (0, 1]. Received: far={far!r}")
     # 0.29 * 100 is 28.999...: only the rate itself, 29 / 100, compares exactly with what was asked.
@@ -246,11 +245,11 @@ class FoldAccuracy:
     accuracies: np.ndarray
     thresholds: np.ndarray
 
-    def __str__(self) -> str:
+    def __str__(self):
         return f"accuracy={self.mean:.4f} +- {self.standard_error:.4f} over {self.accuracies.size} folds"
 
 
-def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int | ArrayLike = 10) -> FoldAccuracy:
+def cross_validated_accuracy(scores, same, *, folds=10):
     """Accuracy on each fold with the threshold that is best on all the other folds.
 
     The candidate thresholds are the midpoints between neighbouring distinct scores of the other
@@ -297,7 +296,7 @@ def cross_validated_accuracy(scores: ArrayLike, same: ArrayLike, *, folds: int |
     )
 
 
-def candidate_thresholds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def candidate_thresholds(scores):
     """The thresholds worth trying on rising scores, one for each way to part them.
 
     Args:
@@ -321,7 +320,7 @@ def candidate_thresholds(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return candidates, np.concatenate([[0], group_starts, [scores.size]])
 
 
-def _best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+def _best_threshold(scores, same):
     """Mean of the most accurate candidate thresholds for rising `scores`."""
     candidates, num_rejected = candidate_thresholds(scores)
     genuine_rejected = np.append(0, np.cumsum(same))[num_rejected]
@@ -329,14 +328,14 @@ def _best_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     return float(candidates[correct == correct.max()].mean())
 
 
-def _checked_rows(scores: ArrayLike, same: ArrayLike) -> tuple[list[np.ndarray], np.ndarray]:
+def _checked_rows(scores, same):
     """The rows of `scores`, one where it has one dimension, and `same` as bool."""
     given = np.asarray(scores)
     checked = [checked_scores(row, same) for row in (given if given.ndim == 2 and len(given) else [scores])]
     return [row for row, _ in checked], checked[0][1]
 
 
-def _check_both_kinds(same: np.ndarray, name: object) -> None:
+def _check_both_kinds(same, name):
     if same.all() or not same.any():
         missing = "impostor" if same.all() else "genuine"
         raise ValueError(
@@ -345,7 +344,7 @@ def _check_both_kinds(same: np.ndarray, name: object) -> None:
         )
 
 
-def _fold_ids(folds: int | ArrayLike, num_pairs: int) -> np.ndarray:
+def _fold_ids(folds, num_pairs):
     if np.ndim(folds) > 0:
         ids = checked_labels(folds, "folds", num_pairs)
         if np.unique(ids).size < 2:

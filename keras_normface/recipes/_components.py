@@ -16,68 +16,21 @@ FEATURE_NORMS = ("hard", "soft", "none")
 
 
 def steps_at(milestones, values):
-    """A schedule whose value changes AT each milestone, steps counted from 0, as Caffe and PyTorch do it.
-
-    Keras's `PiecewiseConstantDecay` keeps the old value at its boundary; so the boundaries are one step earlier.
-
-    Args:
-        milestones: Increasing steps of at least 1.
-        values: One more than milestones.
-
-    Returns:
-        A `keras.optimizers.schedules.LearningRateSchedule`.
-
-    Example:
-    >>> schedule = steps_at([16000], [0.1, 0.01])
-    >>> [round(float(schedule(step)), 3) for step in (15999, 16000)]
-    [0.1, 0.01]
-    """
+    """A schedule whose value changes AT each milestone, steps counted from 0, as Caffe and PyTorch do it."""
     return keras.optimizers.schedules.PiecewiseConstantDecay(
         [milestone - 1 for milestone in milestones], [float(value) for value in values]
     )
 
 
 def multistep(first, milestones, factor):
-    """Caffe's "multistep": the value is multiplied by `factor` at each milestone.
-
-    Args:
-        first: The first value.
-        milestones: Increasing steps of at least 1; there may be none.
-        factor: What it is multiplied by.
-
-    Returns:
-        A schedule, or the number itself if there are no milestones.
-
-    Example:
-    >>> multistep(0.001, (), 0.1)
-    0.001
-    """
+    """Caffe's "multistep": the value is multiplied by `factor` at each milestone."""
     if not milestones:
         return first
     return steps_at(milestones, [first * factor**drops for drops in range(len(milestones) + 1)])
 
 
 def margin_schedule(description, feature_norm, margin=None):
-    """Make the schedule of a margin from its description.
-
-    Args:
-        description: `{"kind": "ramp", "slope": a, "last": b}`, the margin min(b, a·step); or
-            `{"kind": "steps", "first": a, "step": b, "milestones": [...]}`, a and then b more at each milestone. With
-            `"feature_norms"`, a list, it holds under those alone.
-        feature_norm: The one that is meant.
-        margin: Where it must end, if that is said elsewhere too; `None` for anywhere.
-
-    Returns:
-        A schedule, or `None` if there is none under this `feature_norm`.
-
-    Raises:
-        ValueError: If the description does not fit, or ends at another margin.
-
-    Example:
-    >>> ramp = margin_schedule({"kind": "ramp", "slope": 5e-5, "last": 0.4}, "none")
-    >>> [round(float(ramp(step)), 4) for step in (0, 4000, 9000)]
-    [0.0, 0.2, 0.4]
-    """
+    """Make the schedule of a margin from its description."""
     known = {"ramp": {"slope", "last"}, "steps": {"first", "step", "milestones"}}
     if not isinstance(description, dict):
         raise ValueError(f"`margin_schedule` must be a dictionary. Received: margin_schedule={description!r}")
@@ -230,39 +183,13 @@ OURS = {
 
 
 def known_backbones():
-    """Return the names of all backbones: those of this package, and the functions of `keras.applications`.
-
-    Example:
-    >>> "IResNet" in known_backbones(), "MobileNet" in known_backbones()
-    (True, True)
-    """
+    """Return the names of all backbones: those of this package, and the functions of `keras.applications`."""
     theirs = [name for name in dir(keras.applications) if name[0].isupper()]
     return (*OURS, *theirs)
 
 
 def build_backbone(name, input_shape, embedding_dim, dropout, options):
-    """Build a network from images to embeddings.
-
-    A network of `keras.applications` comes without its top and, unless `options` say otherwise, without weights and
-    without scaling of pixels; its last map is averaged, and a dense layer called `embedding` follows.
-
-    Args:
-        name: One of `known_backbones()`.
-        input_shape: `(height, width, channels)` in pixels.
-        embedding_dim: Numbers in an embedding.
-        dropout: Fraction dropped, where the network drops.
-        options: Other arguments of the function.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: If an option is not known, and from the function.
-
-    Example:
-    >>> build_backbone("SphereFaceNet", (16, 16, 3), 8, 0.0, {"depth": 4}).output_shape
-    (None, 8)
-    """
+    """Build a network from images to embeddings."""
     function = OURS.get(name) or getattr(keras.applications, name)
     try:
         if name in OURS:
@@ -277,15 +204,7 @@ def build_backbone(name, input_shape, embedding_dim, dropout, options):
 
 
 def scales_pixels(model):
-    """Whether a network scales pixels itself, as `EfficientNetB0` of `keras.applications` always does.
-
-    Args:
-        model: A `keras.Model`.
-
-    Example:
-    >>> scales_pixels(keras.Sequential([keras.Input((2, 2, 3)), keras.layers.Rescaling(1 / 255)]))
-    True
-    """
+    """Whether a network scales pixels itself, as `EfficientNetB0` of `keras.applications` always does."""
     return any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in model.layers)
 
 
@@ -302,34 +221,12 @@ PLAIN_AUGMENTATION = ("mirror", "crop", "brightness", "contrast")
 
 
 def preprocessing(value):
-    """Return a `Preprocessing`, which may come as its dictionary.
-
-    Args:
-        value: Either.
-
-    Raises:
-        ValueError: If it is neither.
-
-    Example:
-    >>> preprocessing(Preprocessing().to_dict()) == Preprocessing()
-    True
-    """
+    """Return a `Preprocessing`, which may come as its dictionary."""
     return value if isinstance(value, Preprocessing) else Preprocessing.from_dict(value)
 
 
 def augmentation(value):
-    """Return an `Augmentation` or `None`; the former may come as a dictionary.
-
-    Args:
-        value: One of them.
-
-    Raises:
-        ValueError: If it is none of them, or holds a function, which JSON cannot.
-
-    Example:
-    >>> augmentation({"mirror": False}).mirror
-    False
-    """
+    """Return an `Augmentation` or `None`; the former may come as a dictionary."""
     if isinstance(value, dict):
         unknown = sorted(set(value) - set(PLAIN_AUGMENTATION))
         if unknown:
@@ -348,18 +245,7 @@ def augmentation(value):
 
 
 def heads(value):
-    """Return a tuple of `HeadDescription`, which may come as dictionaries.
-
-    Args:
-        value: Sequence of them, at least one.
-
-    Raises:
-        ValueError: If one is neither.
-
-    Example:
-    >>> heads([{"kind": "agent_contrastive"}])[0].weight
-    1.0
-    """
+    """Return a tuple of `HeadDescription`, which may come as dictionaries."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"`heads` must hold at least one HeadDescription. Received: heads={value!r}")
     return tuple(_head(one) for one in value)
@@ -375,15 +261,7 @@ def _head(value):
 
 
 def jsonable(value):
-    """Return dictionaries, lists and scalars in the place of this package's objects and of tuples.
-
-    Args:
-        value: A value of a field, or a nest of them.
-
-    Example:
-    >>> jsonable({"milestones": (1, 2), "heads": (HeadDescription("agent_contrastive"),)})["heads"]
-    [{'kind': 'agent_contrastive', 'options': {}, 'weight': 1.0}]
-    """
+    """Return dictionaries, lists and scalars in the place of this package's objects and of tuples."""
     if isinstance(value, Preprocessing):
         return value.to_dict()
     if isinstance(value, Augmentation):
@@ -397,19 +275,7 @@ def jsonable(value):
 
 
 def changed(fields, changes):
-    """Return a copy of `fields` with some values changed.
-
-    Args:
-        fields: From `Recipe.to_fields`.
-        changes: New values by dotted names.
-
-    Raises:
-        ValueError: If a name is not known, with those that are.
-
-    Example:
-    >>> changed({"options": {"depth": 20}, "steps": 3}, {"options.depth": 4})
-    {'options': {'depth': 4}, 'steps': 3}
-    """
+    """Return a copy of `fields` with some values changed."""
     fields = copy.deepcopy(fields)
     for name, value in changes.items():
         place = fields

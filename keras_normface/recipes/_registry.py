@@ -27,20 +27,7 @@ _known = {}
 
 
 def register(name, /, **changes):
-    """Decorate a class of recipes: `get(name)` makes one, with these changes.
-
-    Args:
-        name: The name.
-        **changes: Arguments of the class, besides its name.
-
-    Example:
-    >>> @register("nothing", steps=3)
-    ... class Nothing(dict):
-    ...     pass
-    >>> get("nothing")
-    {'name': 'nothing', 'steps': 3}
-    >>> forget("nothing")
-    """
+    """Decorate a class of recipes: `get(name)` makes one, with these changes."""
 
     def remember(recipe_class):
         _known[name] = (recipe_class, changes)
@@ -85,14 +72,7 @@ def get(name):
 
 
 def known(name):
-    """Return the class of a recipe and what it is made with.
-
-    Args:
-        name: One of `all_names()`.
-
-    Raises:
-        ValueError: If there is none; the message lists the known ones.
-    """
+    """Return the class of a recipe and what it is made with."""
     if not isinstance(name, str) or name not in _known:
         raise ValueError(f"the recipe must be one of {', '.join(all_names())}. Received: {str(name)[:80]!r}")
     return _known[name]
@@ -143,16 +123,7 @@ class Row(NamedTuple):
 
 
 def leaves(fields, prefix=""):
-    """Return the values of a nest by dotted names; lists that hold no dictionary are values.
-
-    Args:
-        fields: From `Recipe.to_fields`.
-        prefix: What the names begin with.
-
-    Example:
-    >>> leaves({"heads": [{"weight": 1.0}], "milestones": [1, 2]})
-    {'heads.0.weight': 1.0, 'milestones': [1, 2]}
-    """
+    """Return the values of a nest by dotted names; lists that hold no dictionary are values."""
     found = {}
     for key, value in fields.items() if isinstance(fields, dict) else enumerate(fields):
         nested = isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
@@ -162,36 +133,14 @@ def leaves(fields, prefix=""):
 
 
 def source_of(name, sources):
-    """Return the `Source` of a field: that of its dotted name, or of its longest beginning.
-
-    Args:
-        name: A name of `leaves`.
-        sources: Dictionary of `Source`.
-
-    Returns:
-        A `Source`, or `None`.
-
-    Example:
-    >>> source_of("heads.0.weight", {"heads": Source("Eq. 6", "paper")}).text
-    'Eq. 6'
-    """
+    """Return the `Source` of a field: that of its dotted name, or of its longest beginning."""
     parts = name.split(".")
     beginnings = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((sources[beginning] for beginning in beginnings if beginning in sources), None)
 
 
 def rows(fields, unchanged, sources):
-    """Return a `Row` for each value.
-
-    Args:
-        fields: From `Recipe.to_fields`.
-        unchanged: Those of the recipe as it is registered.
-        sources: Dictionary of `Source`.
-
-    Example:
-    >>> rows({"steps": 3}, {"steps": 4}, {"steps": Source("§5", "paper")})
-    [Row(field='steps', value='3', source='was 4: §5, paper', certainty='changed')]
-    """
+    """Return a `Row` for each value."""
     before, made = leaves(unchanged), []
     for name, value in leaves(fields).items():
         if name == "preprocessing.version":  # of the file format, not a number of the recipe
@@ -224,15 +173,7 @@ def table(rows):
 
 
 def as_text(value):
-    """Return a value as it stands in tables: numbers short, many names as their count.
-
-    Args:
-        value: One of `leaves`.
-
-    Example:
-    >>> as_text(0.0005), as_text(["a"] * 17)
-    ('0.0005', '17 names')
-    """
+    """Return a value as it stands in tables: numbers short, many names as their count."""
     if isinstance(value, float):
         return f"{value:g}"
     names = isinstance(value, list) and len(value) > 6 and all(isinstance(item, str) for item in value)
@@ -246,16 +187,7 @@ LARGEST_BYTES = 1 << 20
 
 
 def write(directory, name, fields):
-    """Write a recipe; the file is complete or not there.
-
-    Args:
-        directory: Made if it is not there.
-        name: Name of the recipe.
-        fields: From `Recipe.to_fields`.
-
-    Returns:
-        The path of the file.
-    """
+    """Write a recipe; the file is complete or not there."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, FILE_NAME)
     content = {"format": FORMAT, "version": VERSION, "recipe": name, "fields": fields}
@@ -266,18 +198,7 @@ def write(directory, name, fields):
 
 
 def load(directory):
-    """Read the recipe in a directory.
-
-    Args:
-        directory: Where `write` wrote.
-
-    Returns:
-        A `Recipe`.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is not what `write` writes.
-    """
+    """Read the recipe in a directory."""
     return read(os.path.join(directory, FILE_NAME))
 
 
@@ -312,16 +233,7 @@ def read(path):
 
 
 def made(recipe_class, name, fields):
-    """Make a recipe of its fields.
-
-    Args:
-        recipe_class: A subclass of `Recipe`.
-        name: Its name.
-        fields: Dictionary, all fields there.
-
-    Raises:
-        ValueError: If one is missing, not known or does not fit.
-    """
+    """Make a recipe of its fields."""
     known = {field.name for field in dataclasses.fields(recipe_class)} - {"name"}
     given = set(fields) if isinstance(fields, dict) else set()
     if given != known:
