@@ -87,7 +87,7 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
             )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, *, samples=None):
         """Return the scalar loss of a batch, and update accuracy and angle.
 
         Args:
@@ -96,11 +96,16 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
             y_pred: Embeddings.
             sample_weight: Weights of the samples, `(batch,)`.
             training: Whether this is a training step.
+            samples: What each head takes as `sample`, a list; `None` means none for any.
 
         Returns:
             Scalar tensor: the heads' mean losses, weighted, and the regularization losses.
         """
-        statistics = [head.statistics(y, y_pred, training=training) for head in self.heads]
+        samples = [None] * len(self.heads) if samples is None else samples
+        statistics = [
+            head.statistics(y, y_pred, training=training, sample=sample)
+            for head, sample in zip(self.heads, samples, strict=True)
+        ]
         losses = sum(s.loss * weight for s, weight in zip(statistics, self.head_weights, strict=True))
         total = self._reduce(losses, sample_weight)
         for regularization in self.losses:

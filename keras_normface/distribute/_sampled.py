@@ -4,8 +4,6 @@ A TensorFlow variable that was written by rows is copied whenever it is read as 
 is compiled gets the rows as tensors.
 """
 
-import contextlib
-
 import keras
 from keras import ops
 
@@ -58,13 +56,10 @@ def _check_optimizer(optimizer):
             raise ValueError(f"This optimizer cannot stand beside sampled agents: {reason}. Received: {optimizer!r}")
 
 
-@contextlib.contextmanager
-def given_to(heads, samples, rows):
-    """Within this context each of the heads takes its sample and its rows."""
-    with contextlib.ExitStack() as stack:
-        for head, sample, own_rows in zip(heads, samples, rows, strict=True):
-            stack.enter_context(head.given(sample, own_rows))
-        yield
+def for_each_head(model, samples, rows):
+    """Samples and rows of the sampled heads → `(sample, rows)` or None for each of the model's heads."""
+    own = zip(samples, rows, strict=True)
+    return [next(own) if isinstance(head, SampledMarginSoftmaxHead) else None for head in model.heads]
 
 
 class SampledAgents:

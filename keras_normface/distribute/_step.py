@@ -5,7 +5,7 @@ import inspect
 import keras
 
 from keras_normface._walk import all_layers
-from keras_normface.distribute._sampled import SampledAgents, given_to, sampled_heads, variables_left_out
+from keras_normface.distribute._sampled import SampledAgents, for_each_head, sampled_heads, variables_left_out
 
 
 def refuse_synchronized_batch_norm(model):
@@ -40,7 +40,7 @@ def with_empty_trackers(model, mapping):
     return [(variable, tf.zeros_like(value) if id(variable) in empty else value) for variable, value in mapping]
 
 
-def loss_and_metrics(model, training, data, rows, all_rows, old):
+def loss_and_metrics(model, training, data, rows, all_rows, old, samples=None):
     """Compute a replica's part of the loss of the whole batch; update the metrics of the scope."""
     import tensorflow as tf
 
@@ -48,7 +48,8 @@ def loss_and_metrics(model, training, data, rows, all_rows, old):
     rows = tf.cast(rows, "float32")
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     y_pred = forward(model, x, training)
-    loss = tf.reduce_sum(model.compute_loss(x, y, y_pred, sample_weight, training=training))
+    options = {} if samples is None else {"samples": samples}
+    loss = tf.reduce_sum(model.compute_loss(x, y, y_pred, sample_weight, training=training, **options))
     if not _is_summed(model.loss):
         loss = loss * tf.cast(replicas * rows / all_rows, loss.dtype)
     for tracker in _output_trackers(model):  # Keras weighs a batch of unknown size as 1, and so do we
@@ -89,8 +90,10 @@ def gradient_function(model, training):
         mapping = with_empty_trackers(model, list(zip(variables, values, strict=True)))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            with keras.StatelessScope(mapping, collect_losses=True) as scope, given_to(heads, samples, agents):
-                loss = loss_and_metrics(model, training, data, rows, all_rows, dict(_by_id(variables, values)))
+            samples = for_each_head(model, samples, agents) if heads else None
+            with keras.StatelessScope(mapping, collect_losses=True) as scope:
+                old = dict(_by_id(variables, values))
+                loss = loss_and_metrics(model, training, data, rows, all_rows, old, samples)
             scaled = loss * tf.cast(loss_scale, loss.dtype)
         gradients = tape.gradient(scaled, sources) if training else []
         changed = [scope.get_current_value(variable) for variable in variables]

@@ -117,26 +117,31 @@ class Head(keras.layers.Layer):
         """Return the loss of each sample, `(batch,)`; see `statistics`."""
         return self.statistics(labels, embeddings, training=training).loss
 
-    def statistics(self, labels, embeddings, training=False):
+    def statistics(self, labels, embeddings, training=False, sample=None):
         """Losses and what is worth watching, from one pass over the classes.
 
         Args:
             labels: Class ids `(batch,)` or `(batch, 1)`, or one-hot rows `(batch, units)`.
             embeddings: Tensor `(batch, dim)`, not normalised.
             training: Whether this is a training step: a schedule then moves on.
+            sample: The classes to compare with, for heads that take a sample of them; see `SampledMarginSoftmaxHead`.
+                `None` means all classes.
 
         Returns:
             `HeadStatistics`.
 
         Raises:
-            ValueError: For labels that do not fit, when called eagerly.
+            ValueError: For labels that do not fit, when called eagerly, or a `sample` that this head does not take.
         """
         if not self.built:
             self.build(tuple(embeddings.shape))
         embeddings = ops.cast(embeddings, self.compute_dtype)
         shape = (embeddings.shape[0], self.units)
         ids, valid = label_checks.class_ids(ops.convert_to_tensor(labels), shape)
-        loss, correct, target = self.statistics_of_ids(ids, embeddings, training)
+        if sample is None:
+            loss, correct, target = self.statistics_of_ids(ids, embeddings, training)
+        else:
+            loss, correct, target = self.statistics_of_sample(embeddings, training, sample)
         return HeadStatistics(label_checks.nan_where_invalid(loss, valid), correct, target)
 
     def statistics_of_ids(self, ids, embeddings, training):
@@ -146,6 +151,13 @@ class Head(keras.layers.Layer):
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         correct = ops.cast(target >= ops.max(cosines, axis=-1), "float32")
         return HeadStatistics(loss, correct, target)
+
+    def statistics_of_sample(self, embeddings, training, sample):
+        """Return `HeadStatistics` among a sample of the classes; for heads that take one."""
+        raise ValueError(
+            f"`sample` must be None for {type(self).__name__}, which compares with all classes. "
+            f"Received: a {type(sample).__name__}"
+        )
 
     def loss_of_cosines(self, ids, cosines, embeddings, training):
         """Return the loss of each sample, given valid class ids; what a head must implement."""

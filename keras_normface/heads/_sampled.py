@@ -1,6 +1,5 @@
 """The arguments of the head with sampled agents, checked."""
 
-import contextlib
 import math
 from typing import NamedTuple
 
@@ -264,7 +263,6 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         self.rate_multiplier = number("rate_multiplier", rate_multiplier)
         self.corrected = bool(corrected)
         check_numbers(self)
-        self._given = _Given()
 
     @property
     def sample_size(self):
@@ -370,24 +368,18 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         rate = of_optimizer if own is None else own(step) if callable(own) else own
         return self.rate_multiplier * ops.cast(rate, "float32")
 
-    @contextlib.contextmanager
-    def given(self, sample, rows):
-        """Within this context `statistics(..., training=True)` takes this sample, and these rows of the agents."""
-        self._given.sample_and_rows = (sample, rows)
-        try:
-            yield
-        finally:
-            self._given.sample_and_rows = None
-
     def statistics_of_ids(self, ids, embeddings, training):
-        """Return `HeadStatistics`: in training among the sample that was given, else among all agents."""
-        if not training:
-            return super().statistics_of_ids(ids, embeddings, training)
-        if self._given.sample_and_rows is None:
+        """Return `HeadStatistics` among all classes; not while it trains, since that takes a sample."""
+        if training:
             raise RuntimeError(TRAINED_ELSEWHERE)
-        sample, rows = self._given.sample_and_rows
+        return super().statistics_of_ids(ids, embeddings, training)
+
+    def statistics_of_sample(self, embeddings, training, sample):
+        """Return `HeadStatistics` among `sample`, a pair `(sample, rows)`; a training step is counted."""
+        sample, rows = sample
         statistics = self.sampled_statistics(embeddings, rows, sample)
-        self.step.assign(self.step + 1.0)
+        if training:
+            self.step.assign(self.step + 1.0)
         return statistics
 
     def get_config(self):
@@ -397,9 +389,3 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
         rate = keras.optimizers.schedules.serialize(rate) if schedule else rate
         return {**config, **{name: getattr(self, name) for name in own}, "learning_rate": rate}
-
-
-class _Given:
-    """Holds what a step gives to the head; an object of its own, since Keras would track a tuple."""
-
-    sample_and_rows = None

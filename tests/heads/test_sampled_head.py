@@ -186,6 +186,24 @@ def test_what_is_watched_is_that_of_the_sample(fused):
     np.testing.assert_array_equal(to_numpy(statistics.correct), right)
 
 
+def test_the_sample_is_an_argument_and_only_training_counts_the_step():
+    head = make()
+    x, agents = tensors(1)
+    x = keras.ops.array(x, dtype="float32")
+    slots = head.sample(keras.ops.array(LABELS), 2)
+    rows = keras.ops.array(agents[to_numpy(slots.ids)], dtype="float32")
+    expected = head.sampled_statistics(x, rows, slots)
+    for training in (False, True):
+        statistics = head.statistics(LABELS, x, training=training, sample=(slots, rows))
+        for ours, theirs in zip(statistics, expected, strict=True):
+            np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+        assert float(head.step) == float(training)
+    with pytest.raises(ValueError, match=r"`y_true` must hold .*20"):
+        head.statistics(np.array([7, 7, 3, 20]), x, sample=(slots, rows))
+    with pytest.raises(ValueError, match=r"`sample` must be None for MarginSoftmaxHead.*Received: a tuple"):
+        MarginSoftmaxHead(20).statistics(LABELS, x, sample=(slots, rows))
+
+
 def test_the_correction_brings_the_mean_loss_near_that_of_all_classes():
     x, agents = tensors(2, units=400)
     x, agents, ids = (keras.ops.array(a, dtype=t) for a, t in ((x, "float32"), (agents, "float32"), (LABELS, "int32")))
