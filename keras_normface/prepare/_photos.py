@@ -2,182 +2,13 @@
 
 import io
 import re
-import struct
-from typing import NamedTuple
+import warnings
 
 import numpy as np
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
-PNG_PALETTE = 3
-JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
-JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-JPEG_NO_FRAME_FOLLOWS = {0xD8, 0xD9, 0xDA}
-BMP_SMALLEST_INFO = 40
-
-
-class HeaderError(ValueError):
-    """The bytes do not begin as a JPEG, PNG, BMP or GIF does, or end within the header."""
-
-
-class UnknownFormatError(HeaderError):
-    """The bytes do not begin as a JPEG, PNG, BMP or GIF does."""
-
-
-class ImageHeader(NamedTuple):
-    """What a header says.
-
-    Attributes:
-        format: "JPEG", "PNG", "BMP" or "GIF".
-        height: In pixels.
-        width: In pixels.
-        channels: As stored: 1 gray, 2 gray and alpha, 3 colour or a palette, 4 colour and alpha or CMYK.
-        bits: Per channel; of a palette, those of its colours.
-    """
-
-    format: str
-    height: int
-    width: int
-    channels: int
-    bits: int
-
-
-def image_header(encoded):
-    """Read the header of an encoded image. The content counts, not what a file is called.
-
-    Args:
-        encoded: Bytes.
-
-    Returns:
-        An `ImageHeader`. That the rest of the image is sound, it does not say.
-
-    Raises:
-        HeaderError: A ValueError. If it is no JPEG, PNG, BMP or GIF, or ends in the header.
-
-    Source: the PNG specification (W3C), ITU-T T.81 (JPEG), GIF89a (CompuServe), BITMAPINFOHEADER (Microsoft).
-
-    Example:
-    >>> image_header(b"GIF89a" + bytes([40, 0, 30, 0, 0x80, 0, 0]))
-    ImageHeader(format='GIF', height=30, width=40, channels=3, bits=8)
-    """
-    for begins, parse in PARSERS:
-        if encoded.startswith(begins):
-            try:
-                return parse(encoded)
-            except (struct.error, IndexError) as error:
-                raise HeaderError("it ends in its header") from error
-    raise UnknownFormatError("it is no JPEG, PNG, BMP or GIF")
-
-
-def is_plain_bmp(encoded):
-    """Whether a BMP is of a kind that TensorFlow decodes rightly.
-
-    That is: 24 or 32 bits a pixel, or 8 with the palette of the 256 grays in order; not compressed.
-
-    Args:
-        encoded: Bytes of a BMP with a whole header.
-
-    Example:
-    >>> is_plain_bmp(b"BM" + struct.pack("<12xIiiHHII12x", 40, 9, 9, 1, 4, 0, 0))
-    False
-    """
-    info, _, _, _, depth, compression = struct.unpack_from("<IiiHHI", encoded, 14)
-    if info < BMP_SMALLEST_INFO or compression != 0 or depth not in (8, 24, 32):
-        return False
-    (colours,) = struct.unpack_from("<I", encoded, 46)
-    start, count = 14 + info, min(colours or 256, 256)
-    palette = encoded[start : start + 4 * count]
-    return depth != 8 or all(palette[4 * gray : 4 * gray + 3] == bytes([gray]) * 3 for gray in range(count))
-
-
-def gif_frame_sizes(encoded):
-    """Yield `(height, width)` of each frame of a GIF, until its end or until it makes no sense.
-
-    Args:
-        encoded: Bytes of a GIF.
-
-    Example:
-    >>> head = b"GIF89a" + bytes([40, 0, 30, 0, 0, 0, 0])
-    >>> list(gif_frame_sizes(head + b"," + bytes([0, 0, 0, 0, 20, 0, 10, 0, 0, 2, 0]) + b";"))
-    [(10, 20)]
-    """
-    try:
-        position = 13 + _colour_table(encoded[10])
-        while encoded[position] in b",!":
-            if encoded[position] == ord(","):
-                width, height, packed = struct.unpack_from("<HHB", encoded, position + 5)
-                yield height, width
-                position += 11 + _colour_table(packed)
-            else:
-                position += 2
-            while encoded[position]:
-                position += 1 + encoded[position]
-            position += 1
-    except (struct.error, IndexError):
-        return
-
-
-def _colour_table(packed):
-    return 3 << (packed & 7) + 1 if packed & 0x80 else 0
-
-
-def _png(encoded):
-    if encoded[12:16] != b"IHDR":
-        raise HeaderError("it is a PNG without a header")
-    width, height, depth, colour = struct.unpack_from(">IIBB", encoded, 16)
-    if colour not in PNG_CHANNELS:
-        raise HeaderError(f"it is a PNG of the unknown colour type {colour}")
-    return ImageHeader("PNG", height, width, PNG_CHANNELS[colour], 8 if colour == PNG_PALETTE else depth)
-
-
-def _jpeg(encoded):
-    position = 2
-    while True:
-        if encoded[position] != 0xFF:
-            raise HeaderError("it is a JPEG with a garbled header")
-        while encoded[position] == 0xFF:
-            position += 1
-        marker = encoded[position]
-        position += 1
-        if marker in JPEG_WITHOUT_LENGTH:
-            continue
-        if marker in JPEG_NO_FRAME_FOLLOWS:
-            raise HeaderError("it is a JPEG without a frame")
-        (length,) = struct.unpack_from(">H", encoded, position)
-        if marker in JPEG_FRAMES:
-            bits, height, width, channels = struct.unpack_from(">BHHB", encoded, position + 2)
-            return ImageHeader("JPEG", height, width, channels, bits)
-        if length < 2:
-            raise HeaderError("it is a JPEG with a garbled header")
-        position += length
-
-
-def _bmp(encoded):
-    info, width, height, _, depth = struct.unpack_from("<IiiHH", encoded, 14)
-    if info < BMP_SMALLEST_INFO:
-        width, height, _, depth = struct.unpack_from("<HHHH", encoded, 18)
-    struct.unpack_from("<I", encoded, 46)
-    bits = 8 if depth >= 24 or depth <= 8 else 5
-    return ImageHeader("BMP", abs(height), abs(width), 4 if depth == 32 else 3, bits)
-
-
-def _gif(encoded):
-    width, height = struct.unpack_from("<HHxxx", encoded, 6)
-    return ImageHeader("GIF", height, width, 3, 8)
-
-
-PARSERS = (
-    (b"\xff\xd8", _jpeg),
-    (PNG_SIGNATURE, _png),
-    (b"BM", _bmp),
-    (b"GIF87a", _gif),
-    (b"GIF89a", _gif),
-)
-
-
 SMALLEST_SIDE = 8
 MOST_PIXELS = 50_000_000
-ADOBE_MARKER = b"\xff\xee\x00\x0eAdobe"
+SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF87a", b"GIF89a")
 
 
 class InvalidImageError(ValueError):
@@ -187,8 +18,8 @@ class InvalidImageError(ValueError):
 def validated_size(encoded, size=None):
     """Decode an image to see whether it is sound.
 
-    It is decoded as in training, by `tf.io.decode_image(encoded, channels=3, expand_animations=False)`, after the
-    header has shown that it is not huge.
+    It is decoded as in training, by `tf.io.decode_image(encoded, channels=3, expand_animations=False)`, after
+    Pillow has read its header, and has shown that it is not huge. The pixels of a BMP are compared with Pillow's.
 
     Args:
         encoded: Bytes of a JPEG, PNG, BMP or GIF.
@@ -202,6 +33,7 @@ def validated_size(encoded, size=None):
             `size`, an animation, or of a kind that TensorFlow decodes otherwise than others do: more than 8 bits a
             channel, CMYK without Adobe's marker, or a BMP with a palette of colours. The kind of reason is what
             precedes a colon.
+        ImportError: If Pillow is not installed.
 
     Example:
     >>> import numpy as np, tensorflow as tf
@@ -215,37 +47,60 @@ def validated_size(encoded, size=None):
     """
     if not encoded:
         raise InvalidImageError("zero bytes")
-    _check_header(encoded)
-    found = _decoded_size(encoded)
+    expected = _checked_by_pillow(encoded)
+    pixels = _decoded_by_tensorflow(encoded, expected)
+    found = tuple(pixels.shape[:2])
     _check_sides(*found)
     if size is not None and found != tuple(size):
         raise InvalidImageError(f"wrong size: {found[0]}x{found[1]} instead of {size[0]}x{size[1]}")
     return found
 
 
-def _check_header(encoded):
+def _checked_by_pillow(encoded):
+    """Bytes → `None`, or of a BMP Pillow's (height, width, 3) pixels; the header decides whether it is refused."""
+    if not encoded.startswith(SIGNATURES):
+        raise InvalidImageError("not an image: it does not begin as a JPEG, PNG, BMP or GIF")
+    pillow()
     try:
-        header = image_header(encoded)
-    except UnknownFormatError as error:
-        raise InvalidImageError(f"not an image: {error}") from error
-    except HeaderError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd files that are read all the same
+            with _opened(encoded) as image:
+                _check_kind(image)
+                return np.asarray(image.convert("RGB")) if image.format == "BMP" else None
+    except (InvalidImageError, MemoryError):
+        raise
+    except pillow().DecompressionBombError as error:
+        raise InvalidImageError(f"too large: more than {MOST_PIXELS // 10**6} megapixels") from error
+    except Exception as error:  # as in `decoded`
         raise InvalidImageError(f"truncated or damaged: {error}") from error
-    sizes = [(header.height, header.width)]
-    if header.format == "GIF":
-        for number, frame in enumerate(gif_frame_sizes(encoded)):
-            if number:
-                raise InvalidImageError("animation")
-            sizes.append(frame)
-    for height, width in sizes:
-        if height * width > MOST_PIXELS:
-            raise InvalidImageError(f"too large: {height}x{width}, more than {MOST_PIXELS // 10**6} megapixels")
-    _check_sides(header.height, header.width)
-    if header.bits > 8:
-        raise InvalidImageError(f"more than 8 bits a channel: {header.bits}")
-    if header.format == "JPEG" and header.channels == 4 and ADOBE_MARKER not in encoded:
+
+
+def _opened(encoded):
+    """Bytes → Pillow's image, its header read: by the class itself, since `Image.open` says not how large a bomb is."""
+    from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin
+
+    classes = (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+        GifImagePlugin.GifImageFile,
+    )
+    reader = next(reader for begins, reader in zip(SIGNATURES, classes, strict=True) if encoded.startswith(begins))
+    return reader(io.BytesIO(encoded))
+
+
+def _check_kind(image):
+    width, height = image.size
+    if image.format == "GIF" and image.is_animated:
+        raise InvalidImageError("animation")
+    if height * width > MOST_PIXELS:
+        raise InvalidImageError(f"too large: {height}x{width}, more than {MOST_PIXELS // 10**6} megapixels")
+    _check_sides(height, width)
+    if image.format == "PNG" and ";16" in str(image.tile):
+        raise InvalidImageError("more than 8 bits a channel: 16")
+    if image.mode == "CMYK" and "adobe" not in image.info:
         raise InvalidImageError("ambiguous CMYK: without Adobe's marker programs disagree about its colours")
-    if header.format == "BMP" and not is_plain_bmp(encoded):
-        raise InvalidImageError("unusual BMP: TensorFlow does not decode its palette, depth or compression")
 
 
 def _check_sides(height, width):
@@ -253,14 +108,19 @@ def _check_sides(height, width):
         raise InvalidImageError(f"too small: {height}x{width}, below {SMALLEST_SIDE}x{SMALLEST_SIDE}")
 
 
-def _decoded_size(encoded):
+def _decoded_by_tensorflow(encoded, expected):
+    """Bytes → (height, width, 3) uint8, which must equal `expected` unless it is `None`."""
     import tensorflow as tf
 
     try:
-        height, width, _ = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise InvalidImageError("truncated or damaged") from error
-    return height, width
+        if expected is None:
+            raise InvalidImageError("truncated or damaged") from error
+        pixels = None
+    if expected is not None and (pixels is None or not np.array_equal(pixels.numpy(), expected)):
+        raise InvalidImageError("unusual BMP: TensorFlow does not decode its palette, depth or compression")
+    return pixels
 
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -278,7 +138,7 @@ def pillow():
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("Aligning needs Pillow: pip install 'keras-normface[align]'") from error
+        raise ImportError("Reading photos needs Pillow: pip install 'keras-normface[align]'") from error
     return Image
 
 

@@ -21,7 +21,7 @@ from keras_normface.data.shards import (
     write_metadata,
 )
 from keras_normface.prepare._output import OutputError, locked
-from keras_normface.prepare._photos import InvalidImageError
+from keras_normface.prepare._photos import InvalidImageError, pillow
 from keras_normface.prepare._workers import ShardWriter, Task, read_entry, shard_name, write_shards
 from keras_normface.version import __version__
 
@@ -298,6 +298,7 @@ def prepare_shards(
         OutputError: A ValueError. If `out` holds other things, or what another plan or source began or completed.
         InvalidImageError: A ValueError. If `strict`, at an image that cannot be used.
         ValueError: If an argument does not fit, or no image can be used.
+        ImportError: If `validate`, and Pillow is not installed.
         OSError: If something cannot be written.
 
     Example:
@@ -317,6 +318,8 @@ def prepare_shards(
     (b'photos/Ada/1.jpg', 0)
     """
     _check_arguments(reader, preprocessing, shuffle_seed, jobs, validate)
+    if validate:
+        pillow()
     shards = number_of_shards(len(reader), images_per_shard, shards)
     plan = make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded)
     size = reader.image_size if preprocessing is None else preprocessing.size
