@@ -33,10 +33,10 @@ from keras_normface import (
     CosineDense,
     LearnableScale,
     NormFaceLoss,
+    check_model,
     embedding_model,
     export_embedding_model,
 )
-from keras_normface.checks import check_losses
 from keras_normface.metrics import (
     equal_error_rate,
     pair_scores,
@@ -119,7 +119,7 @@ def compiled_model(method, num_people, steps):
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
     model = keras.Model(image, output)
     model.compile(optimizer, loss=loss, loss_weights=weights, jit_compile=True)
-    check_losses(model)
+    check_model(model)
     return model
 
 

@@ -16,7 +16,9 @@ from keras_normface import (
     sphere,
     training,
 )
+from keras_normface.checks import check_model
 from keras_normface.data import ImageBatches, open_reader
+from keras_normface.distribute import is_chief
 from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SampledMarginSoftmaxHead
 from keras_normface.inference import embedding_model, export_embedding_model
 from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
@@ -59,6 +61,7 @@ __all__ = [
     "__version__",
     "backbones",
     "callbacks",
+    "check_model",
     "checks",
     "data",
     "embedding_model",
@@ -66,6 +69,7 @@ __all__ = [
     "fit_resumable",
     "heads",
     "inference",
+    "is_chief",
     "layers",
     "losses",
     "margins",

@@ -1,4 +1,4 @@
-"""Does each loss stand on the layer that it is made for, and the model on the data?"""
+"""Checks of whole models: each loss on the layer that it is made for, pixels scaled once, by data or model."""
 
 import warnings
 
@@ -11,18 +11,22 @@ from keras_normface.preprocessing import PixelScaling, check_same_preprocessing
 from keras_normface.sphere import softmax_loss_lower_bound
 
 
-def check_losses(model):
-    """Check that a compiled model's losses and last layers belong together.
+def check_model(model, data=None):
+    """Check that a model's losses belong to its last layers, and that model and training data treat pixels alike.
 
-    Losses on cosines and losses on logits take tensors of the same shape, so nothing else would tell.
+    Losses on cosines and losses on logits take tensors of the same shape, so nothing else would reveal a wrong pair.
     Outputs whose last layer is another one, or whose loss is not of this package, are left alone.
+    `compile` of `DistributedModel` and `EmbeddingModel` calls this, and so does `fit_resumable` with its data.
 
     Args:
-        model: A compiled functional or sequential `keras.Model`.
+        model: A functional or sequential `keras.Model`, or an `EmbeddingModel`, whose losses are its heads.
+        data: Training data, or `None`. What has `preprocessing` and `scale`, such as `ImageBatches`, is compared with
+            the model's `PixelScaling` and the shape of its inputs; other data are not looked at.
 
     Raises:
-        ValueError: If the model is not compiled, or a loss that expects cosines stands on a
-            `LearnableScale`.
+        ValueError: If a loss that expects cosines stands on a `LearnableScale`; if pixels would be scaled twice or not
+            at all, the preprocessing differs in a field (with both values), or the images are not of the model's
+            size; without `data`, if the model has neither a loss nor heads.
 
     Warns:
         UserWarning: If `NormFaceLoss(scale=1)` stands straight on `CosineDense`: it cannot fall below the
@@ -34,16 +38,20 @@ def check_losses(model):
     >>> import keras
     >>> model = keras.Sequential([keras.Input((8,)), CosineDense(5), LearnableScale()])
     >>> model.compile(loss=NormFaceLoss())
-    >>> check_losses(model)
+    >>> check_model(model)
     """
-    if getattr(model, "loss", None) is None:
+    has_loss = getattr(model, "loss", None) is not None
+    if not has_loss and data is None and not getattr(model, "heads", None):
         raise ValueError(f"`model` must be compiled with a loss. Received: model={model!r}")
-    for name, output, loss in _outputs_and_losses(model):
+    for name, output, loss in _outputs_and_losses(model) if has_loss else ():
         if isinstance(loss, SphereLoss):
-            _check(name, loss, _producer(model, output))
+            _check_loss(name, loss, _producer(model, output))
+    if hasattr(data, "preprocessing") and hasattr(data, "scale"):
+        _check_pixels(model, data)
 
 
-def _check(name, loss, layer):
+def _check_loss(name, loss, layer):
+    """Refuse a loss on cosines on a `LearnableScale`; warn of a scale of 1 on bare cosines."""
     if isinstance(layer, LearnableScale) and loss.expects_cosines:
         scale = getattr(loss, "scale", None)
         own = f" with a scale of its own ({scale:g})" if scale is not None else ""
@@ -76,7 +84,7 @@ def _outputs_and_losses(model):
 
 
 def _producer(model, tensor):
-    """The layer whose output `tensor` is, seen through linear activations; None if it cannot be told."""
+    """The layer whose output `tensor` is, seen through linear activations; None if unknown."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer) or tensor is not _attribute(layer, "output"):
             continue
@@ -120,24 +128,8 @@ def preprocessing_in(model):
     return found[0] if found else None
 
 
-def check_preprocessing(model, data):
-    """Refuse a model and training data that treat pixels differently. `fit_resumable` calls it.
-
-    Args:
-        model: A functional or sequential `keras.Model`, or an `EmbeddingModel`.
-        data: `ImageBatches`, or anything with `preprocessing` and `scale`.
-
-    Raises:
-        ValueError: If pixels would be scaled twice or not at all, a field differs (with both values), or the images
-            are not of the model's size.
-
-    Example:
-    >>> import keras
-    >>> from types import SimpleNamespace
-    >>> from keras_normface.preprocessing import Preprocessing
-    >>> model = keras.Sequential([keras.Input((112, 96, 3)), keras.layers.Flatten()])
-    >>> check_preprocessing(model, SimpleNamespace(preprocessing=Preprocessing((112, 96)), scale=True))
-    """
+def _check_pixels(model, data):
+    """Refuse data whose preprocessing or image size is not the model's."""
     own = preprocessing_in(model)
     if (own is None) != data.scale:
         scales = "nowhere: give the data scale=True, or the model a PixelScaling" if own is None else "twice"

@@ -1,4 +1,4 @@
-"""check_losses and ScaleMonitor: the two nets under people who swap losses or forget the scale."""
+"""check_model and ScaleMonitor: the two nets under people who swap losses or forget the scale."""
 
 import contextlib
 import warnings
@@ -19,9 +19,9 @@ from keras_normface import (
     MarginSoftmaxHead,
     NormFaceLoss,
     Preprocessing,
+    check_model,
     softmax_loss_lower_bound,
 )
-from keras_normface.checks import check_losses, check_preprocessing
 from keras_normface.preprocessing import PixelScaling
 from keras_normface.training import ScaleMonitor
 from tests.support.helpers import to_numpy
@@ -58,32 +58,38 @@ def joint(losses, **compile_options):
 def test_right_pairs_pass(make):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_losses(make())
+        check_model(make())
 
 
 def test_bare_cosines_warn_and_name_the_bound():
     bound = f"{softmax_loss_lower_bound(5, 1.0):.4g}"
     with pytest.warns(UserWarning, match=f"CosineDense\\(5\\).*below {bound}"):
-        check_losses(model_of(CosineDense(5), loss=NormFaceLoss()))
+        check_model(model_of(CosineDense(5), loss=NormFaceLoss()))
 
 
 @pytest.mark.parametrize("loss", [AgentContrastiveLoss(), AgentTripletLoss(), NormFaceLoss(scale=20.0)])
 def test_losses_on_cosines_refuse_logits(loss):
     with pytest.raises(ValueError, match=f"{type(loss).__name__}.*expects cosines.*LearnableScale 'scale'"):
-        check_losses(model_of(CosineDense(5), LearnableScale(name="scale"), loss=loss))
+        check_model(model_of(CosineDense(5), LearnableScale(name="scale"), loss=loss))
 
 
 def test_it_sees_through_linear_activations_and_into_joint_models():
     linear = keras.layers.Activation("linear", dtype="float32")
     with pytest.raises(ValueError, match="expects cosines"):
-        check_losses(model_of(CosineDense(5), LearnableScale(), linear, loss=AgentTripletLoss()))
+        check_model(model_of(CosineDense(5), LearnableScale(), linear, loss=AgentTripletLoss()))
     with pytest.raises(ValueError, match="Output 'logits'"):
-        check_losses(joint({"logits": AgentContrastiveLoss(), "agents": AgentTripletLoss()}))
+        check_model(joint({"logits": AgentContrastiveLoss(), "agents": AgentTripletLoss()}))
 
 
 def test_an_uncompiled_model_is_refused():
     with pytest.raises(ValueError, match="must be compiled"):
-        check_losses(keras.Sequential([keras.Input((3,)), CosineDense(2)]))
+        check_model(keras.Sequential([keras.Input((3,)), CosineDense(2)]))
+
+
+def test_a_model_without_losses_of_its_own():
+    backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    check_model(EmbeddingModel(backbone, AgentContrastiveHead(2)))
+    check_model(backbone, data=lambda epoch, step: None)  # neither losses nor preprocessing
 
 
 def separable(classes=6):
@@ -184,4 +190,4 @@ def test_model_and_data_must_treat_pixels_alike(size, own, data, scale, message)
     backbone = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(scaled))
     model = EmbeddingModel(backbone, [AgentContrastiveHead(2)])
     with pytest.raises(ValueError, match=message) if message else contextlib.nullcontext():
-        check_preprocessing(model, SimpleNamespace(preprocessing=data, scale=scale))
+        check_model(model, SimpleNamespace(preprocessing=data, scale=scale))

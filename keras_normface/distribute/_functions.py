@@ -24,7 +24,16 @@ def has_own_loop(model):
 
 
 def is_multi_worker(strategy):
-    """Whether the strategy spans several processes."""
+    """Whether a `tf.distribute` strategy spans several processes.
+
+    Args:
+        strategy: A strategy; `None` without one.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> is_multi_worker(tf.distribute.MirroredStrategy(["CPU:0"]))
+    False
+    """
     import tensorflow as tf
 
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and (
@@ -34,7 +43,19 @@ def is_multi_worker(strategy):
 
 
 def is_chief(strategy):
-    """Whether this process is the one that talks: the chief, or worker 0 where there is no chief."""
+    """Whether this process is the one that prints and writes files: the chief, or worker 0 where there is no chief.
+
+    Args:
+        strategy: A `tf.distribute` strategy, such as `model.distribute_strategy`; `None` without one.
+
+    Returns:
+        `True` in exactly one of the processes that train together, and in a single one.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> is_chief(tf.distribute.get_strategy())
+    True
+    """
     if not is_multi_worker(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -44,7 +65,20 @@ def is_chief(strategy):
 
 
 def same_everywhere(strategy, numbers):
-    """Whether all workers of a strategy gave the same list of whole numbers; all must ask."""
+    """Whether all workers of a strategy gave the same numbers. A collective operation: all workers must call it.
+
+    Args:
+        strategy: A `tf.distribute` strategy.
+        numbers: List of integers below 2^24, as long on every worker.
+
+    Returns:
+        A bool, the same on every worker; `True` where there is one worker.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> same_everywhere(tf.distribute.get_strategy(), [3, 120])
+    True
+    """
     import tensorflow as tf
 
     if not is_multi_worker(strategy):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_normface.checks import check_losses
+from keras_normface.checks import check_model
 from keras_normface.distribute import _fit, _functions
 from keras_normface.distribute._sampled import check_trainable
 from keras_normface.distribute._step import refuse_synchronized_batch_norm
@@ -31,11 +31,11 @@ class ReplicaXLA:
     """
 
     def compile(self, *args, **kwargs):
-        """Compile as `keras.Model.compile` does, then check the losses (see `check_losses`).
+        """Compile as `keras.Model.compile` does, then check the model (see `check_model`).
 
         Raises:
             ValueError: If `jit_compile=True`, the strategy has several replicas, and a batch normalisation is
-                synchronised; or from `check_losses`.
+                synchronised; or from `check_model`.
         """
         if _functions.is_distributed(self):
             with self.distribute_strategy.scope():
@@ -44,7 +44,7 @@ class ReplicaXLA:
         else:
             super().compile(*args, **kwargs)
         if self.loss is not None and getattr(self, "outputs", None):
-            check_losses(self)
+            check_model(self)
 
     def compile_from_config(self, config):
         """Compile from the config that `get_compile_config` returned (used by `load_model`)."""

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_normface.checks import check_preprocessing
+from keras_normface.checks import check_model
 from keras_normface.distribute import is_chief, is_multi_worker, same_everywhere
 from keras_normface.training import _checkpoint
 from keras_normface.training._checkpoint import CheckpointStore
@@ -243,8 +243,8 @@ def fit_resumable(
 
     Raises:
         ValueError: If the latest checkpoint is of another model (with the first difference), all checkpoints
-            are damaged, an argument does not fit, or model and data treat pixels differently (see
-            `check_preprocessing`).
+            are damaged, an argument does not fit, or model, losses and data do not belong together
+            (see `check_model`).
 
     Example:
     >>> import keras, numpy as np, tempfile
@@ -313,8 +313,7 @@ def _check(model, data, epochs, steps, save_every):
         )
     if (epochs is None and steps is None) or (steps is not None and steps < 1):
         raise ValueError(f"`epochs` or `steps`, from 1, must be given. Received: epochs={epochs}, steps={steps}")
-    if hasattr(data, "preprocessing") and hasattr(data, "scale"):
-        check_preprocessing(model, data)
+    check_model(model, data)
 
 
 def _build(model, data):
