@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import re
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
+_FORBIDDEN = re.compile(r"[\\\0\r\n]")
 
 
 @contextlib.contextmanager
@@ -96,6 +98,13 @@ def _close(descriptors):
     for descriptor in descriptors.values():
         with contextlib.suppress(OSError):
             os.close(descriptor)
+
+
+def is_contained(text):
+    """Tell whether a path with `/` names something below the directory that it starts from."""
+    parts = text.split("/")
+    names_something = any(part not in ("", ".") for part in parts)
+    return names_something and parts[0] != "" and ".." not in parts and not _FORBIDDEN.search(text)
 
 
 class ContainedFiles:

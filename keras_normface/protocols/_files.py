@@ -1,16 +1,18 @@
 """Lines of the text files that protocols come in, and where their images are read from."""
 
 import contextlib
+import csv
 import os
 import posixpath
-import re
+import warnings
 from typing import NamedTuple
 
-from keras_normface._io import ContainedFiles
+import numpy as np
+
+from keras_normface._io import ContainedFiles, is_contained
 
 LONGEST_LINE = 1 << 16
 LONGEST_NUMBER = 9
-FORBIDDEN = re.compile(r"[\\\0\r\n]")
 
 
 class ProtocolFileError(ValueError):
@@ -18,47 +20,24 @@ class ProtocolFileError(ValueError):
 
 
 class Line(NamedTuple):
-    """One line of a text file.
-
-    Attributes:
-        path: The file.
-        number: The line's number, from 1.
-        text: What it says, without white space at its ends.
-    """
+    """One line of a text file: its path, its number from 1, its text without white space at the ends."""
 
     path: str
     number: int
     text: str
 
     def error(self, message):
-        """Return a `ProtocolFileError` to raise: what must be or is wrong, with file, line and text.
-
-        Args:
-            message: The predicate of a sentence whose subject is the line.
-        """
+        """`ProtocolFileError` to raise: the line, then `message` as its predicate, then its text."""
         return ProtocolFileError(f"Line {self.number} of {self.path} {message}. Received: {self.text[:80]!r}")
 
     def whole_number(self, text, what, least=0):
-        """Return a whole number that the line holds.
-
-        Args:
-            text: Its digits.
-            what: What it is, for the error.
-            least: The smallest that is admitted.
-
-        Raises:
-            ProtocolFileError: If `text` is none, is below `least` or has more than nine digits.
-        """
+        """Digits → an integer of at least `least` and at most nine digits; `what` names it in the error."""
         if not (text.isascii() and text.isdigit()) or len(text) > LONGEST_NUMBER or int(text) < least:
             raise self.error(f"must give {what} as a whole number from {least} on")
         return int(text)
 
     def relative_path(self, text):
-        """Return a path that the line holds, with `/`, if it stays below the directory that it starts from.
-
-        Raises:
-            ProtocolFileError: If it is empty or absolute, leads upwards, or holds a backslash or a zero byte.
-        """
+        """Path that stays below its directory → the same with `/`, normalised."""
         if not is_contained(text):
             raise self.error("must name an image by a path that stays in its directory")
         return posixpath.normpath(text)
@@ -66,32 +45,13 @@ class Line(NamedTuple):
 
 @contextlib.contextmanager
 def faults_of(path):
-    """Turn a ValueError of an inner function, which knows no file, into a `ProtocolFileError` that names it.
-
-    Args:
-        path: The file.
-    """
+    """Turn the ValueError of an inner function into a `ProtocolFileError` that names `path`."""
     try:
         yield
     except ProtocolFileError:
         raise
     except ValueError as error:
         raise ProtocolFileError(f"{os.fspath(path)}: {error}") from error
-
-
-def is_contained(text):
-    """Tell whether a path with `/` names something below the directory that it starts from.
-
-    Args:
-        text: The path.
-
-    Example:
-    >>> is_contained("Ada/1.jpg"), is_contained("../1.jpg"), is_contained("/etc/passwd")
-    (True, False, False)
-    """
-    parts = text.split("/")
-    names_something = any(part not in ("", ".") for part in parts)
-    return names_something and parts[0] != "" and ".." not in parts and not FORBIDDEN.search(text)
 
 
 def numbered_lines(path, blank=False):
@@ -210,14 +170,71 @@ class PackedImages:
 
 
 def checked_root(root):
-    """Return the path of a directory as a string.
-
-    Args:
-        root: The path.
-
-    Raises:
-        NotADirectoryError: If there is no directory.
-    """
+    """Path of a directory that exists → str."""
     if not os.path.isdir(root):
         raise NotADirectoryError(f"`root` must be a directory that exists. Received: root={os.fspath(root)}")
     return os.fspath(root)
+
+
+def read_numbers(path, columns, delimiter=None):
+    """Table of integers of at most nine digits → (lines, columns) int64; `columns` are named in errors."""
+    path = os.fspath(path)
+    # A handle and not the path: of a path, NumPy would decompress a .gz and fetch a URL.
+    with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            table = np.loadtxt(file, dtype="int64", comments=None, delimiter=delimiter, ndmin=2)
+        except (ValueError, Warning) as error:
+            raise _fault(path, columns, delimiter, error) from error
+    if table.shape[1] != len(columns) or table.min() < 0 or table.max() >= 10**LONGEST_NUMBER:
+        raise _fault(path, columns, delimiter, f"{table.shape[1]} columns, {table.min()} to {table.max()}")
+    return table
+
+
+def _fault(path, columns, delimiter, reason):
+    """Return the error for the first line that is wrong, found by reading again line by line."""
+    line = None
+    for line in numbered_lines(path):
+        fields = [field.strip() for field in line.text.split(delimiter)]
+        if len(fields) != len(columns):
+            return line.error(f"must hold {len(columns)} numbers: {', '.join(columns)}")
+        wrong = next((column for field, column in zip(fields, columns, strict=True) if not _is_number(field)), None)
+        if wrong is not None:
+            return line.error(f"must give the {wrong} as a whole number of at most {LONGEST_NUMBER} digits")
+    return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is no table of whole numbers: {reason}")
+
+
+def _is_number(text):
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
+def rows_of(path, *wanted):
+    """Yield a `Line` and its texts in the wanted columns; of a tuple of headings the first present counts."""
+    places, fields, line = None, 0, None
+    for line in numbered_lines(path):
+        try:
+            texts = [text.strip() for text in next(csv.reader([line.text]), [])]
+        except csv.Error as error:
+            raise line.error(f"is no comma-separated line: {error}") from error
+        if places is None:
+            places, fields = _places(path, [text.upper() for text in texts], wanted), len(texts)
+            continue
+        if len(texts) != fields:
+            raise line.error(f"must hold {fields} fields, as the headings do, but holds {len(texts)}")
+        yield line, [texts[place] for place in places]
+    if line is None or line.number == 1:
+        raise ProtocolFileError(f"{os.fspath(path)} holds no faces")
+
+
+def _places(path, headings, wanted):
+    places = []
+    for choice in wanted:
+        choice = (choice,) if isinstance(choice, str) else choice
+        there = [heading for heading in choice if heading in headings]
+        if not there:
+            raise ProtocolFileError(
+                f"{os.fspath(path)} must have a column {' or '.join(choice)}. "
+                f"Its columns are: {', '.join(headings)[:400]}"
+            )
+        places.append(headings.index(there[0]))
+    return places

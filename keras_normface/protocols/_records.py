@@ -1,16 +1,11 @@
 """Checks of what protocols consist of: image keys, index lists, subjects."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
-
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics.bootstrap import UNKNOWN
 
 
-def checked_keys(keys: Iterable[str], name: str) -> tuple[str, ...]:
+def checked_keys(keys, name):
     """Text keys as a tuple, at least one and each once; otherwise a ValueError that names `name`."""
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
     wrong = next((key for key in keys if not isinstance(key, str)), None)
@@ -23,7 +18,7 @@ def checked_keys(keys: Iterable[str], name: str) -> tuple[str, ...]:
     return keys
 
 
-def whole_numbers(values: ArrayLike, name: str, count: int | None = None) -> np.ndarray:
+def whole_numbers(values, name, count=None):
     """`values` as a one-dimensional int64 array, of `count` entries unless that is None."""
     array = np.asarray(values)
     if array.size == 0:
@@ -36,7 +31,7 @@ def whole_numbers(values: ArrayLike, name: str, count: int | None = None) -> np.
     return array.astype(np.int64)
 
 
-def checked_indices(values: ArrayLike, name: str, count: int, *, once: bool = False) -> np.ndarray:
+def checked_indices(values, name, count, *, once=False):
     """(K,) indices, K >= 1, into `count` entries; with `once`, no index twice."""
     indices = whole_numbers(values, name)
     if not indices.size:
@@ -50,7 +45,7 @@ def checked_indices(values: ArrayLike, name: str, count: int, *, once: bool = Fa
     return indices
 
 
-def checked_subjects(subjects: ArrayLike, count: int, *, name: str = "subjects", known: bool = False) -> np.ndarray:
+def checked_subjects(subjects, count, *, name="subjects", known=False):
     """(count,) subject numbers, `UNKNOWN` where not known; with `known`, all must be."""
     subjects = whole_numbers(subjects, name, count)
     bad = np.flatnonzero(subjects < (0 if known else UNKNOWN))
@@ -60,7 +55,7 @@ def checked_subjects(subjects: ArrayLike, count: int, *, name: str = "subjects",
     return subjects
 
 
-def embeddings_of(embeddings: ArrayLike, count: int, name: str) -> np.ndarray:
+def embeddings_of(embeddings, count, name):
     """`embeddings` as a matrix of `count` rows, of whatever type they are."""
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or len(rows) != count:
@@ -68,10 +63,55 @@ def embeddings_of(embeddings: ArrayLike, count: int, name: str) -> np.ndarray:
     return rows
 
 
-def checked_ranks(ranks: int | Iterable[int]) -> tuple[int, ...]:
+def checked_ranks(ranks):
     """Ranks as a tuple, each an integer of at least 1, each once."""
     ranks = (ranks,) if isinstance(ranks, (int, np.integer)) else tuple(ranks)
     wrong = [rank for rank in ranks if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or rank < 1]
     if not ranks or wrong:
         raise ValueError(f"ranks must be integers of at least 1. Received: ranks={ranks}")
     return tuple(dict.fromkeys(int(rank) for rank in ranks))
+
+
+def checked_same(same, left, right):
+    """Flags of (P,) pairs → (P,) bool; `left`, `right` and `same` must have the same length."""
+    same = np.asarray(same)
+    if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
+        raise ValueError(
+            f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
+            f"Received: right of shape {right.shape}, same of shape {same.shape}"
+        )
+    return same.astype(bool)
+
+
+def set_fields(record, changes):
+    """Set fields of a frozen record."""
+    for name, value in changes.items():
+        object.__setattr__(record, name, value)
+
+
+def check_agreement(subjects, left, right, same, name="subjects"):
+    """(N,) subjects, (P,) left, right, same: refuse a pair whose known subjects contradict `same`."""
+    known = (subjects[left] >= 0) & (subjects[right] >= 0)
+    wrong = np.flatnonzero(known & ((subjects[left] == subjects[right]) != same))
+    if wrong.size:
+        pair = wrong[0]
+        raise ValueError(
+            f"{name} must be equal in genuine pairs and differ in impostor pairs. "
+            f"Received: same[{pair}]={same[pair]} for subjects {subjects[left[pair]]} and {subjects[right[pair]]}"
+        )
+
+
+def template_rows(templates, template_ids):
+    """(K,) places of template ids in the rising `templates`; an unknown id is a ValueError."""
+    span = int(templates[-1]) - int(templates[0]) + 1
+    if span <= 4 * (templates.size + template_ids.size):
+        # A table is ten times faster than a search when there are millions of pairs.
+        table = np.zeros(span, np.int32)
+        table[templates - templates[0]] = np.arange(templates.size)
+        rows = table[np.clip(template_ids, templates[0], templates[-1]) - templates[0]]
+    else:
+        rows = np.searchsorted(templates[:-1], template_ids)
+    missing = np.flatnonzero(templates[rows] != template_ids)
+    if missing.size:
+        raise ValueError(f"templates must all have members. Received: template {template_ids[missing[0]]} without any")
+    return rows

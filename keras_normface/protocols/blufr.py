@@ -1,16 +1,13 @@
 """BLUFR: large-scale verification and open-set identification on LFW, ten trials."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from keras_normface._io import is_contained
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
     REPEATS,
@@ -25,7 +22,7 @@ from keras_normface.metrics.identification import SearchScores, search_gallery
 from keras_normface.metrics.projection import fitted_projection
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TopScores, chosen_rates, unit_rows_float32
-from keras_normface.protocols._files import ProtocolFileError, faults_of, is_contained, numbered_lines
+from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines
 from keras_normface.protocols._records import (
     checked_indices,
     checked_keys,
@@ -97,7 +94,7 @@ class BlufrProtocol:
         for number, trial in enumerate(self.trials):
             self._check(trial, f"trials[{number}]")
 
-    def _check(self, trial: BlufrTrial, name: str) -> None:
+    def _check(self, trial, name):
         for part in ("train", "test", "gallery", "probes"):
             checked_indices(getattr(trial, part), f"{name}.{part}", len(self.images))
         both = np.intersect1d(self.subjects[trial.train], self.subjects[trial.test])
@@ -114,36 +111,23 @@ class BlufrProtocol:
             raise ValueError(f"{name} must not look up what is in the gallery. Received: image {both[0]} in both")
 
 
-INDICES = {"train": "trainIndex", "test": "testIndex", "gallery": "galIndex", "probes": "probIndex"}
-FIELDS = ("imageList", "labels", *INDICES.values())
-HDF5 = b"\x89HDF\r\n\x1a\n"
+_INDICES = {"train": "trainIndex", "test": "testIndex", "gallery": "galIndex", "probes": "probIndex"}
+_FIELDS = ("imageList", "labels", *_INDICES.values())
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def read_matlab_lists(path):
-    """Read the lists of a `blufr_lfw_config.mat` as they stand.
-
-    Args:
-        path: A MATLAB file of version 5 to 7.
-
-    Returns:
-        As `read_text_lists`.
-
-    Raises:
-        ProtocolFileError: If the file is damaged, of MATLAB's version 7.3, lacks a variable, or a variable is of
-            another kind.
-        ImportError: If SciPy is missing.
-        OSError: If the file cannot be read.
-    """
+def _matlab_lists(path):
+    """MATLAB file of version 5 to 7 → as `_text_lists`."""
     path = os.fspath(path)
     variables = _variables(path)
     names = [_text(cell, path) for cell in _cells(variables, "imageList", path)]
     labels = _numbers(variables["labels"], "labels", path)
     sets = {
         kind: [_numbers(cell, field, path) - 1 for cell in _cells(variables, field, path)]
-        for kind, field in INDICES.items()
+        for kind, field in _INDICES.items()
     }
     if len({len(trials) for trials in sets.values()}) != 1:
-        counts = ", ".join(f"{len(sets[kind])} in {field}" for kind, field in INDICES.items())
+        counts = ", ".join(f"{len(sets[kind])} in {field}" for kind, field in _INDICES.items())
         raise ProtocolFileError(f"the cells of {path} must have the same number of trials. They have {counts}")
     return names, labels, [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
 
@@ -151,7 +135,7 @@ def read_matlab_lists(path):
 def _variables(path):
     with open(path, "rb") as file:
         head = file.read(520)
-    if HDF5 in (head[:8], head[512:]):
+    if _HDF5 in (head[:8], head[512:]):
         raise ProtocolFileError(
             f"{path} is of MATLAB's version 7.3 (HDF5), which is not read here. "
             "Save it in MATLAB with save(..., '-v7'), or give the directory of BLUFR's text lists"
@@ -161,12 +145,12 @@ def _variables(path):
     except ImportError as error:
         raise ImportError("MATLAB files need SciPy: pip install keras-normface[mat]") from error
     try:
-        variables = loadmat(path, variable_names=list(FIELDS))
+        variables = loadmat(path, variable_names=list(_FIELDS))
         found = [name for name, _, _ in whosmat(path)]
     # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.
     except Exception as error:
         raise ProtocolFileError(f"{path} is no MATLAB file that can be read: {error}") from error
-    missing = [field for field in FIELDS if field not in variables]
+    missing = [field for field in _FIELDS if field not in variables]
     if missing:
         raise ProtocolFileError(
             f"{path} lacks the variables {', '.join(missing)}. It holds: {', '.join(found) or 'none'}"
@@ -196,8 +180,8 @@ def _numbers(cell, field, path):
     return cell.ravel().astype("int64")
 
 
-LISTS = {"train": "train_set.txt", "test": "test_set.txt", "gallery": "gallery_set.txt", "probes": "probe_set.txt"}
-LFW_NAME = re.compile(r"(.+)_[0-9]{4}\.[A-Za-z]+")
+_LISTS = {"train": "train_set.txt", "test": "test_set.txt", "gallery": "gallery_set.txt", "probes": "probe_set.txt"}
+_LFW_NAME = re.compile(r"(.+)_[0-9]{4}\.[A-Za-z]+")
 
 
 def read_blufr(path, suffix=None, name="BLUFR on LFW"):
@@ -229,7 +213,7 @@ def read_blufr(path, suffix=None, name="BLUFR on LFW"):
     files of the benchmark.
     """
     path = os.fspath(path)
-    names, labels, trials = read_text_lists(path) if os.path.isdir(path) else read_matlab_lists(path)
+    names, labels, trials = _text_lists(path) if os.path.isdir(path) else _matlab_lists(path)
     if len(labels) != len(names):
         raise ProtocolFileError(f"{path} must hold a label for each of {len(names)} images, but holds {len(labels)}")
     images = tuple(_image_name(image, suffix, path) for image in names)
@@ -245,27 +229,15 @@ def read_blufr(path, suffix=None, name="BLUFR on LFW"):
         return BlufrProtocol(f"{name}, {in_words} trials", images, labels - 1, trials)
 
 
-def read_text_lists(directory):
-    """Read the text files of BLUFR as they stand.
-
-    Args:
-        directory: Where they are.
-
-    Returns:
-        Triple of the list of file names, the int64 array of labels, and a list of dictionaries of int64 arrays of
-        indices from 0 by "train", "test", "gallery" and "probes", one for each trial.
-
-    Raises:
-        ProtocolFileError: If a file is not in its form.
-        OSError: If a file cannot be read.
-    """
+def _text_lists(directory):
+    """Directory of text lists → names, (N,) labels, and for each trial its index arrays (from 0) by kind."""
     names = [line.text for line in numbered_lines(os.path.join(directory, "image_list.txt"))]
     labels = [
         line.whole_number(line.text, "a label", 1) for line in numbered_lines(os.path.join(directory, "labels.txt"))
     ]
-    sets = {kind: _trials(os.path.join(directory, file), names) for kind, file in LISTS.items()}
+    sets = {kind: _trials(os.path.join(directory, file), names) for kind, file in _LISTS.items()}
     if len({len(trials) for trials in sets.values()}) != 1:
-        counts = ", ".join(f"{len(sets[kind])} in {file}" for kind, file in LISTS.items())
+        counts = ", ".join(f"{len(sets[kind])} in {file}" for kind, file in _LISTS.items())
         raise ProtocolFileError(f"the lists in {directory} must have the same number of trials. They have {counts}")
     trials = [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
     return names, np.array(labels, "int64"), trials
@@ -304,20 +276,13 @@ def _image_name(name, suffix, path):
         raise ProtocolFileError(f"{path} must list images by names without path. Received: {name[:80]!r}")
     stem, ending = os.path.splitext(name)
     whole = stem + (ending if suffix is None else suffix)
-    match = LFW_NAME.fullmatch(name)
+    match = _LFW_NAME.fullmatch(name)
     return f"{match[1]}/{whole}" if match and match[1] != "." else whole
 
 
 @dataclass(frozen=True, eq=False)
-class AllPairs:
-    """Scores of all unordered pairs.
-
-    Attributes:
-        genuine: (K,) float32 scores of the pairs of one subject.
-        genuine_subjects: (K,) the subject of each.
-        impostor: (M,) float32, falling: the largest scores of pairs of two subjects.
-        num_impostor: how many such pairs there are.
-    """
+class _AllPairs:
+    """(K,) genuine scores and their subjects, (M,) largest impostor scores, falling, of `num_impostor`."""
 
     genuine: np.ndarray
     genuine_subjects: np.ndarray
@@ -325,35 +290,14 @@ class AllPairs:
     num_impostor: int
 
 
-def num_impostor_pairs(subjects: np.ndarray) -> int:
-    """How many unordered pairs of two subjects there are among images of `subjects`.
-
-    Example:
-        >>> import numpy as np
-        >>> num_impostor_pairs(np.array([1, 1, 2]))
-        2
-    """
+def _num_impostor_pairs(subjects):
+    """(N,) subjects → number of unordered pairs of two subjects."""
     counts = np.unique(subjects, return_counts=True)[1]
     return int((subjects.size**2 - (counts**2).sum()) // 2)
 
 
-def verify_all_pairs(unit: np.ndarray, subjects: np.ndarray, keep: int) -> AllPairs:
-    """Compare all images of a set with each other, each pair once.
-
-    Args:
-        unit: (N, D) float32 unit rows.
-        subjects: (N,) integers.
-        keep: how many of the largest impostor scores are wanted.
-
-    Returns:
-        `AllPairs`. Memory is bounded by a block of scores, the genuine scores and `keep`.
-
-    Example:
-        >>> import numpy as np
-        >>> pairs = verify_all_pairs(np.eye(3, dtype="float32"), np.array([1, 1, 2]), keep=5)
-        >>> pairs.genuine.tolist(), pairs.impostor.tolist()
-        ([0.0], [0.0, 0.0])
-    """
+def _verify_all_pairs(unit, subjects, keep):
+    """(N, D) unit rows, (N,) subjects → `_AllPairs` of each pair once, with `keep` impostor scores."""
     # With subjects side by side, whatever lies right of a block's last subject is impostor: no masks there.
     order = np.argsort(subjects, kind="stable")
     unit, subjects = unit[order], subjects[order]
@@ -374,10 +318,10 @@ def verify_all_pairs(unit: np.ndarray, subjects: np.ndarray, keep: int) -> AllPa
         owners.append(subjects[start + rows])
         top.add(scores[:, :near][once & ~same])
         top.add(scores[:, near:])
-    return AllPairs(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
+    return _AllPairs(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
 
 
-def num_impostors(protocol: BlufrProtocol) -> tuple[list[int], list[int]]:
+def num_impostors(protocol):
     """Impostor pairs of each trial's test set, and each trial's impostor probes.
 
     Args:
@@ -390,7 +334,6 @@ def num_impostors(protocol: BlufrProtocol) -> tuple[list[int], list[int]]:
         ValueError: a trial lacks pairs or probes of a kind.
 
     Example:
-        >>> pass
         >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
         >>> num_impostors(BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial)))
         ([2, 2], [1, 1])
@@ -399,7 +342,7 @@ def num_impostors(protocol: BlufrProtocol) -> tuple[list[int], list[int]]:
     for number, trial in enumerate(protocol.trials):
         subjects = protocol.subjects[trial.test]
         strangers = ~np.isin(protocol.subjects[trial.probes], protocol.subjects[trial.gallery])
-        pairs.append(num_impostor_pairs(subjects))
+        pairs.append(_num_impostor_pairs(subjects))
         probes.append(int(np.count_nonzero(strangers)))
         counts = {
             "genuine pairs": subjects.size * (subjects.size - 1) // 2 - pairs[-1],
@@ -424,23 +367,23 @@ _SPREAD = "standard deviation over {} trials"
 class _Scored:
     """One trial's scores, subjects numbered 0..S-1."""
 
-    pairs: AllPairs
+    pairs: _AllPairs
     search: SearchScores
     probe_subjects: np.ndarray
 
 
 def evaluate_blufr(
-    protocol: BlufrProtocol,
-    embeddings: ArrayLike,
+    protocol,
+    embeddings,
     *,
-    projection: str | Callable | None = None,
-    fars: tuple[float, ...] | None = None,
-    dir_fars: tuple[float, ...] | None = None,
-    ranks: tuple[int, ...] = (1,),
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
+    projection=None,
+    fars=None,
+    dir_fars=None,
+    ranks=(1,),
+    intervals=True,
+    repeats=REPEATS,
+    seed=0,
+):
     """Verification of all pairs and open-set identification, mean minus standard deviation over the trials.
 
     VR@FAR: the threshold is the round(FAR * N)-th largest of the N impostor scores of all pairs of the test set; where
@@ -473,7 +416,6 @@ def evaluate_blufr(
 
     Example:
         >>> import numpy as np
-        >>> pass
         >>> trial = BlufrTrial(train=[0], test=[1, 2, 3], gallery=[1], probes=[2, 3])
         >>> protocol = BlufrProtocol("toy", ("a", "b", "c", "d"), [0, 1, 1, 2], (trial, trial))
         >>> result = evaluate_blufr(protocol, np.eye(4)[[0, 1, 1, 2]], fars=0.5, dir_fars=1.0, intervals=False)
@@ -521,16 +463,16 @@ def evaluate_blufr(
     )
 
 
-def _score_trial(tested: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, keep: int) -> _Scored:
+def _score_trial(tested, trial, subjects, keep):
     position = np.full(subjects.size, -1)
     position[trial.test] = np.arange(trial.test.size)
     gallery, probes = tested[position[trial.gallery]], tested[position[trial.probes]]
     probe_subjects = subjects[trial.probes]
     search = search_gallery(gallery, subjects[trial.gallery], probes, probe_subjects)
-    return _Scored(verify_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
+    return _Scored(_verify_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
 
 
-def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
+def _decided(scored, fars, dir_fars, ranks, num_subjects):
     """Per figure: successes of each subject, cases of each subject, and the threshold."""
     pairs, search = scored.pairs, scored.search
     totals = subject_sums(pairs.genuine_subjects, np.ones(pairs.genuine.size), num_subjects)
@@ -548,7 +490,7 @@ def _decided(scored: _Scored, fars, dir_fars, ranks, num_subjects: int):
             yield subject_sums(known, found, num_subjects), totals, float(threshold)
 
 
-def _figures(name: str, cases: list, resamples: Resamples | None):
+def _figures(name, cases, resamples):
     hits, totals = np.stack([case[0] for case in cases]), np.stack([case[1] for case in cases])
     values = hits.sum(axis=1) / totals.sum(axis=1)
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
@@ -567,7 +509,7 @@ def _figures(name: str, cases: list, resamples: Resamples | None):
     yield MetricValue(f"{name} mean", mean, interval=plain, note=kept, **spread)
 
 
-def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projection) -> np.ndarray:
+def _projected(rows, trial, subjects, projection):
     train = np.asarray(rows[trial.train], np.float64)
     if projection == "pca":
         transform = fitted_projection(train, _PCA_SHARE).of
@@ -578,12 +520,12 @@ def _projected(rows: np.ndarray, trial: BlufrTrial, subjects: np.ndarray, projec
     return unit_rows_float32(transform(np.asarray(rows[trial.test], np.float64)), "projected embeddings")
 
 
-def _threshold(impostor: np.ndarray, far: float, count: int, genuine: np.ndarray) -> np.float32:
+def _threshold(impostor, far, count, genuine):
     accepted = _rounded(far, count)
     # Where all impostors are accepted, so is everything: the benchmark's own code does that too.
     return min(impostor[-1], genuine.min()) if accepted == count else impostor[accepted - 1]
 
 
-def _rounded(far: float, count: int) -> int:
+def _rounded(far, count):
     # Halves are rounded up, as MATLAB does; Python's round would go to the even number.
     return math.floor(far * count + 0.5)

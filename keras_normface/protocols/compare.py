@@ -1,16 +1,12 @@
 """What a comparison of two models says, as text and for JSON."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics.bootstrap import CONFIDENCE, REPEATS, defined_interval
-from keras_normface.metrics.results import MetricValue, Result, shown
-from keras_normface.protocols.pairs import PairProtocol, evaluate_pairs
+from keras_normface.metrics.results import shown
+from keras_normface.protocols.pairs import evaluate_pairs
 
 
 @dataclass(frozen=True)
@@ -39,11 +35,11 @@ class Difference:
     note: str = ""
 
     @property
-    def difference(self) -> float:
+    def difference(self):
         """B - a."""
         return self.b - self.a
 
-    def __str__(self) -> str:
+    def __str__(self):
         values = f"{shown(self.a, 'share')} and {shown(self.b, 'share')}"
         text = f"{self.name} {values}, difference {100 * self.difference:+.2f} %"
         if self.interval is not None:
@@ -78,18 +74,18 @@ class Comparison:
     repeats: int = 0
     seed: int | None = None
 
-    def __getitem__(self, name: str) -> Difference:
+    def __getitem__(self, name):
         for difference in self.differences:
             if difference.name == name:
                 return difference
         raise KeyError(f"no figure {name!r}; there are {[each.name for each in self.differences]}")
 
-    def __str__(self) -> str:
+    def __str__(self):
         drawn = f"{self.repeats} draws of {self.resampled}" if self.repeats else "without intervals of the differences"
         head = f"{self.protocol}, {self.models[0]} against {self.models[1]}, {drawn}"
         return "\n".join([head, *map(str, self.differences)])
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self):
         """The comparison as a dict for JSON."""
         return asdict(self)
 
@@ -97,7 +93,7 @@ class Comparison:
 _SMALLER_IS_BETTER = ("EER",)
 
 
-def compare_results(result_a: Result, result_b: Result, models: tuple[str, str] = ("a", "b")) -> Comparison:
+def compare_results(result_a, result_b, models=("a", "b")):
     """Compare two models on one protocol, draw by draw: the paired bootstrap, for whatever was evaluated.
 
     Args:
@@ -116,6 +112,7 @@ def compare_results(result_a: Result, result_b: Result, models: tuple[str, str] 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13.
 
     Example:
+        >>> from keras_normface.metrics.results import MetricValue, Result
         >>> a, b = (Result("toy", (MetricValue("rank-1", value),), {}) for value in (0.5, 0.75))
         >>> print(compare_results(a, b, ("old", "new")))
         toy, old against new, without intervals of the differences
@@ -138,20 +135,20 @@ def compare_results(result_a: Result, result_b: Result, models: tuple[str, str] 
 
 
 def compare_pairs(
-    protocol: PairProtocol,
-    embeddings_a: ArrayLike,
-    embeddings_b: ArrayLike,
-    mirrored_a: ArrayLike | None = None,
-    mirrored_b: ArrayLike | None = None,
+    protocol,
+    embeddings_a,
+    embeddings_b,
+    mirrored_a=None,
+    mirrored_b=None,
     *,
-    models: tuple[str, str] = ("a", "b"),
-    fusion: str | None = "sum",
-    center: bool = False,
-    pca: float | None = None,
-    fars: Iterable[float] | None = None,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Comparison:
+    models=("a", "b"),
+    fusion="sum",
+    center=False,
+    pca=None,
+    fars=None,
+    repeats=REPEATS,
+    seed=0,
+):
     """Compare two models on the same pairs by a paired bootstrap over subjects.
 
     Args:
@@ -177,6 +174,7 @@ def compare_pairs(
     Source: see `compare_results`.
 
     Example:
+        >>> from keras_normface.protocols import PairProtocol
         >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
         >>> good, bad = [[1, 0], [1, 0], [0, 1]], [[1, 0], [0, 1], [1, 0]]
         >>> compare_pairs(protocol, bad, good, repeats=20)["EER"].difference
@@ -202,7 +200,7 @@ def _shared_draws(ours, theirs):
     return drawn[0], ours.values, theirs.values
 
 
-def _difference(figure: MetricValue, b: float, ours: np.ndarray | None, theirs: np.ndarray | None) -> Difference:
+def _difference(figure, b, ours, theirs):
     gained = np.empty(0) if ours is None or theirs is None else theirs - ours
     interval = defined_interval(gained) if gained.size else None
     if interval is None:

@@ -1,15 +1,10 @@
 """IJB-A, IJB-B and IJB-C: their files, 1:1 verification and 1:N search of templates."""
 
-from __future__ import annotations
-
-import csv
 import os
 import posixpath
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
@@ -25,135 +20,23 @@ from keras_normface.metrics.bootstrap import (
 from keras_normface.metrics.identification import search_gallery
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import bounded_threshold, chosen_rates, curve_of_sorted, listed_scores
-from keras_normface.protocols._files import LONGEST_NUMBER, ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines, read_numbers, rows_of
 from keras_normface.protocols._records import checked_ranks, embeddings_of
-from keras_normface.protocols.templates import TemplateProtocol, TemplateTable, pool_templates
+from keras_normface.protocols._tables import TemplateTable
+from keras_normface.protocols.templates import pool_templates
+
+_FILE_COLUMNS = ("FILENAME", "FILE")
+_MEDIUM_COLUMNS = ("MEDIA_ID", "SIGHTING_ID")
+_NO_SUBJECT = ("", "nan", "none")
 
 
-def read_numbers(path, columns, delimiter=None):
-    r"""Read a table of whole numbers, not below 0 and of at most nine digits.
-
-    Args:
-        path: The file, with as many numbers in each line; blank lines are passed over.
-        columns: What the columns are called, for errors.
-        delimiter: What stands between numbers; `None`: white space.
-
-    Returns:
-        int64 array `(lines, len(columns))`.
-
-    Raises:
-        ProtocolFileError: If a line is another; file and line are named. If there are no lines.
-        OSError: If the file cannot be read.
-
-    Example:
-    >>> import tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "matches.csv")
-    >>> with open(path, "w") as file:
-    ...     _ = file.write("1,20\n1,21\n")
-    >>> read_numbers(path, ("template", "template"), ",").tolist()
-    [[1, 20], [1, 21]]
-    """
-    path = os.fspath(path)
-    # A handle and not the path: of a path, NumPy would decompress a .gz and fetch a URL.
-    with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            table = np.loadtxt(file, dtype="int64", comments=None, delimiter=delimiter, ndmin=2)
-        except (ValueError, Warning) as error:
-            raise _fault(path, columns, delimiter, error) from error
-    if table.shape[1] != len(columns) or table.min() < 0 or table.max() >= 10**LONGEST_NUMBER:
-        raise _fault(path, columns, delimiter, f"{table.shape[1]} columns, {table.min()} to {table.max()}")
-    return table
-
-
-def _fault(path, columns, delimiter, reason):
-    """Return the error for the first line that is wrong, found by reading again line by line."""
-    line = None
-    for line in numbered_lines(path):
-        fields = [field.strip() for field in line.text.split(delimiter)]
-        if len(fields) != len(columns):
-            return line.error(f"must hold {len(columns)} numbers: {', '.join(columns)}")
-        wrong = next((column for field, column in zip(fields, columns, strict=True) if not _is_number(field)), None)
-        if wrong is not None:
-            return line.error(f"must give the {wrong} as a whole number of at most {LONGEST_NUMBER} digits")
-    return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is no table of whole numbers: {reason}")
-
-
-def _is_number(text):
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
-
-
-FILE_COLUMNS = ("FILENAME", "FILE")
-MEDIUM_COLUMNS = ("MEDIA_ID", "SIGHTING_ID")
-UNKNOWN = ("", "nan", "none")
-
-
-def rows_of(path, *wanted):
-    """Read some columns of a table.
-
-    Args:
-        path: The file. Capitals and white space in the headings do not matter.
-        *wanted: For each column the heading, or a tuple of headings of which the first that is there counts.
-
-    Yields:
-        Pairs of a `Line` and the list of its texts in these columns.
-
-    Raises:
-        ProtocolFileError: If a heading is missing (those that are there are named), a line has another number of
-            fields than the headings, or there are no lines after them.
-        OSError: If the file cannot be read.
-    """
-    places, fields, line = None, 0, None
-    for line in numbered_lines(path):
-        try:
-            texts = [text.strip() for text in next(csv.reader([line.text]), [])]
-        except csv.Error as error:
-            raise line.error(f"is no comma-separated line: {error}") from error
-        if places is None:
-            places, fields = _places(path, [text.upper() for text in texts], wanted), len(texts)
-            continue
-        if len(texts) != fields:
-            raise line.error(f"must hold {fields} fields, as the headings do, but holds {len(texts)}")
-        yield line, [texts[place] for place in places]
-    if line is None or line.number == 1:
-        raise ProtocolFileError(f"{os.fspath(path)} holds no faces")
-
-
-def _places(path, headings, wanted):
-    places = []
-    for choice in wanted:
-        choice = (choice,) if isinstance(choice, str) else choice
-        there = [heading for heading in choice if heading in headings]
-        if not there:
-            raise ProtocolFileError(
-                f"{os.fspath(path)} must have a column {' or '.join(choice)}. "
-                f"Its columns are: {', '.join(headings)[:400]}"
-            )
-        places.append(headings.index(there[0]))
-    return places
-
-
-def add_faces(table, path, scope=None):
-    """Add the faces of a table of NIST's form to a `TemplateTable`.
-
-    Args:
-        table: The `TemplateTable`.
-        path: The file, with the columns TEMPLATE_ID, SUBJECT_ID, FILENAME (or FILE), SIGHTING_ID, and MEDIA_ID if there
-            is one; where there is none, a sighting is a medium.
-        scope: As for `TemplateTable.add`.
-
-    Returns:
-        Set of the ids of the templates.
-
-    Raises:
-        ProtocolFileError: If a line is not in this form or contradicts others; file and line are named.
-        OSError: If the file cannot be read.
-    """
+def _add_faces(table, path, scope=None):
+    """Add the faces of a table of NIST's form to a `TemplateTable` → set of the template ids."""
     templates = set()
-    columns = ("TEMPLATE_ID", "SUBJECT_ID", FILE_COLUMNS, "SIGHTING_ID", MEDIUM_COLUMNS)
+    columns = ("TEMPLATE_ID", "SUBJECT_ID", _FILE_COLUMNS, "SIGHTING_ID", _MEDIUM_COLUMNS)
     for line, (template, subject, file, sighting, medium) in rows_of(path, *columns):
         template = line.whole_number(template, "the template")
-        subject, face = known_subject(line, subject), crop_name(line, line.relative_path(file), sighting)
+        subject, face = _known_subject(line, subject), _crop_name(line, line.relative_path(file), sighting)
         try:
             table.add(face, template, medium, subject, scope)
         except ValueError as error:
@@ -162,40 +45,23 @@ def add_faces(table, path, scope=None):
     return templates
 
 
-def known_subject(line, subject):
-    """Return the text of a subject, if it names one.
-
-    Args:
-        line: The `Line` it stands in.
-        subject: The text.
-
-    Raises:
-        ProtocolFileError: If it is empty, "NaN" or "none".
-    """
-    if subject.lower() in UNKNOWN:
+def _known_subject(line, subject):
+    """Text of a subject, unless it is empty, "NaN" or "none"."""
+    if subject.lower() in _NO_SUBJECT:
         raise line.error("must name the subject")
     return subject
 
 
-def crop_name(line, file, sighting):
-    """Return what a face cut out of a photo is called: `img/12.jpg` and sighting 7 give `img/12_7.jpg`.
-
-    Args:
-        line: The `Line` they stand in.
-        file: The photo's path.
-        sighting: The id of the face in it.
-
-    Raises:
-        ProtocolFileError: If the sighting is no plain name.
-    """
+def _crop_name(line, file, sighting):
+    """Name of a face cut out of a photo: `img/12.jpg`, sighting 7 → `img/12_7.jpg`."""
     if not sighting or not sighting.replace("-", "").isalnum():
         raise line.error("must give a sighting as letters and digits")
     stem, ending = posixpath.splitext(file)
     return f"{stem}_{sighting}{ending}"
 
 
-GALLERIES = {"IJB-B": ("S1", "S2"), "IJB-C": ("G1", "G2")}
-SPLITS_OF_IJB_A = 10
+_GALLERIES = {"IJB-B": ("S1", "S2"), "IJB-C": ("G1", "G2")}
+_SPLITS_OF_IJB_A = 10
 
 
 def read_ijb(directory, kind="IJB-C"):
@@ -226,14 +92,14 @@ def read_ijb(directory, kind="IJB-C"):
     Source: Whitelam et al. 2017, "IARPA Janus Benchmark-B Face Dataset"; Maze et al. 2018, "IARPA Janus Benchmark - C";
     the text files are those of the InsightFace project's evaluation.
     """
-    if kind not in GALLERIES:
-        raise ValueError(f"`kind` must be one of {list(GALLERIES)}. Received: kind={kind!r}")
+    if kind not in _GALLERIES:
+        raise ValueError(f"`kind` must be one of {list(_GALLERIES)}. Received: kind={kind!r}")
     stem = kind.lower().replace("-", "")
     directory = os.fspath(directory)
     faces = os.path.join(directory, f"{stem}_face_tid_mid.txt")
-    tables = [os.path.join(directory, f"{stem}_1N_gallery_{name}.csv") for name in GALLERIES[kind]]
+    tables = [os.path.join(directory, f"{stem}_1N_gallery_{name}.csv") for name in _GALLERIES[kind]]
     tables.append(os.path.join(directory, f"{stem}_1N_probe_mixed.csv"))
-    matches = os.path.join(directory, f"{stem}_11_{'_'.join(GALLERIES[kind])}_matches.csv")
+    matches = os.path.join(directory, f"{stem}_11_{'_'.join(_GALLERIES[kind])}_matches.csv")
     if os.path.exists(faces):
         labels = os.path.join(directory, f"{stem}_template_pair_label.txt")
         return _from_text(kind, faces, labels, tables if any(map(os.path.exists, tables)) else [])
@@ -265,15 +131,15 @@ def read_ijb_a(directory):
     sets = [os.path.join(os.fspath(directory), f"IJB-A_{name}_sets") for name in ("11", "1N")]
     if not any(map(os.path.isdir, sets)):
         raise FileNotFoundError(f"`directory` must hold {' or '.join(sets)}")
-    for split in range(1, SPLITS_OF_IJB_A + 1):
+    for split in range(1, _SPLITS_OF_IJB_A + 1):
         verify, search = (os.path.join(path, f"split{split}") for path in sets)
         if os.path.isdir(sets[0]):
-            add_faces(table, os.path.join(verify, f"verify_metadata_{split}.csv"), ("11", split))
+            _add_faces(table, os.path.join(verify, f"verify_metadata_{split}.csv"), ("11", split))
             path = os.path.join(verify, f"verify_comparisons_{split}.csv")
             pairs.append(_compared(table, path, ",", ("11", split)))
         if os.path.isdir(sets[1]):
             files = [os.path.join(search, f"search_{part}_{split}.csv") for part in ("gallery", "probe")]
-            found = [add_faces(table, file, ("1N", split)) for file in files]
+            found = [_add_faces(table, file, ("1N", split)) for file in files]
             searches.append(_searches(table, found, files, ("1N", split)))
     return table.protocol("IJB-A, ten splits", pairs, searches)
 
@@ -291,7 +157,7 @@ def _from_text(kind, faces, labels, tables):
         found.append(set())
         for line, (template, subject) in rows_of(path, "TEMPLATE_ID", "SUBJECT_ID"):
             template = line.whole_number(template, "the template")
-            subject = known_subject(line, subject)
+            subject = _known_subject(line, subject)
             try:
                 table.name_subject(template, subject)
             except ValueError as error:
@@ -304,7 +170,7 @@ def _from_text(kind, faces, labels, tables):
 
 def _from_csv(kind, tables, matches):
     table = TemplateTable()
-    found = [add_faces(table, path) for path in tables]
+    found = [_add_faces(table, path) for path in tables]
     searches = [_searches(table, found, tables)]
     pairs = [_compared(table, matches, ",")] if os.path.exists(matches) else []
     return table.protocol(kind, pairs, searches)
@@ -336,37 +202,16 @@ def _compared(table, path, delimiter, scope=None):
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """What one split or gallery has to say.
-
-    Attributes:
-        success: (K,) bool, of each case.
-        owners: (K,) subject of each case, 0..S-1, or None where unknown.
-        threshold: the threshold that was applied, or None.
-    """
+class _Case:
+    """One split or gallery: (K,) success, (K,) subjects 0..S-1 or None, the threshold or None."""
 
     success: np.ndarray
     owners: np.ndarray | None
     threshold: float | None
 
 
-def split_figure(name: str, splits: list[list[Case]], resamples: Resamples | None = None) -> MetricValue:
-    """The mean over splits of the mean over each split's galleries.
-
-    Args:
-        name: of the figure.
-        splits: for each split its cases, one for each gallery.
-        resamples: None for no interval, or what keeps the figure on the draws of subjects.
-
-    Returns:
-        A `MetricValue`, with the standard deviation over the splits when there are several.
-
-    Example:
-        >>> import numpy as np
-        >>> galleries = [Case(np.array([True, False]), None, None), Case(np.array([True]), None, None)]
-        >>> split_figure("rank-1", [galleries]).value
-        0.75
-    """
+def _split_figure(name, splits, resamples=None):
+    """Cases of each gallery of each split → `MetricValue`: mean over splits of means over galleries."""
     cases = [case for split in splits for case in split]
     weights = np.array([1.0 / (len(splits) * len(split)) for split in splits for _ in split])
     values = [float(np.mean([case.success.mean() for case in split])) for split in splits]
@@ -389,7 +234,7 @@ def split_figure(name: str, splits: list[list[Case]], resamples: Resamples | Non
     )
 
 
-def _on_draws(cases: list[Case], weights: np.ndarray, resamples: Resamples) -> np.ndarray | None:
+def _on_draws(cases, weights, resamples):
     num_people = 1 + max(int(case.owners.max()) for case in cases)
     hits = np.stack([subject_sums(case.owners, case.success, num_people) for case in cases])
     totals = np.stack([subject_sums(case.owners, np.ones(case.owners.size), num_people) for case in cases])
@@ -401,16 +246,8 @@ _FARS, _FPIRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-1, 1e-2, 1e-3)
 
 
 def evaluate_ijb(
-    protocol: TemplateProtocol,
-    embeddings: ArrayLike,
-    *,
-    fars: tuple[float, ...] | None = None,
-    fpirs: tuple[float, ...] | None = None,
-    ranks: tuple[int, ...] = (1, 5, 10),
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
+    protocol, embeddings, *, fars=None, fpirs=None, ranks=(1, 5, 10), intervals=True, repeats=REPEATS, seed=0
+):
     """Verification of the listed template pairs and search of the galleries, whichever the protocol has.
 
     Templates are pooled by `pool_templates`. 1:1, TAR@FAR: the threshold is the lowest at which at most that share
@@ -440,7 +277,7 @@ def evaluate_ijb(
 
     Example:
         >>> import numpy as np
-        >>> from keras_normface.protocols.templates import GallerySearch
+        >>> from keras_normface.protocols import GallerySearch, TemplateProtocol
         >>> protocol = TemplateProtocol("toy", ("a", "b", "c"), [0, 1, 2], [1, 2, 3], [0, 0, 0], [7, 7, 8],
         ...                             searches=((GallerySearch([1], [2, 3]),),))
         >>> print(evaluate_ijb(protocol, [[1, 0], [1, 0], [0, 1]], ranks=1, fpirs=1.0, intervals=False))
@@ -488,13 +325,13 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
         lowest = min(genuine.min(), impostor[0])
         for far, name in zip(fars, cases, strict=True):
             threshold = bounded_threshold(impostor[::-1], far, impostor.size, lowest)
-            cases[name].append(Case(genuine >= threshold, owners, float(threshold)))
+            cases[name].append(_Case(genuine >= threshold, owners, float(threshold)))
         curves["1:1" if len(protocol.pairs) == 1 else f"1:1 split {number + 1}"] = curve_of_sorted(
             np.sort(genuine), impostor
         )
     counts["impostor pairs"] = sum(impostors)
     counts["genuine pairs"] = sum(int(pairs.same.sum()) for pairs in protocol.pairs)
-    return [split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
+    return [_split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
 
 
 def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
@@ -515,10 +352,10 @@ def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     cases = {f"rank-{rank}": [[_ranked(*one, rank) for one in split] for split in found] for rank in ranks}
     for fpir in fpirs or ():
         cases[rate_name("TPIR@FPIR", fpir)] = [[_above(*one, fpir) for one in split] for split in found]
-    return [split_figure(name, cases[name], resamples) for name in cases]
+    return [_split_figure(name, cases[name], resamples) for name in cases]
 
 
-def fewest_non_mated(protocol: TemplateProtocol) -> int | None:
+def fewest_non_mated(protocol):
     """The least number of non-mated probes of a gallery, which says what FPIR a protocol resolves.
 
     Args:
@@ -541,10 +378,10 @@ def _search(protocol, unit, people, search):
 
 
 def _ranked(scores, owners, rank):
-    return Case(scores.rank[scores.mated] <= rank, owners[scores.mated], None)
+    return _Case(scores.rank[scores.mated] <= rank, owners[scores.mated], None)
 
 
 def _above(scores, owners, fpir):
     strangers = np.sort(scores.highest[~scores.mated])[::-1]
     threshold = bounded_threshold(strangers, fpir, strangers.size, -2.0)
-    return Case(scores.mate[scores.mated] >= threshold, owners[scores.mated], float(threshold))
+    return _Case(scores.mate[scores.mated] >= threshold, owners[scores.mated], float(threshold))

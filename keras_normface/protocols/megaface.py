@@ -1,17 +1,13 @@
 """MegaFace challenge 1: each mate in turn among a million distractors."""
 
-from __future__ import annotations
-
 import json
 import os
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from keras_normface._io import atomic_write
+from keras_normface._io import atomic_write, is_contained
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
     REPEATS,
@@ -32,7 +28,7 @@ from keras_normface.metrics.score_matrix import (
     chosen_rates,
     unit_rows_float32,
 )
-from keras_normface.protocols._files import ProtocolFileError, checked_root, faults_of, is_contained
+from keras_normface.protocols._files import ProtocolFileError, checked_root, faults_of
 from keras_normface.protocols._records import checked_keys, checked_ranks, checked_subjects, embeddings_of
 
 
@@ -74,7 +70,7 @@ class MegaFaceProtocol:
             raise ValueError(f"distractors must be at least one. Received: distractors={self.distractors}")
 
     @property
-    def num_distractors(self) -> int:
+    def num_distractors(self):
         """How many distractors there are."""
         return len(self.distractors) if isinstance(self.distractors, tuple) else int(self.distractors)
 
@@ -150,12 +146,12 @@ def _texts(content, key, path):
     return texts
 
 
-HEADER = np.dtype("<i4")
-FLOAT = np.dtype("<f4")
-LARGEST_DIMENSION = 1 << 20
+_HEADER = np.dtype("<i4")
+_FLOAT = np.dtype("<f4")
+_LARGEST_DIMENSION = 1 << 20
 # An OpenCV matrix of one column: rows, columns, bytes of a row, and CV_32F, the number of its type.
-COLUMN_OF_FLOATS = (1, 4, 5)
-BLOCK_BYTES = 1 << 25
+_COLUMN_OF_FLOATS = (1, 4, 5)
+_BLOCK_BYTES = 1 << 25
 
 
 def read_megaface_features(path):
@@ -184,18 +180,18 @@ def read_megaface_features(path):
     (array([ 0.5, -1. ], dtype=float32), 24)
     """
     with open(path, "rb") as file:
-        content = file.read(16 + 4 * LARGEST_DIMENSION + 1)
+        content = file.read(16 + 4 * _LARGEST_DIMENSION + 1)
     path = os.fspath(path)
     if len(content) < 16:
         raise ProtocolFileError(f"{path} must begin with a header of 16 bytes, but has {len(content)}")
-    rows, *rest = np.frombuffer(content, HEADER, 4).tolist()
-    if not 1 <= rows <= LARGEST_DIMENSION or tuple(rest) != COLUMN_OF_FLOATS:
+    rows, *rest = np.frombuffer(content, _HEADER, 4).tolist()
+    if not 1 <= rows <= _LARGEST_DIMENSION or tuple(rest) != _COLUMN_OF_FLOATS:
         raise ProtocolFileError(f"{path} must begin with the dimension, 1, 4, 5. It begins with {[rows, *rest]}")
     if len(content) != 16 + 4 * rows:
         raise ProtocolFileError(
             f"{path} must have {16 + 4 * rows} bytes for its {rows} numbers, but has {os.path.getsize(path)}"
         )
-    vector = np.frombuffer(content, FLOAT, rows, 16).astype("float32")
+    vector = np.frombuffer(content, _FLOAT, rows, 16).astype("float32")
     if not np.isfinite(vector).all():
         raise ProtocolFileError(f"{path} holds NaN or infinity, at place {np.flatnonzero(~np.isfinite(vector))[0]}")
     return vector
@@ -216,15 +212,15 @@ def write_megaface_features(path, vector):
     if vector.dtype.kind in "cUSOmM":
         raise ValueError(f"`vector` must hold real numbers. Received: dtype {vector.dtype}")
     with np.errstate(over="ignore"):
-        vector = vector.astype(FLOAT)
-    if vector.ndim != 1 or not 1 <= vector.size <= LARGEST_DIMENSION:
+        vector = vector.astype(_FLOAT)
+    if vector.ndim != 1 or not 1 <= vector.size <= _LARGEST_DIMENSION:
         raise ValueError(
-            f"`vector` must have one dimension of 1 to {LARGEST_DIMENSION}. Received: shape {vector.shape}"
+            f"`vector` must have one dimension of 1 to {_LARGEST_DIMENSION}. Received: shape {vector.shape}"
         )
     if not np.isfinite(vector).all():
         raise ValueError(f"`vector` must be finite as float32. Received: {vector[~np.isfinite(vector)][0]}")
     with atomic_write(path) as beside, open(beside, "wb") as file:
-        file.write(np.array([vector.size, *COLUMN_OF_FLOATS], HEADER).tobytes() + vector.tobytes())
+        file.write(np.array([vector.size, *_COLUMN_OF_FLOATS], _HEADER).tobytes() + vector.tobytes())
 
 
 class MegafaceFeatures:
@@ -265,7 +261,7 @@ class MegafaceFeatures:
 
     def __iter__(self):
         first = self._vector(self.names[0])
-        rows = self._block_rows or max(1, BLOCK_BYTES // first.nbytes)
+        rows = self._block_rows or max(1, _BLOCK_BYTES // first.nbytes)
         for start in range(0, len(self.names), rows):
             block = np.empty((min(rows, len(self.names) - start), first.size), "float32")
             for row in range(len(block)):
@@ -285,25 +281,8 @@ class MegafaceFeatures:
         return read_megaface_features(self._path(name))
 
 
-def distractor_blocks(distractors: ArrayLike | Iterable[ArrayLike], dim: int, rows: int) -> Iterator[np.ndarray]:
-    """Unit rows in blocks of one size, whatever the sizes in which they come.
-
-    Args:
-        distractors: an (N, D) array or memory map, or an iterable of (n, D) blocks, or of (D,) single vectors.
-        dim: D.
-        rows: rows in a block; the last one may have fewer.
-
-    Yields:
-        (n, D) float32 unit rows, 1 <= n <= `rows`.
-
-    Raises:
-        ValueError: rows of another length, or a row that is zero or not finite, with its number.
-
-    Example:
-        >>> import numpy as np
-        >>> [block.shape for block in distractor_blocks(iter([np.ones((2, 3)), np.ones(3)]), 3, 2)]
-        [(2, 3), (1, 3)]
-    """
+def _distractor_blocks(distractors, dim, rows):
+    """(M, D) array, or blocks (m, D), or vectors (D,) → float32 unit rows (n, D), n <= `rows`."""
     if isinstance(distractors, np.ndarray):
         _check_dim(distractors, dim, 0)
         for start in range(0, len(distractors), rows):
@@ -323,19 +302,8 @@ def distractor_blocks(distractors: ArrayLike | Iterable[ArrayLike], dim: int, ro
         yield _joined(held, first)
 
 
-def read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same blocks, each fetched by another thread while the one before it is in use.
-
-    Args:
-        blocks: an iterator that nobody else uses.
-
-    Yields:
-        What `blocks` yields; its errors are raised here.
-
-    Example:
-        >>> list(read_ahead(iter([1, 2, 3])))
-        [1, 2, 3]
-    """
+def _read_ahead(blocks):
+    """The same blocks, each fetched by another thread while the one before it is in use."""
     end = object()
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, blocks, end)
@@ -344,11 +312,11 @@ def read_ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             yield block
 
 
-def _joined(parts: list[np.ndarray], first: int) -> np.ndarray:
+def _joined(parts, first):
     return unit_rows_float32(parts[0] if len(parts) == 1 else np.concatenate(parts), "distractors", first=first)
 
 
-def _check_dim(part: np.ndarray, dim: int, first: int) -> None:
+def _check_dim(part, dim, first):
     if part.ndim != 2 or part.shape[1] != dim:
         raise ValueError(
             f"distractors must have as many columns as probes, {dim}. "
@@ -361,16 +329,8 @@ _BLOCK_ROWS, _TILE_ROWS, _FIRST_COLUMNS = 8192, 64, 64
 
 
 def evaluate_megaface(
-    protocol: MegaFaceProtocol,
-    probes: ArrayLike,
-    distractors: ArrayLike | Iterable[ArrayLike],
-    *,
-    ranks: tuple[int, ...] = (1, 10, 100),
-    fars: tuple[float, ...] | None = None,
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
+    protocol, probes, distractors, *, ranks=(1, 10, 100), fars=None, intervals=True, repeats=REPEATS, seed=0
+):
     """Identification and verification among distractors.
 
     For every ordered pair of images of a subject, one is the probe and the other, its mate, joins the distractors:
@@ -437,7 +397,7 @@ def evaluate_megaface(
     return Result(protocol.name, figures, counts, settings, resamples=resamples)
 
 
-def _figure(name, success, threshold, owners, num_people, resamples) -> MetricValue:
+def _figure(name, success, threshold, owners, num_people, resamples):
     hits = subject_sums(owners, success, num_people)[None]
     totals = subject_sums(owners, np.ones(owners.size), num_people)[None]
     interval, note = None, ""
@@ -449,7 +409,7 @@ def _figure(name, success, threshold, owners, num_people, resamples) -> MetricVa
     return MetricValue(name, float(success.mean()), interval=interval, threshold=threshold, note=note)
 
 
-def _ordered_pairs(subjects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ordered_pairs(subjects):
     left, right = [], []
     for subject in np.unique(subjects):
         own = np.flatnonzero(subjects == subject)
@@ -459,12 +419,12 @@ def _ordered_pairs(subjects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(left), np.concatenate(right)
 
 
-def _look_at(distractors, probes: np.ndarray, mates: MateRanks, top: TopScores, expected: int) -> None:
+def _look_at(distractors, probes, mates, top, expected):
     """One pass over the distractors, which tells `mates` and `top` all that can change them."""
     seen, columns = 0, _FIRST_COLUMNS
     buffer = np.empty((len(probes), min(_BLOCK_ROWS, expected)), np.float32)
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        for block in read_ahead(distractor_blocks(distractors, probes.shape[1], buffer.shape[1])):
+        for block in _read_ahead(_distractor_blocks(distractors, probes.shape[1], buffer.shape[1])):
             seen += len(block)
             if seen > expected:
                 break
@@ -481,7 +441,7 @@ def _look_at(distractors, probes: np.ndarray, mates: MateRanks, top: TopScores, 
         )
 
 
-def _sift(scores: np.ndarray, mates: MateRanks, top: TopScores, pool: ThreadPoolExecutor) -> None:
+def _sift(scores, mates, top, pool):
     floor = np.minimum(mates.floor, np.nextafter(top.floor, np.float32(np.inf)))
 
     def candidates(start):

@@ -3,104 +3,14 @@
 import hashlib
 import os
 import posixpath
-from array import array
 
 import numpy as np
 
-from keras_normface._io import atomic_write
+from keras_normface._io import atomic_write, is_contained
 from keras_normface.data import read_pair_file
-from keras_normface.protocols._files import PackedImages, ProtocolFileError, faults_of, is_contained, numbered_lines
+from keras_normface.protocols._files import PackedImages, ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._tables import PairTable, pairs_name
 from keras_normface.protocols.pairs import PairProtocol
-
-
-class PairTable:
-    """Pairs of images that are named by paths, each of a subject.
-
-    Images and subjects are numbered in the order in which they first occur.
-
-    Example:
-    >>> table = PairTable()
-    >>> table.add(("Ada/1.jpg", "Ada"), ("Bob/1.jpg", "Bob"), fold=0)
-    >>> table.add(("Bob/1.jpg", "Bob"), ("Bob/2.jpg", "Bob"), fold=1)
-    >>> protocol = table.protocol("Two pairs", "pairs.txt")
-    >>> protocol.images, protocol.right.tolist(), protocol.same.tolist()
-    (('Ada/1.jpg', 'Bob/1.jpg', 'Bob/2.jpg'), [1, 2], [False, True])
-    """
-
-    def __init__(self):
-        self._images, self._subjects, self._subject_of = {}, {}, array("i")
-        self._left, self._right, self._folds = array("i"), array("i"), array("i")
-
-    def __len__(self):
-        return len(self._folds)
-
-    def add(self, left, right, fold):
-        """Add a pair, which is genuine if the subjects are one.
-
-        Args:
-            left: Pair of an image's name and its subject's.
-            right: Like `left`.
-            fold: Number of the fold, from 0.
-        """
-        self._left.append(self._number(*left))
-        self._right.append(self._number(*right))
-        self._folds.append(fold)
-
-    def protocol(self, name, path):
-        """Return the pairs as a `PairProtocol`.
-
-        Args:
-            name: What it is called; the numbers of pairs and folds are added.
-            path: Where they were read from, for errors.
-
-        Raises:
-            ProtocolFileError: If there are pairs of one kind only, or one fold only.
-        """
-        columns = self.columns()
-        folds = columns["folds"]
-        with faults_of(path):
-            return PairProtocol(name=pairs_name(name, len(folds), len(np.unique(folds))), **columns)
-
-    def columns(self):
-        """Return the pairs as a dictionary.
-
-        Returns:
-            "images", a tuple of names; "subjects", int64 (images,); "left" and "right", int64 (pairs,), numbers of
-            images; "same", bool (pairs,); "folds", int64 (pairs,).
-        """
-        left, right, folds = (np.array(column, "int64") for column in (self._left, self._right, self._folds))
-        subjects = np.array(self._subject_of, "int64")
-        same = subjects[left] == subjects[right]
-        return {
-            "images": tuple(self._images),
-            "left": left,
-            "right": right,
-            "same": same,
-            "folds": folds,
-            "subjects": subjects,
-        }
-
-    def _number(self, image, subject):
-        number = self._images.setdefault(image, len(self._images))
-        if number == len(self._subject_of):
-            self._subject_of.append(self._subjects.setdefault(subject, len(self._subjects)))
-        return number
-
-
-def pairs_name(name, pairs, folds):
-    """Return the name of a protocol of pairs, as it is printed beside each figure.
-
-    Args:
-        name: Of the data set.
-        pairs: Their number.
-        folds: Their number.
-
-    Example:
-    >>> pairs_name("LFW", 6000, 10)
-    'LFW, 6 000 pairs, ten folds'
-    """
-    in_words = "ten" if folds == 10 else folds
-    return f"{name}, {pairs:,} pairs, {in_words} folds".replace(",", " ").replace("  ", ", ")
 
 
 def read_lfw_pairs(path, suffix=".jpg", name="LFW"):
@@ -179,7 +89,7 @@ def _image(line, person, number, suffix):
     return f"{person}/{person}_{line.whole_number(number, 'the number of an image', 1):04d}{suffix}", person
 
 
-KINDS = ("FP", "FF")
+_KINDS = ("FP", "FF")
 
 
 def read_cfp_pairs(root, kind="FP"):
@@ -222,8 +132,8 @@ def read_cfp_pairs(root, kind="FP"):
     >>> protocol.name, protocol.images[0]
     ('CFP-FP, 4 pairs, 2 folds', 'Data/Images/001/frontal/01.jpg')
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {KINDS}. Received: kind={kind!r}")
+    if kind not in _KINDS:
+        raise ValueError(f"`kind` must be one of {_KINDS}. Received: kind={kind!r}")
     directory = os.path.join(os.fspath(root), "Protocol")
     left = _cfp_images(os.path.join(directory, "Pair_list_F.txt"))
     right = _cfp_images(os.path.join(directory, "Pair_list_P.txt")) if kind == "FP" else left
@@ -276,7 +186,7 @@ def _cfp_images(path):
     return images
 
 
-NAMES = {
+_NAMES = {
     "lfw": "LFW",
     "agedb_30": "AgeDB-30",
     "agedb30": "AgeDB-30",
@@ -331,7 +241,7 @@ def read_packed_pairs(path, folds=10, name=None):
         numbers.append(kept.setdefault(digest, (len(kept), place))[0])
     encoded = {f"{pairs.path.stem}/{place}": pairs.images[place] for _, place in kept.values()}
     sizes = [len(block) for block in np.array_split(pairs.same, folds)]
-    name = NAMES.get(pairs.path.stem, pairs.path.stem) if name is None else name
+    name = _NAMES.get(pairs.path.stem, pairs.path.stem) if name is None else name
     with faults_of(path):
         protocol = PairProtocol(
             name=pairs_name(name, len(pairs), folds),
@@ -344,7 +254,7 @@ def read_packed_pairs(path, folds=10, name=None):
     return protocol, PackedImages(encoded)
 
 
-FIRST_LINE = "# keras_normface pairs, version 1"
+_FIRST_LINE = "# keras_normface pairs, version 1"
 COLUMNS = ("left", "right", "same", "fold", "left_identity", "right_identity")
 
 
@@ -366,7 +276,7 @@ def write_pair_list(path, pairs, remarks=()):
         OSError: If it cannot be written.
     """
     with atomic_write(path) as beside, open(beside, "w", encoding="utf-8", newline="\n") as file:
-        for line in (FIRST_LINE, *(f"# {remark}" for remark in remarks), "\t".join(COLUMNS)):
+        for line in (_FIRST_LINE, *(f"# {remark}" for remark in remarks), "\t".join(COLUMNS)):
             file.write(f"{line}\n")
         for left, right, fold, of_left, of_right in pairs:
             for name in (left, right, of_left, of_right):
@@ -404,9 +314,9 @@ def read_pair_list(path, name=None):
     path = os.fspath(path)
     lines = numbered_lines(path)
     first = next(lines, None)
-    if first is None or first.text != FIRST_LINE:
+    if first is None or first.text != _FIRST_LINE:
         found = "It is empty" if first is None else f"It begins with {first.text[:80]!r}"
-        raise ProtocolFileError(f"{path} must begin with the line {FIRST_LINE!r}. {found}")
+        raise ProtocolFileError(f"{path} must begin with the line {_FIRST_LINE!r}. {found}")
     table, identities, seen, headed = PairTable(), {}, set(), False
     for line in lines:
         if not headed and line.text.startswith("#"):

@@ -1,13 +1,9 @@
 """Pairs of images in folds, as in Labeled Faces in the Wild, AgeDB-30, CALFW, CPLFW and CFP-FP."""
 
-from __future__ import annotations
-
 import numbers
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._threshold import BY_PAIR
 from keras_normface.metrics import checked_labels
@@ -16,7 +12,14 @@ from keras_normface.metrics.projection import fold_projections
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import chosen_rates
 from keras_normface.metrics.verification import cross_validated_accuracy, equal_error_rate, roc_curve, tar_at_far
-from keras_normface.protocols._records import checked_indices, checked_keys, checked_subjects
+from keras_normface.protocols._records import (
+    check_agreement,
+    checked_indices,
+    checked_keys,
+    checked_same,
+    checked_subjects,
+    set_fields,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,64 +56,27 @@ class PairProtocol:
         images = checked_keys(self.images, "images")
         left = checked_indices(self.left, "left", len(images))
         right = checked_indices(self.right, "right", len(images))
-        changes = {"images": images, "left": left, "right": right, "same": _checked_same(self.same, left, right)}
+        changes = {"images": images, "left": left, "right": right, "same": checked_same(self.same, left, right)}
+        genuine = np.count_nonzero(changes["same"])
+        if genuine in (0, left.size):
+            raise ValueError(
+                "`same` must mark at least one genuine and one impostor pair. "
+                f"Received: same with {genuine} genuine and {left.size - genuine} impostor pairs"
+            )
         changes["folds"] = checked_labels(self.folds, "folds", left.size)
         if np.unique(changes["folds"]).size < 2:
             raise ValueError(f"folds must name at least two folds. Received: folds all {changes['folds'][0]!r}")
         if self.subjects is not None:
             changes["subjects"] = checked_subjects(self.subjects, len(images))
             check_agreement(changes["subjects"], left, right, changes["same"])
-        for name, value in changes.items():
-            object.__setattr__(self, name, value)
-
-
-def _checked_same(same: object, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    same = np.asarray(same)
-    if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
-        raise ValueError(
-            f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
-            f"Received: right of shape {right.shape}, same of shape {same.shape}"
-        )
-    genuine = np.count_nonzero(same)
-    if genuine in (0, same.size):
-        raise ValueError(
-            "same must mark at least one genuine and one impostor pair. "
-            f"Received: same with {genuine} genuine and {same.size - genuine} impostor pairs"
-        )
-    return same.astype(bool)
-
-
-def check_agreement(subjects: np.ndarray, left: np.ndarray, right: np.ndarray, same: np.ndarray) -> None:
-    """Refuse pairs that are said to be of one subject and are of two, or the other way round.
-
-    Args:
-        subjects: (N,) subject of each image (or video), -1 where unknown.
-        left: (P,) indices into `subjects`.
-        right: (P,) indices into `subjects`.
-        same: (P,) bool.
-
-    Raises:
-        ValueError: there is such a pair; it is named.
-
-    Example:
-        >>> import numpy as np
-        >>> check_agreement(np.array([7, 7, -1]), np.array([0, 0]), np.array([1, 2]), np.array([True, True]))
-    """
-    known = (subjects[left] >= 0) & (subjects[right] >= 0)
-    wrong = np.flatnonzero(known & ((subjects[left] == subjects[right]) != same))
-    if wrong.size:
-        pair = wrong[0]
-        raise ValueError(
-            "subjects must be equal in genuine pairs and differ in impostor pairs. "
-            f"Received: same[{pair}]={same[pair]} for subjects {subjects[left[pair]]} and {subjects[right[pair]]}"
-        )
+        set_fields(self, changes)
 
 
 FUSIONS = ("sum", "concatenate", "maximum")
 _BLOCK_ROWS = 1024
 
 
-def fused_features(embeddings: ArrayLike, mirrored: ArrayLike | None, fusion: str | None, count: int) -> np.ndarray:
+def fused_features(embeddings, mirrored, fusion, count):
     """Embeddings of images and of their mirror images as one feature an image.
 
     Args:
@@ -131,22 +97,22 @@ def fused_features(embeddings: ArrayLike, mirrored: ArrayLike | None, fusion: st
         >>> fused_features([[1.0, 2.0]], [[2.0, 0.0]], "maximum", 1).tolist()
         [[2.0, 2.0]]
     """
-    front = checked_rows(embeddings, "embeddings", count)
+    front = _checked_rows(embeddings, "embeddings", count)
     if mirrored is None:
         if fusion not in (None, "sum"):
             raise ValueError(f"mirrored must be given for fusion. Received: fusion={fusion!r}, mirrored=None")
         return front
     if fusion not in FUSIONS:
         raise ValueError(f"fusion must be one of {FUSIONS} where mirrored is given. Received: fusion={fusion!r}")
-    back = checked_rows(mirrored, "mirrored", count)
+    back = _checked_rows(mirrored, "mirrored", count)
     if back.shape != front.shape:
         raise ValueError(f"mirrored must have shape {front.shape}. Received: mirrored.shape={back.shape}")
     if fusion == "concatenate":
         return np.concatenate([front, back], axis=1)
-    return checked_rows(front + back if fusion == "sum" else np.maximum(front, back), "the fused embeddings", count)
+    return _checked_rows(front + back if fusion == "sum" else np.maximum(front, back), "the fused embeddings", count)
 
 
-def checked_share(share: float | None, name: str) -> float | None:
+def checked_share(share, name):
     """`share` as None or a float in (0, 1]; otherwise a ValueError that names `name`.
 
     Example:
@@ -160,22 +126,8 @@ def checked_share(share: float | None, name: str) -> float | None:
     return float(share)
 
 
-def paired_cosines(features: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Cosines of pairs of rows.
-
-    Args:
-        features: (N, D) finite, no used row zero.
-        left: (P,) indices of rows.
-        right: (P,) indices of rows.
-
-    Returns:
-        (P,) float64 in [-1, 1].
-
-    Example:
-        >>> import numpy as np
-        >>> paired_cosines(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([0, 0]), np.array([0, 1])).tolist()
-        [1.0, 0.0]
-    """
+def _paired_cosines(features, left, right):
+    """(N, D) nonzero rows, (P,) left, (P,) right → (P,) float64 in [-1, 1]."""
     # Dividing by the largest entry first keeps the squares from overflowing or vanishing.
     largest = np.abs(features).max(axis=1).astype(np.float64)[:, None]
 
@@ -194,24 +146,8 @@ def paired_cosines(features: np.ndarray, left: np.ndarray, right: np.ndarray) ->
     return np.clip(cosines, -1.0, 1.0, out=cosines)
 
 
-def checked_rows(embeddings: ArrayLike, name: str, count: int) -> np.ndarray:
-    """`embeddings` as a (count, D) array of floats, each row finite and with a direction.
-
-    Args:
-        embeddings: float16 and float32 stay float32 or become it, all else becomes float64.
-        name: for the error.
-        count: how many rows there must be.
-
-    Returns:
-        (count, D) float32 or float64.
-
-    Raises:
-        ValueError: another shape or type, or a row that is zero or not finite; it is named.
-
-    Example:
-        >>> checked_rows([[1, 2]], "embeddings", 1).dtype.name
-        'float64'
-    """
+def _checked_rows(embeddings, name, count):
+    """Embeddings → (count, D) float32 or float64, each row finite and nonzero."""
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or len(rows) != count or rows.shape[1] == 0 or rows.dtype.kind not in "biuf":
         raise ValueError(
@@ -248,15 +184,7 @@ class PairScores:
     settings: dict[str, object]
 
 
-def score_pairs(
-    protocol: PairProtocol,
-    embeddings: ArrayLike,
-    mirrored: ArrayLike | None = None,
-    *,
-    fusion: str | None = "sum",
-    center: bool = False,
-    pca: float | None = None,
-) -> PairScores:
+def score_pairs(protocol, embeddings, mirrored=None, *, fusion="sum", center=False, pca=None):
     """Cosines of the pairs of a protocol; see `evaluate_pairs` for the arguments.
 
     Returns:
@@ -275,64 +203,45 @@ def score_pairs(
     settings = {"fusion": fusion if mirrored is not None else None, "center": bool(center), "pca": pca}
     left, right = protocol.left, protocol.right
     if not center and pca is None:
-        cosines = paired_cosines(features, left, right)
+        cosines = _paired_cosines(features, left, right)
         return PairScores(cosines[None], cosines, settings)
     names, codes = np.unique(protocol.folds, return_inverse=True)
     rows, dimensions = np.empty((names.size, left.size)), []
     for fold, projection in enumerate(fold_projections(features, left, right, codes, pca)):
         what = f"embeddings as projected for fold {names[fold]}"
-        projected = checked_rows(projection.of(features), what, len(features))
-        rows[fold] = paired_cosines(projected, left, right)
+        projected = _checked_rows(projection.of(features), what, len(features))
+        rows[fold] = _paired_cosines(projected, left, right)
         dimensions.append(projected.shape[1])
     return PairScores(rows, rows[codes, np.arange(left.size)], {**settings, "dimensions": dimensions})
 
 
-def resample_pairs(
-    protocol: PairProtocol, scores: PairScores, fars: Iterable[float], *, repeats: int = REPEATS, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """The figures of `evaluate_pairs` on resamples, the same ones for every model with the same seed.
-
-    Args:
-        protocol: the pairs.
-        scores: of one model.
-        fars: rates for TAR@FAR.
-        repeats: R, number of draws.
-        seed: of the draws.
-
-    Returns:
-        (R,) values by name of the figure.
-
-    Example:
-        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
-        >>> scores = score_pairs(protocol, [[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-        >>> resample_pairs(protocol, scores, [0.5], repeats=5)["EER"].shape
-        (5,)
-    """
+def _resample_pairs(protocol, scores, fars, *, repeats=REPEATS, seed=0):
+    """(R,) values of each figure of `evaluate_pairs` on the draws."""
     units = resampled_units(protocol.subjects, protocol.left, protocol.right)[1]
     return resampled_figures(
         units, scores.rows, scores.pooled, protocol.same, protocol.folds, fars, repeats=repeats, seed=seed
     )
 
 
-DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
+_DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 _COUNT_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 _OWN_THRESHOLD = "threshold taken on the pairs themselves"
 _PAIRS_DRAWN = "interval by drawing pairs, since not all subjects are known: it may be too narrow"
 
 
 def evaluate_pairs(
-    protocol: PairProtocol,
-    embeddings: ArrayLike,
-    mirrored: ArrayLike | None = None,
+    protocol,
+    embeddings,
+    mirrored=None,
     *,
-    fusion: str | None = "sum",
-    center: bool = False,
-    pca: float | None = None,
-    fars: Iterable[float] | None = None,
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
+    fusion="sum",
+    center=False,
+    pca=None,
+    fars=None,
+    intervals=True,
+    repeats=REPEATS,
+    seed=0,
+):
     """Accuracy over folds, EER and TAR@FAR of a model on pairs.
 
     Each fold is judged by a threshold, and if wanted a mean and a PCA, that come from the pairs of the other folds
@@ -369,42 +278,12 @@ def evaluate_pairs(
         accuracy 100.00 % +- 0.00 % (standard error of two folds)
     """
     scores = score_pairs(protocol, embeddings, mirrored, fusion=fusion, center=center, pca=pca)
-    return evaluate_pair_scores(protocol, scores, fars=fars, intervals=intervals, repeats=repeats, seed=seed)
+    return _evaluate_pair_scores(protocol, scores, fars=fars, intervals=intervals, repeats=repeats, seed=seed)
 
 
-def evaluate_pair_scores(
-    protocol: PairProtocol,
-    scores: PairScores,
-    *,
-    fars: Iterable[float] | None = None,
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
-    """`evaluate_pairs` from scores on.
-
-    Args:
-        protocol: the pairs.
-        scores: from `score_pairs`, or of any other similarity, larger for more alike.
-        fars: see `evaluate_pairs`.
-        intervals: see `evaluate_pairs`; a figure that fewer than half of the draws define has none.
-        repeats: see `evaluate_pairs`.
-        seed: see `evaluate_pairs`.
-
-    Returns:
-        A `Result`.
-
-    Raises:
-        ValueError: scores that are not finite or do not fit the protocol; see also `evaluate_pairs`.
-
-    Example:
-        >>> import numpy as np
-        >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0] * 2, [1, 2] * 2, [1, 0] * 2, [0, 0, 1, 1])
-        >>> scores = np.array([0.9, 0.1, 0.8, 0.3])
-        >>> evaluate_pair_scores(protocol, PairScores(scores[None], scores, {}), intervals=False)["EER"].value
-        0.0
-    """
-    fars = checked_fars(fars, np.count_nonzero(~protocol.same))
+def _evaluate_pair_scores(protocol, scores, *, fars=None, intervals=True, repeats=REPEATS, seed=0):
+    """`evaluate_pairs` from `PairScores` on."""
+    fars = _checked_fars(fars, np.count_nonzero(~protocol.same))
     accuracy = cross_validated_accuracy(scores.rows, protocol.same, folds=protocol.folds)
     settings = {
         **scores.settings,
@@ -417,7 +296,7 @@ def evaluate_pair_scores(
     if intervals:
         drawn = resampled_units(protocol.subjects, protocol.left, protocol.right)[0]
         resamples = Resamples(drawn, repeats, seed)
-        values = resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed)
+        values = _resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed)
         ranges = {name: resamples.keep(name, value) for name, value in values.items()}
         note, settings["resampled"] = _PAIRS_DRAWN if drawn == BY_PAIR else "", drawn
     figures = _figures(protocol, scores.pooled, accuracy, fars, ranges, note)
@@ -425,25 +304,10 @@ def evaluate_pair_scores(
     return Result(protocol.name, figures, _counts(protocol), settings, curves, resamples)
 
 
-def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float, ...]:
-    """The rates to report.
-
-    Args:
-        fars: what came; None takes the default rates that can be resolved.
-        num_impostor: how many impostor pairs there are.
-
-    Returns:
-        Rates.
-
-    Raises:
-        ValueError: a rate is no number in (0, 1], occurs twice, or cannot be resolved.
-
-    Example:
-        >>> checked_fars(None, 500)
-        (0.1, 0.01)
-    """
+def _checked_fars(fars, num_impostor):
+    """Rates to report; None: the default rates that the impostor pairs resolve."""
     if fars is None:
-        return tuple(far for far in DEFAULT_FARS if far * num_impostor >= 1.0)
+        return tuple(far for far in _DEFAULT_FARS if far * num_impostor >= 1.0)
     fars = (fars,) if isinstance(fars, numbers.Real) else tuple(fars)
     chosen = chosen_rates(fars, (), num_impostor, "fars", "impostor pairs")
     if len(chosen) != len(fars):
@@ -451,7 +315,7 @@ def checked_fars(fars: Iterable[float] | None, num_impostor: int) -> tuple[float
     return chosen
 
 
-def _figures(protocol, pooled, accuracy, fars, ranges, note) -> tuple[MetricValue, ...]:
+def _figures(protocol, pooled, accuracy, fars, ranges, note):
     notes = "; ".join(part for part in (_OWN_THRESHOLD, note) if part)
     folds = _COUNT_WORDS.get(accuracy.accuracies.size, str(accuracy.accuracies.size))
     figures = [
@@ -471,7 +335,7 @@ def _figures(protocol, pooled, accuracy, fars, ranges, note) -> tuple[MetricValu
     return tuple(figures)
 
 
-def _counts(protocol: PairProtocol) -> dict[str, int]:
+def _counts(protocol):
     genuine = int(np.count_nonzero(protocol.same))
     counts = {"images": len(protocol.images), "pairs": protocol.same.size, "folds": np.unique(protocol.folds).size}
     counts.update(genuine=genuine, impostor=protocol.same.size - genuine)

@@ -1,15 +1,20 @@
 """Templates: a person's images and videos as one vector, as in the IJB data sets."""
 
-from __future__ import annotations
-
-from array import array
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface.metrics.score_matrix import unit_rows_float32
-from keras_normface.protocols._records import checked_indices, checked_keys, checked_subjects, whole_numbers
+from keras_normface.protocols._records import (
+    check_agreement,
+    checked_indices,
+    checked_keys,
+    checked_same,
+    checked_subjects,
+    set_fields,
+    template_rows,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +39,8 @@ class TemplatePairs:
 
     def __post_init__(self):
         left = whole_numbers(self.left, "left")
-        object.__setattr__(self, "left", left)
-        object.__setattr__(self, "right", whole_numbers(self.right, "right", left.size))
-        same = np.asarray(self.same)
-        if same.shape != left.shape or not np.isin(same, (0, 1)).all():
-            raise ValueError(f"same must be {left.size} of 0 and 1. Received: same of shape {same.shape}")
-        object.__setattr__(self, "same", same.astype(bool))
+        right = whole_numbers(self.right, "right", left.size)
+        set_fields(self, {"left": left, "right": right, "same": checked_same(self.same, left, right)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +132,7 @@ class TemplateProtocol:
         if self.template_subjects is not None:
             count = np.unique(template_ids).size
             changes["template_subjects"] = checked_subjects(self.template_subjects, count, name="template_subjects")
-        for name, value in changes.items():
-            object.__setattr__(self, name, value)
+        set_fields(self, changes)
         if not all(self.searches):
             raise ValueError("searches must hold at least one search for each split. Received: a split without any")
         for pairs in self.pairs:
@@ -141,25 +141,17 @@ class TemplateProtocol:
             self.rows(search.gallery)
             self.rows(search.probes)
 
-    def _check_pairs(self, pairs: TemplatePairs) -> None:
+    def _check_pairs(self, pairs):
         left, right = self.rows(pairs.left), self.rows(pairs.right)
-        if self.template_subjects is None:
-            return
-        left, right = self.template_subjects[left], self.template_subjects[right]
-        wrong = np.flatnonzero((left >= 0) & (right >= 0) & ((left == right) != pairs.same))
-        if wrong.size:
-            pair = wrong[0]
-            raise ValueError(
-                "pairs must be the same where the subjects are equal, and only there. "
-                f"Received: same[{pair}]={pairs.same[pair]} for subjects {left[pair]} and {right[pair]}"
-            )
+        if self.template_subjects is not None:
+            check_agreement(self.template_subjects, left, right, pairs.same, "template_subjects")
 
     @property
-    def templates(self) -> np.ndarray:
+    def templates(self):
         """(T,) rising template ids, the order of `template_subjects` and of `pool_templates`."""
         return np.unique(self.template_ids)
 
-    def rows(self, template_ids: np.ndarray) -> np.ndarray:
+    def rows(self, template_ids):
         """Where templates stand in `templates`.
 
         Args:
@@ -174,28 +166,10 @@ class TemplateProtocol:
         return template_rows(self.templates, template_ids)
 
 
-def template_rows(templates: np.ndarray, template_ids: np.ndarray) -> np.ndarray:
-    """(K,) indices of `template_ids` in the rising `templates`; an id that is not there is a ValueError."""
-    span = int(templates[-1]) - int(templates[0]) + 1
-    if span <= 4 * (templates.size + template_ids.size):
-        # A table is ten times faster than a search when there are millions of pairs.
-        table = np.zeros(span, np.int32)
-        table[templates - templates[0]] = np.arange(templates.size)
-        rows = table[np.clip(template_ids, templates[0], templates[-1]) - templates[0]]
-    else:
-        rows = np.searchsorted(templates[:-1], template_ids)
-    missing = np.flatnonzero(templates[rows] != template_ids)
-    if missing.size:
-        raise ValueError(f"templates must all have members. Received: template {template_ids[missing[0]]} without any")
-    return rows
-
-
 _BLOCK_ELEMENTS = 2**18
 
 
-def pool_templates(
-    embeddings: ArrayLike, template_ids: ArrayLike, media_ids: ArrayLike, *, members: ArrayLike | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def pool_templates(embeddings, template_ids, media_ids, *, members=None):
     """One unit vector for each template.
 
     The images of a medium (the frames of a video) are averaged first, so that a long video weighs no more than a
@@ -247,145 +221,7 @@ def pool_templates(
     return ids, unit_rows_float32(pooled, "pooled templates")
 
 
-def _name_the_row(rows: np.ndarray, members: np.ndarray) -> None:
+def _name_the_row(rows, members):
     for row in np.unique(members):
         if not np.isfinite(rows[row]).all():
             raise ValueError(f"embeddings must be finite. Received: embeddings[{row}] with NaN or infinity")
-
-
-class TemplateTable:
-    """Images, each a member of one or more templates, of a medium and perhaps of a subject.
-
-    Templates of different scopes are different ones even if their ids are equal: IJB-A numbers those of each split
-        anew.
-
-    Example:
-    >>> table = TemplateTable()
-    >>> for image, template, medium in [("1.jpg", 7, "a"), ("2.jpg", 7, "a"), ("3.jpg", 9, "b")]:
-    ...     table.add(image, template, medium)
-    >>> protocol = table.protocol("toy", pairs=[table.pairs([7], [9], [False])])
-    >>> protocol.images, protocol.template_ids.tolist(), protocol.media_ids.tolist()
-    (('1.jpg', '2.jpg', '3.jpg'), [0, 0, 1], [0, 0, 1])
-    """
-
-    def __init__(self):
-        self._images, self._templates, self._media, self._subjects = {}, {}, {}, {}
-        self._members, self._template_of, self._medium_of = array("q"), array("q"), array("q")
-        self._subject_of_image, self._subject_of_template = {}, {}
-
-    def add(self, image, template, medium, subject=None, scope=None):
-        """Add a member.
-
-        Args:
-            image: The image's name.
-            template: The template's id, an int.
-            medium: What tells the medium from others of its template.
-            subject: What tells the subject from others; `None` if it is not known.
-            scope: What tells the template from others of the same id.
-
-        Raises:
-            ValueError: If the image or the template is of another subject already.
-        """
-        image = self._images.setdefault(image, len(self._images))
-        template = self._templates.setdefault((scope, template), len(self._templates))
-        self._members.append(image)
-        self._template_of.append(template)
-        self._medium_of.append(self._media.setdefault(medium, len(self._media)))
-        if subject is not None:
-            subject = self._subjects.setdefault(subject, len(self._subjects))
-            for known, number, what in (
-                (self._subject_of_image, image, "image"),
-                (self._subject_of_template, template, "template"),
-            ):
-                if known.setdefault(number, subject) != subject:
-                    raise ValueError(f"gives another subject to the same {what}")
-
-    def name_subject(self, template, subject, scope=None):
-        """Say whom a template shows, which was added without its subject.
-
-        Args:
-            template: As for `add`.
-            subject: As for `add`.
-            scope: As for `add`.
-
-        Raises:
-            ValueError: If there is no such template, or it is of another subject.
-        """
-        number = self._templates.get((scope, template))
-        if number is None:
-            raise ValueError(f"names template {template}, which has no images")
-        subject = self._subjects.setdefault(subject, len(self._subjects))
-        if self._subject_of_template.setdefault(number, subject) != subject:
-            raise ValueError("gives another subject to the same template")
-
-    def pairs(self, left, right, same=None, scope=None):
-        """Return comparisons of templates, a `TemplatePairs`.
-
-        Args:
-            left: Integers `(n,)`, ids of templates.
-            right: Like `left`.
-            same: Bool `(n,)`; by default told by the subjects.
-            scope: As for `add`.
-
-        Raises:
-            ValueError: If there is no such template, or `same` contradicts the subjects or is to be told by one that is
-                unknown; the place in the list is named, counted from 1.
-        """
-        rows = self._numbers(left, scope), self._numbers(right, scope)
-        subjects = _by_number(self._subject_of_template, len(self._templates))
-        of_left, of_right = (subjects[numbers] for numbers in rows)
-        known = (of_left >= 0) & (of_right >= 0)
-        told = of_left == of_right
-        wrong = np.flatnonzero(~known if same is None else known & (told != np.asarray(same)))
-        if len(wrong):
-            what = "compares templates of an unknown subject" if same is None else "contradicts the templates' subjects"
-            raise ValueError(f"comparison {wrong[0] + 1}, of templates {left[wrong[0]]} and {right[wrong[0]]}, {what}")
-        return TemplatePairs(*rows, told if same is None else same)
-
-    def search(self, gallery, probes, scope=None):
-        """Return a `GallerySearch`.
-
-        Args:
-            gallery: Integers, ids of templates, repeated or not; each is taken once.
-            probes: Like `gallery`.
-            scope: As for `add`.
-
-        Raises:
-            ValueError: If there is no such template.
-        """
-        return GallerySearch(np.unique(self._numbers(gallery, scope)), np.unique(self._numbers(probes, scope)))
-
-    def protocol(self, name, pairs=(), searches=()):
-        """Return the `TemplateProtocol`.
-
-        Args:
-            name: What it is called.
-            pairs: What `pairs` returned, for each split.
-            searches: For each split a list of what `search` returned.
-        """
-        of_image, of_template = self._subject_of_image, self._subject_of_template
-        if not of_image and of_template:
-            of_image = {i: of_template.get(t, -1) for i, t in zip(self._members, self._template_of, strict=True)}
-        return TemplateProtocol(
-            name=name,
-            images=tuple(self._images),
-            members=np.array(self._members),
-            template_ids=np.array(self._template_of),
-            media_ids=np.array(self._medium_of),
-            template_subjects=_by_number(of_template, len(self._templates)) if of_template else None,
-            pairs=tuple(pairs),
-            searches=tuple(tuple(split) for split in searches),
-            subjects=_by_number(of_image, len(self._images)) if of_image else None,
-        )
-
-    def _numbers(self, templates, scope):
-        """Return the templates' own numbers for an array of their ids."""
-        numbers = {template: number for (within, template), number in self._templates.items() if within == scope}
-        ids = np.array(sorted(numbers), "int64")
-        own = np.array([numbers[template] for template in ids.tolist()], "int64")
-        return own[template_rows(ids, np.asarray(templates, "int64"))]
-
-
-def _by_number(known, count):
-    """Return the array of `known`, a dictionary by number, with -1 for what is unknown."""
-    return np.array([known.get(number, -1) for number in range(count)], "int64")

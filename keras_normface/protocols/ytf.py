@@ -1,12 +1,9 @@
 """YouTube Faces: pairs of videos, their files, and the figures."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from keras_normface._io import ContainedFiles
 from keras_normface._threshold import BY_PAIR
@@ -25,9 +22,16 @@ from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import unit_rows_float32
 from keras_normface.metrics.verification import cross_validated_accuracy
 from keras_normface.protocols._files import ProtocolFileError, numbered_lines
-from keras_normface.protocols._records import checked_indices, checked_keys, checked_subjects, embeddings_of
-from keras_normface.protocols.pair_files import PairTable, pairs_name
-from keras_normface.protocols.pairs import check_agreement
+from keras_normface.protocols._records import (
+    check_agreement,
+    checked_indices,
+    checked_keys,
+    checked_same,
+    checked_subjects,
+    embeddings_of,
+    set_fields,
+)
+from keras_normface.protocols._tables import PairTable, pairs_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +74,8 @@ class VideoPairProtocol:
         )
         left = checked_indices(self.left, "left", len(videos))
         right = checked_indices(self.right, "right", len(videos))
-        same = np.asarray(self.same)
-        if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
-            raise ValueError(
-                f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
-                f"Received: right of shape {right.shape}, same of shape {same.shape}"
-            )
-        changes = {"images": images, "videos": videos, "left": left, "right": right, "same": same.astype(bool)}
+        same = checked_same(self.same, left, right)
+        changes = {"images": images, "videos": videos, "left": left, "right": right, "same": same}
         changes["folds"] = checked_labels(self.folds, "folds", left.size)
         if self.subjects is not None:
             changes["subjects"] = checked_subjects(self.subjects, len(images))
@@ -85,8 +84,7 @@ class VideoPairProtocol:
                     raise ValueError(f"subjects must be one for each video. Received: videos[{number}] with several")
             owners = changes["subjects"][[frames[0] for frames in videos]]
             check_agreement(owners, left, right, changes["same"])
-        for name, value in changes.items():
-            object.__setattr__(self, name, value)
+        set_fields(self, changes)
 
 
 def read_ytf(path, root, name="YTF"):
@@ -189,47 +187,19 @@ def _frames(files, video, path, number):
     return [f"{video}/{name}" for name in names]
 
 
-BINS = 100
+_BINS = 100
 
 
-def cosine_histogram(left: np.ndarray, right: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """How the cosines of all pairs of frames of two videos are spread over [-1, 1].
-
-    Args:
-        left: (K, D) float32 unit rows.
-        right: (M, D) float32 unit rows.
-        bins: number of equal bins.
-
-    Returns:
-        (bins,) float64 shares that sum to 1. A cosine of 1 is in the last bin.
-
-    Example:
-        >>> import numpy as np
-        >>> eye = np.eye(2, dtype="float32")
-        >>> cosine_histogram(eye, eye, bins=4).tolist()
-        [0.0, 0.0, 0.5, 0.5]
-    """
+def _cosine_histogram(left, right, bins=_BINS):
+    """(K, D), (M, D) unit rows → (bins,) shares of all cosines in [-1, 1]; 1 is in the last bin."""
     cosines = np.clip(left @ right.T, -1.0, 1.0)
     # The slack keeps cosines that a bin's edge should hold, such as 0, from falling below it in float32.
     places = ((cosines.ravel().astype(np.float64) + 1.0) * (bins / 2) + 1e-5).astype(np.int64)
     return np.bincount(np.minimum(places, bins - 1), minlength=bins) / cosines.size
 
 
-def intersection_kernel(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Histogram intersections, sum_b min(left[i, b], right[j, b]).
-
-    Args:
-        left: (P, B) real numbers.
-        right: (Q, B) real numbers.
-
-    Returns:
-        (P, Q) float64. Source: Swain and Ballard 1991, "Color indexing", section 3.
-
-    Example:
-        >>> import numpy as np
-        >>> intersection_kernel(np.array([[0.5, 0.5]]), np.array([[1.0, 0.0], [0.25, 0.75]])).tolist()
-        [[0.5, 0.75]]
-    """
+def _intersection_kernel(left, right):
+    """(P, B), (Q, B) histograms → (P, Q) sums of minima: Swain and Ballard 1991, section 3."""
     kernel = np.zeros((len(left), len(right)))
     used = np.flatnonzero(left.any(axis=0) & right.any(axis=0))
     for rows in blocks(len(left), 16 * len(right)):
@@ -242,16 +212,7 @@ _SVM = "accuracy HIK-SVM"
 _PAIRS_DRAWN = "subjects unknown: the interval draws pairs"
 
 
-def evaluate_video_pairs(
-    protocol: VideoPairProtocol,
-    embeddings: ArrayLike,
-    *,
-    svm: bool = False,
-    penalty: float = 1.0,
-    intervals: bool = True,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> Result:
+def evaluate_video_pairs(protocol, embeddings, *, svm=False, penalty=1.0, intervals=True, repeats=REPEATS, seed=0):
     """Accuracy of the mean of all frame-pair cosines, and on request of the histogram-intersection-kernel SVM.
 
     The mean over all pairs of frames is exactly the product of the videos' mean unit vectors. Each fold is judged by
@@ -316,21 +277,21 @@ def evaluate_video_pairs(
         "intervals": resamples.settings if intervals else None,
     }
     if svm:
-        settings["svm"] = {"bins": BINS, "C": penalty}
+        settings["svm"] = {"bins": _BINS, "C": penalty}
     return Result(protocol.name, tuple(figures), counts, settings, resamples=resamples)
 
 
-def _figure(name: str, accuracies: np.ndarray, interval, note: str) -> MetricValue:
+def _figure(name, accuracies, interval, note):
     error = float(accuracies.std(ddof=1) / np.sqrt(accuracies.size))
     spread_of = f"standard error of {accuracies.size} folds"
     return MetricValue(name, float(accuracies.mean()), interval=interval, spread=error, spread_of=spread_of, note=note)
 
 
-def _video_subjects(protocol: VideoPairProtocol) -> np.ndarray | None:
+def _video_subjects(protocol):
     return None if protocol.subjects is None else protocol.subjects[[frames[0] for frames in protocol.videos]]
 
 
-def _kept_decisions(units, right: np.ndarray, repeats: int, seed: int) -> np.ndarray:
+def _kept_decisions(units, right, repeats, seed):
     values = []
     for counts in count_blocks(units[0], repeats, seed, columns=right.size):
         weights = pair_weights(counts, *units[1:])
@@ -339,15 +300,15 @@ def _kept_decisions(units, right: np.ndarray, repeats: int, seed: int) -> np.nda
     return np.concatenate(values)
 
 
-def _svm_decisions(protocol, unit: np.ndarray, codes: np.ndarray, penalty: float) -> np.ndarray:
+def _svm_decisions(protocol, unit, codes, penalty):
     try:
         from sklearn.svm import SVC
     except ImportError as error:
         raise ImportError('the SVM needs scikit-learn: pip install "keras-normface[svm]"') from error
     frames = [unit[frames] for frames in protocol.videos]
     pairs = zip(protocol.left, protocol.right, strict=True)
-    histograms = np.stack([cosine_histogram(frames[left], frames[right]) for left, right in pairs])
-    kernel = intersection_kernel(histograms, histograms)
+    histograms = np.stack([_cosine_histogram(frames[left], frames[right]) for left, right in pairs])
+    kernel = _intersection_kernel(histograms, histograms)
     decisions = np.empty(codes.size, bool)
     for fold in range(codes.max() + 1):
         test = np.flatnonzero(codes == fold)

@@ -16,7 +16,7 @@ from keras_normface.metrics.score_matrix import (
     listed_scores,
     unit_rows_float32,
 )
-from keras_normface.protocols.blufr import num_impostor_pairs, verify_all_pairs
+from keras_normface.protocols.blufr import _num_impostor_pairs, _verify_all_pairs
 from tests.support.evaluation_oracle import exact_rows, rate_at
 
 TIED = st.integers(-6, 6).map(lambda n: n / 8)
@@ -119,10 +119,10 @@ def test_all_pairs_against_loops(block, monkeypatch):
             else:
                 impostor.append(score)
     for keep in (3, 10**6):
-        pairs = verify_all_pairs(rows, subjects, keep)
+        pairs = _verify_all_pairs(rows, subjects, keep)
         assert sorted(zip(pairs.genuine_subjects.tolist(), pairs.genuine.tolist(), strict=True)) == sorted(genuine)
         assert pairs.impostor.tolist() == sorted(impostor, reverse=True)[:keep]
-        assert pairs.num_impostor == len(impostor) == num_impostor_pairs(subjects)
+        assert pairs.num_impostor == len(impostor) == _num_impostor_pairs(subjects)
 
 
 @pytest.mark.parametrize("cells", [0, 1e9])

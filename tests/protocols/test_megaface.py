@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras_normface.metrics.identification import MateRanks
 from keras_normface.protocols import MegaFaceProtocol, evaluate_megaface
 from keras_normface.protocols import megaface as megaface_evaluation
-from keras_normface.protocols.megaface import distractor_blocks
+from keras_normface.protocols.megaface import _distractor_blocks
 from tests.support.evaluation_oracle import cosine, exact_rows, rank_of, rate_at
 
 
@@ -180,6 +180,6 @@ def test_protocols_that_cannot_be():
 def test_blocks_of_one_size(rows):
     distractors = exact_rows(np.random.default_rng(8), 17)
     parts = [distractors[:4], distractors[4:5], distractors[5], distractors[6:]]
-    blocks = list(distractor_blocks(iter(parts), 16, rows))
+    blocks = list(_distractor_blocks(iter(parts), 16, rows))
     assert [len(block) for block in blocks[:-1]] == [rows] * (len(blocks) - 1)
     assert np.concatenate(blocks).tolist() == distractors.tolist()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_normface.protocols import ProtocolFileError, read_ijb, read_ijb_a
-from keras_normface.protocols.ijb import read_numbers
+from keras_normface.protocols._files import read_numbers
 from tests.support import protocol_files as files
 
 SETS = pytest.mark.parametrize(

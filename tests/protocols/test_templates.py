@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from keras_normface.protocols import GallerySearch, TemplatePairs, TemplateProtocol, pool_templates
 from keras_normface.protocols import templates as pooling
-from keras_normface.protocols.templates import template_rows
+from keras_normface.protocols._records import template_rows
 
 
 def slow_pool(embeddings, template_ids, media_ids, members):
@@ -112,7 +112,7 @@ def test_lists_that_do_not_fit(changes, message):
 def test_pairs_and_galleries_that_cannot_be():
     with pytest.raises(ValueError, match="right must be a list of integers of 2"):
         TemplatePairs([1, 2], [3], [True, False])
-    with pytest.raises(ValueError, match="same must be 1 of 0 and 1"):
+    with pytest.raises(ValueError, match="`?same`?.*one entry for each of the 1"):
         TemplatePairs([1], [3], [2])
     with pytest.raises(ValueError, match="gallery must hold at least one template"):
         GallerySearch([1, 1], [3])

@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 
 from keras_normface.metrics import cross_validated_accuracy
 from keras_normface.protocols import VideoPairProtocol, evaluate_video_pairs
-from keras_normface.protocols.ytf import cosine_histogram, intersection_kernel
+from keras_normface.protocols.ytf import _cosine_histogram, _intersection_kernel
 from tests.support.evaluation_oracle import cosine, exact_rows
 
 VIDEOS, PAIRS, FOLDS = 20, 60, 5
@@ -66,23 +66,23 @@ def test_histograms_by_loops():
         for b in right:
             # Cosines are multiples of 1/8: 50 * (1 + cosine) is exact, and 1 belongs to the last bin.
             counts[min(99, int((1 + cosine(a, b)) * 50))] += 1
-    np.testing.assert_allclose(cosine_histogram(left, right), counts / 40)
+    np.testing.assert_allclose(_cosine_histogram(left, right), counts / 40)
 
 
 def test_a_cosine_at_an_edge_stays_in_its_bin():
     # Orthogonal vectors whose float32 product is a little below zero; and two equal ones, a little off one.
     left = np.float32([[0.6, 0.8], [0.8, -0.6]])
-    assert np.flatnonzero(cosine_histogram(left, left)).tolist() == [50, 99]
+    assert np.flatnonzero(_cosine_histogram(left, left)).tolist() == [50, 99]
     turned = np.float32([[np.cos(1), np.sin(1)]]), np.float32([[-np.sin(1), np.cos(1)]])
-    assert np.flatnonzero(cosine_histogram(*turned)).tolist() == [50]
-    assert np.flatnonzero(cosine_histogram(left[:1], -left[:1])).tolist() == [0]
+    assert np.flatnonzero(_cosine_histogram(*turned)).tolist() == [50]
+    assert np.flatnonzero(_cosine_histogram(left[:1], -left[:1])).tolist() == [0]
 
 
 def test_the_kernel_by_loops():
     rng = np.random.default_rng(4)
     left, right = rng.integers(0, 5, size=(9, 6)) / 4, rng.integers(0, 5, size=(4, 6)) / 4
     expected = [[sum(min(x, y) for x, y in zip(a, b, strict=True)) for b in right] for a in left]
-    assert intersection_kernel(left, right).tolist() == expected
+    assert _intersection_kernel(left, right).tolist() == expected
 
 
 def test_the_svm_against_a_callable_kernel():

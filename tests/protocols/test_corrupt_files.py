@@ -1,4 +1,4 @@
-"""Truncated and garbled files give a protocol or a ValueError, and nothing else."""
+"""Truncated and corrupt files give a protocol or a ValueError, and nothing else."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def changes(draw):
 @pytest.mark.parametrize("kind", list(CLASSES))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(which=st.integers(0, 99), changed=changes(), cut=st.none() | st.floats(0, 1))
-def test_garbled(tmp_path, kind, which, changed, cut):
+def test_corrupt(tmp_path, kind, which, changed, cut):
     root = tmp_path / "protocol"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
