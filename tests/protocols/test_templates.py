@@ -112,7 +112,7 @@ def test_lists_that_do_not_fit(changes, message):
 def test_pairs_and_galleries_that_cannot_be():
     with pytest.raises(ValueError, match="right must be a list of integers of 2"):
         TemplatePairs([1, 2], [3], [True, False])
-    with pytest.raises(ValueError, match="`?same`?.*one entry for each of the 1"):
+    with pytest.raises(ValueError, match=r"`?same`?.*one entry for each of the 1"):
         TemplatePairs([1], [3], [2])
     with pytest.raises(ValueError, match="gallery must hold at least one template"):
         GallerySearch([1, 1], [3])
