@@ -134,7 +134,7 @@ def make_predict_function(model):
 
     strategy = model.distribute_strategy
     compute = _compiled(model, _step.prediction_function(model))
-    variables = _step.state_variables(model, agents=False)
+    variables = _step.state_variables(model, kernels=False)
 
     def step(data):
         x = keras.utils.unpack_x_y_sample_weight(data)[0]

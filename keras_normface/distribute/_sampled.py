@@ -1,4 +1,4 @@
-"""Sampled agents in a training step: only their rows are read and written, outside XLA.
+"""Sampled class centres in a training step: only their rows are read and written, outside XLA.
 
 A TensorFlow variable that was written by rows is copied whenever it is read as a whole, so a step never does that: what
 is compiled gets the rows as tensors.
@@ -12,14 +12,14 @@ from keras_normface.heads import SampledMarginSoftmaxHead
 
 
 def sampled_heads(model):
-    """Return the heads of a model that train their agents themselves."""
+    """Return the heads of a model that train their class centres themselves."""
     return [head for head in getattr(model, "heads", ()) if isinstance(head, SampledMarginSoftmaxHead)]
 
 
-def variables_left_out(model, agents):
+def excluded_variables(model, kernels):
     """Return the `id`s of the sampled heads' variables that a step does not read as a whole."""
     heads = sampled_heads(model)
-    return {id(head.velocity) for head in heads} | {id(head.kernel) for head in heads if not agents}
+    return {id(head.velocity) for head in heads} | {id(head.kernel) for head in heads if not kernels}
 
 
 def check_trainable(model):
@@ -29,17 +29,19 @@ def check_trainable(model):
         return
     if len({id(head) for head in heads}) < len(heads):
         names = [head.name for head in heads]
-        raise ValueError(f"`heads` must not hold a head with sampled agents twice: weigh it more. Received: {names}")
+        raise ValueError(
+            f"`heads` must not hold a head with sampled class centres twice: weigh it more. Received: {names}"
+        )
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            "Sampled agents are trained by `fit` on the TensorFlow backend only. Use MarginSoftmaxHead here, or a loop "
-            f"of your own. Received: the backend {keras.backend.backend()!r}"
+            "Sampled class centres are trained by `fit` on the TensorFlow backend only. Use MarginSoftmaxHead here, or "
+            f"a loop of your own. Received: the backend {keras.backend.backend()!r}"
         )
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
-            "Sampled agents are trained on one replica. Use MarginSoftmaxHead under a strategy, or a strategy of one "
-            f"device. Received: {replicas} replicas"
+            "Sampled class centres are trained on one replica. Use MarginSoftmaxHead under a strategy, or a strategy "
+            f"of one device. Received: {replicas} replicas"
         )
     _check_optimizer(model.optimizer)
 
@@ -49,11 +51,13 @@ def _check_optimizer(optimizer):
     reasons = {
         "it scales the loss (as mixed_float16 does; mixed_bfloat16 needs no scaling)": scaled,
         "it accumulates gradients": getattr(optimizer, "gradient_accumulation_steps", None),
-        "it averages weights (`use_ema`), which would leave the agents out": getattr(optimizer, "use_ema", False),
+        "it averages weights (`use_ema`), which would exclude the class centres": getattr(optimizer, "use_ema", False),
     }
     for reason, holds in reasons.items():
         if holds:
-            raise ValueError(f"This optimizer cannot stand beside sampled agents: {reason}. Received: {optimizer!r}")
+            raise ValueError(
+                f"This optimizer cannot be used with sampled class centres: {reason}. Received: {optimizer!r}"
+            )
 
 
 def for_each_head(model, samples, rows):
@@ -62,7 +66,7 @@ def for_each_head(model, samples, rows):
     return [next(own) if isinstance(head, SampledMarginSoftmaxHead) else None for head in model.heads]
 
 
-class SampledAgents:
+class SampledKernels:
     """The sampled heads of a model in training on one replica."""
 
     def __init__(self, model):
@@ -74,7 +78,7 @@ class SampledAgents:
             self._update.append(tf.function(head.updated_rows, autograph=False, jit_compile=jit_compile))
 
     def draw(self, data):
-        """Draw the classes of a step and read their agents."""
+        """Draw the classes of a step and read their class centres."""
         samples = [self._sample(head, data[1]) for head in self.heads]
         return samples, [self._read(head.kernel, sample.ids) for head, sample in zip(self.heads, samples, strict=True)]
 
@@ -86,12 +90,12 @@ class SampledAgents:
         step = tf.convert_to_tensor(head.step.value)
         if ids.shape[0] is not None or head.sample_size == head.units:
             return head.sample(ids, step)
-        message = "A batch must be smaller than the sample of agents: raise `sample_rate` or `minimum_sample`."
+        message = "A batch must be smaller than the sample of classes: raise `sample_rate` or `minimum_sample`."
         with tf.control_dependencies([tf.debugging.assert_less(tf.size(ids), head.sample_size, message)]):
             return head.sample(tf.identity(ids), step)
 
     def update(self, samples, rows, gradients):
-        """Train the agents that were drawn."""
+        """Train the class centres that were drawn."""
         of_optimizer = ops.convert_to_tensor(self.model.optimizer.learning_rate)
         for head, update, *own in zip(self.heads, self._update, samples, rows, gradients, strict=True):
             if head.trainable:

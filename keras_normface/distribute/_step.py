@@ -5,7 +5,7 @@ import inspect
 import keras
 
 from keras_normface._walk import all_layers
-from keras_normface.distribute._sampled import SampledAgents, for_each_head, sampled_heads, variables_left_out
+from keras_normface.distribute._sampled import SampledKernels, excluded_variables, for_each_head, sampled_heads
 
 
 def refuse_synchronized_batch_norm(model):
@@ -79,18 +79,18 @@ def gradient_function(model, training):
     """Make the pure function of a replica's share of a batch: loss, metrics, gradients."""
     import tensorflow as tf
 
-    variables = state_variables(model, agents=not training)
+    variables = state_variables(model, kernels=not training)
     trainable = len(model.trainable_variables) if training else 0
     heads = sampled_heads(model) if training else []
     watched = [*range(trainable), *range(len(variables), len(variables) + len(heads))]
 
     def compute(values, data, rows, all_rows, loss_scale, samples):
         sources = [values[i] for i in watched]
-        values, agents = values[: len(variables)], values[len(variables) :]
+        values, centers = values[: len(variables)], values[len(variables) :]
         mapping = with_empty_trackers(model, list(zip(variables, values, strict=True)))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            samples = for_each_head(model, samples, agents) if heads else None
+            samples = for_each_head(model, samples, centers) if heads else None
             with keras.StatelessScope(mapping, collect_losses=True) as scope:
                 old = dict(_by_id(variables, values))
                 loss = loss_and_metrics(model, training, data, rows, all_rows, old, samples)
@@ -113,17 +113,17 @@ def prediction_function(model):
     """Make the pure function `(values, x) -> outputs` of a replica, in inference."""
 
     def compute(values, x):
-        with keras.StatelessScope(list(zip(state_variables(model, agents=False), values, strict=True))):
+        with keras.StatelessScope(list(zip(state_variables(model, kernels=False), values, strict=True))):
             return forward(model, x, training=False)
 
     return compute
 
 
-def state_variables(model, agents=True):
+def state_variables(model, kernels=True):
     """All variables that a step reads: trainable ones first, then the others, then those of the metrics."""
-    left_out = variables_left_out(model, agents)
+    excluded = excluded_variables(model, kernels)
     variables = [*model.trainable_variables, *model.non_trainable_variables, *model.metrics_variables]
-    return [variable for variable in variables if id(variable) not in left_out]
+    return [variable for variable in variables if id(variable) not in excluded]
 
 
 def build(model, x):
@@ -141,8 +141,8 @@ def build_state(model, data):
     build(model, x)
     # all of them, since regularizers look weights up in the scope
     weights = [*model.trainable_variables, *model.non_trainable_variables]
-    left_out = variables_left_out(model, agents=True)
-    mapping = [(variable, tf.convert_to_tensor(variable.value)) for variable in weights if id(variable) not in left_out]
+    excluded = excluded_variables(model, kernels=True)
+    mapping = [(variable, tf.convert_to_tensor(variable.value)) for variable in weights if id(variable) not in excluded]
     mapping += [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in model.metrics_variables]
     with model.distribute_strategy.scope():
         with keras.StatelessScope(mapping, collect_losses=True):
@@ -157,9 +157,9 @@ def replica_step(model, compute, training):
     """Make the function that `strategy.run` runs: share of a batch in, all-reduced gradients out."""
     import tensorflow as tf
 
-    variables = state_variables(model, agents=not training)
+    variables = state_variables(model, kernels=not training)
     trainable = len(model.trainable_variables) if training else 0
-    sampled = SampledAgents(model) if training and sampled_heads(model) else None
+    sampled = SampledKernels(model) if training and sampled_heads(model) else None
     run = _never_empty if training and synchronized_layers(model) else _unless_empty
 
     def step(data):
@@ -167,14 +167,14 @@ def replica_step(model, compute, training):
         rows = rows_of(data)
         all_rows = context.all_reduce("SUM", tf.cast(rows, "float32"))  # int32 stays on the host of a GPU
         values = [tf.convert_to_tensor(variable.value) for variable in variables]
-        samples, agents = sampled.draw(data) if sampled else ([], [])
+        samples, centers = sampled.draw(data) if sampled else ([], [])
         scale = model.optimizer.scale_loss(tf.ones(())) if training else tf.ones(())
-        results = run(compute, [*values, *agents], trainable, data, rows, all_rows, scale, samples)
+        results = run(compute, [*values, *centers], trainable, data, rows, all_rows, scale, samples)
         for index, value in results["updates"].items():
             _assign(variables[int(index)], values[int(index)], value)
         gradients = results["gradients"]
         if sampled:
-            sampled.update(samples, agents, [gradients.pop(str(len(variables) + i)) for i in range(len(agents))])
+            sampled.update(samples, centers, [gradients.pop(str(len(variables) + i)) for i in range(len(centers))])
         keys = sorted(gradients, key=int)
         summed = context.all_reduce("SUM", [gradients[key] for key in keys]) if keys else []
         return dict(zip(keys, summed, strict=True))

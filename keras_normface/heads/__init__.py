@@ -1,11 +1,26 @@
-"""Heads: agents, margin, scale and loss in one layer, for methods that need labels and embeddings together."""
+"""Class centres, margin, scale and loss in one layer, for methods that need labels and embeddings together.
+
+A head is what `EmbeddingModel` trains on. It owns one centre a class, the rows of its `kernel` (in the literature also
+proxies, prototypes or, in NormFace's C-contrastive and C-triplet losses, agents), and gives one loss a sample.
+
+The names that matter:
+
+- `MarginSoftmaxHead`: NormFace, AM-Softmax, ArcFace and SphereFace-R, by its margin and its feature norm.
+- `AgentContrastiveHead`, `AgentTripletHead`: NormFace Eq. 10 and 11.
+- `SampledMarginSoftmaxHead`: the same softmax over a sample of the classes.
+- `class_sharding`: the classes split over devices, on JAX.
+- `head.cost`: what a training step takes, before it starts.
+
+Read `_base.py` first (`Head`, `HeadStatistics`), then `_margin_softmax.py`, `_agents.py` and `_sampled.py`;
+`_sharding.py` and `_cost.py` last.
+"""
 
 from keras_normface.heads._agents import AgentContrastiveHead, AgentTripletHead
 from keras_normface.heads._base import Head, HeadStatistics
 from keras_normface.heads._cost import HeadCost
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead, SoftmaxHead
 from keras_normface.heads._sampled import SampledMarginSoftmaxHead
-from keras_normface.heads._sharding import agent_sharding
+from keras_normface.heads._sharding import class_sharding
 
 __all__ = [
     "AgentContrastiveHead",
@@ -16,5 +31,5 @@ __all__ = [
     "MarginSoftmaxHead",
     "SampledMarginSoftmaxHead",
     "SoftmaxHead",
-    "agent_sharding",
+    "class_sharding",
 ]

@@ -1,4 +1,4 @@
-"""Heads of the agent-based metric losses."""
+"""Heads of NormFace's C-contrastive and C-triplet losses, where the class centres are called agents."""
 
 import keras
 from keras import ops
@@ -24,11 +24,7 @@ class _LossHead(Head):
         self._options = tuple(options)
 
     def mode_for(self, batch_size):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
-
-        Args:
-            batch_size: Samples of a batch, or `None` where unknown.
-        """
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`."""
         return fused_mode(self, batch_size, fused_terms.has_compiler())
 
     def statistics_of_ids(self, ids, embeddings, training):

@@ -1,4 +1,4 @@
-"""What all heads share: agents, and the losses that need labels and embeddings together."""
+"""What all heads share: class centres, and the losses that need labels and embeddings together."""
 
 from typing import NamedTuple
 
@@ -7,23 +7,13 @@ from keras import ops
 
 from keras_normface import _labels as label_checks
 from keras_normface import sphere
+from keras_normface._validation import whole
 from keras_normface.heads._cost import head_cost
 from keras_normface.layers import UnitSphere
 
 
 def class_shards(kernel):
-    """Number of devices that share the class axis of agents under the present `keras.distribution`.
-
-    Args:
-        kernel: The `keras.Variable` of the agents, `(classes, dim)`.
-
-    Returns:
-        A positive integer; 1 if there is no distribution, or each device has all classes.
-
-    Example:
-    >>> class_shards(keras.Variable([[1.0, 0.0], [0.0, 1.0]]))
-    1
-    """
+    """Number of devices that share the class axis of a (C, D) kernel under the present `keras.distribution`."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return 1
@@ -40,8 +30,8 @@ class HeadStatistics(NamedTuple):
 
     Attributes:
         loss: The loss, float32.
-        correct: 1 where the nearest agent is the sample's own, else 0; float32.
-        target_cosine: Cosine between the embedding and its own agent, float32.
+        correct: 1 where the nearest class centre is the sample's own, else 0; float32.
+        target_cosine: Cosine between the embedding and its own class centre, float32.
     """
 
     loss: object
@@ -50,28 +40,28 @@ class HeadStatistics(NamedTuple):
 
 
 class Head(keras.layers.Layer):
-    """Base of the heads: a layer that owns the agents and gives one loss a sample.
+    """Base of the heads: a layer that owns the class centres and gives one loss a sample.
 
     `head(embeddings)` returns cosines, `head.loss(labels, embeddings)` losses, `head.statistics(labels, embeddings)`
     losses with what is worth watching. A label out of range is a `ValueError` when called eagerly and NaN in a
     graph. Integer labels stay integers, so there is no limit of 2^24 classes as for losses.
 
     Args:
-        units: Number of agents, one a class. Positive integer.
-        kernel_initializer: Initializer of the agents; `None` means `UnitSphere()`.
-        kernel_regularizer: Regularizer of the agents.
-        kernel_constraint: Constraint of the agents.
+        units: Number of classes. Positive integer.
+        kernel_initializer: Initializer of the class centres; `None` means `UnitSphere()`.
+        kernel_regularizer: Regularizer of the class centres.
+        kernel_constraint: Constraint of the class centres.
         dtype: float32 by default, whatever the global policy.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(batch, dim)`. Weight: `kernel`, `(units, dim)`, agents as rows.
+    Input shape: `(batch, dim)`. Weight: `kernel`, `(units, dim)`, class centres as rows.
 
     Raises:
-        ValueError: If `units` is no positive integer.
+        ValueError: If `units` is not a positive integer.
     """
 
-    optimizer_trains_agents = True
-    """Whether the agents are the model's optimizer's to train, or the head's own."""
+    optimizer_trains_kernel = True
+    """Whether the model's optimizer trains the kernel, and not the head itself."""
 
     def __init__(
         self,
@@ -83,9 +73,7 @@ class Head(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}")
-        self.units = units
+        self.units = whole("units", units, 1)
         initializer = UnitSphere() if kernel_initializer is None else kernel_initializer
         self.kernel_initializer = keras.initializers.get(initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
@@ -93,7 +81,7 @@ class Head(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=2)
 
     def build(self, input_shape):
-        """Create the agents for embeddings of `input_shape`."""
+        """Create the class centres for embeddings of `input_shape`."""
         if input_shape[-1] is None:
             raise ValueError(
                 "The embeddings' dimension must be known when a head is built. "
@@ -105,7 +93,7 @@ class Head(keras.layers.Layer):
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
-            trainable=self.optimizer_trains_agents,
+            trainable=self.optimizer_trains_kernel,
         )
         self.input_spec = keras.layers.InputSpec(ndim=2, axes={-1: input_shape[-1]})
 
@@ -174,13 +162,13 @@ class Head(keras.layers.Layer):
         momentum, and with TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1 in the environment; without it TensorFlow keeps what it
         once had, and may hold half as much again. The network, its activations and TensorFlow itself come on top. A
         replica of a `MirroredStrategy` holds all of it, and computes the update outside XLA. Where the classes are
-        split over devices (`agent_sharding`), it is the share of one of them.
+        split over devices (`class_sharding`), it is the share of one of them.
 
         Args:
             batch_size: Samples of a batch on the device.
-            dim: Of the embeddings; `None` means that of the agents, if the head is built.
+            dim: Of the embeddings; `None` means that of the kernel, if the head is built.
             mode: `False` (plain), `"buffer"` or `"stream"`; `None` means what the head does.
-            optimizer_slots: Arrays of the agents' shape that the optimizer keeps: SGD 0, with momentum 1, Adam 2.
+            optimizer_slots: Arrays of the kernel's shape that the optimizer keeps: SGD 0, with momentum 1, Adam 2.
             jit_compile: Whether XLA compiles the whole step, forward, backward and update.
 
         Returns:
@@ -190,10 +178,10 @@ class Head(keras.layers.Layer):
             ValueError: If an argument is out of its range, or `dim` is not known.
 
         Example:
-        >>> from keras_normface.heads._margin_softmax import MarginSoftmaxHead
+        >>> from keras_normface.heads import MarginSoftmaxHead
         >>> print(MarginSoftmaxHead(1_000_000).cost(batch_size=256, dim=512))
         mode              stream
-        agents          1.91 GiB
+        kernel          1.91 GiB
         gradients       1.91 GiB
         optimizer       1.91 GiB
         activations     49.5 MiB

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from keras_normface._validation import whole
+
 ARRAYS = {
     (False, False): (1.0, 3.0),
     (False, True): (1.0, 3.0),
@@ -11,7 +13,7 @@ ARRAYS = {
     ("stream", True): (0.0, 0.0),
 }
 """By mode and whether XLA compiles the step: how many arrays `classes × dim` and `batch × classes` there are at the
-peak of forward and backward pass, beside agents and their gradient. Fitted to peaks of TensorFlow 2.21 on a CPU that
+peak of forward and backward pass, beside kernel and gradient. Fitted to peaks of TensorFlow 2.21 on a CPU that
 gives memory back (TF_ONEDNN_USE_SYSTEM_ALLOCATOR=1)."""
 
 UPDATE_ARRAYS = 1.0
@@ -29,7 +31,7 @@ class HeadCost(NamedTuple):
 
     Attributes:
         mode: `False` (plain), `"buffer"` or `"stream"`.
-        agents: Bytes of the agents.
+        kernel: Bytes of the kernel, the class centres.
         gradients: Bytes of their gradient.
         optimizer: Bytes of the optimizer's slots.
         activations: Bytes of all else at the peak of forward and backward pass.
@@ -40,7 +42,7 @@ class HeadCost(NamedTuple):
     """
 
     mode: object
-    agents: int
+    kernel: int
     gradients: int
     optimizer: int
     activations: int
@@ -51,84 +53,40 @@ class HeadCost(NamedTuple):
 
     def __str__(self):
         """Return a table, a line each."""
-        names = ("agents", "gradients", "optimizer", "activations", "update", "program", "total")
+        names = ("kernel", "gradients", "optimizer", "activations", "update", "program", "total")
         lines = [f"{name:<12}{readable(getattr(self, name)):>12}" for name in names]
         lines += [f"{'operations':<12}{self.flops / 1e9:>8.1f} GFLOP a step"]
         return "\n".join([f"{'mode':<12}{self.mode or 'plain':>12}", *lines])
 
 
 def readable(size):
-    """Return bytes in MiB, or in GiB from one on.
-
-    Example:
-    >>> readable(3 * 2**29), readable(2**20)
-    ('1.50 GiB', '1.0 MiB')
-    """
+    """Bytes → "1.0 MiB", or "1.50 GiB" from one on."""
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def head_cost(classes, dim, batch_size, mode, *, optimizer_slots=1, jit_compile=True, itemsize=4):
-    """Estimate what a head on `classes` agents costs.
-
-    Args:
-        classes: Agents on the device.
-        dim: Of the embeddings.
-        batch_size: Samples of a batch on the device.
-        mode: `False` (plain), `"buffer"` or `"stream"`.
-        optimizer_slots: Arrays of the agents' shape that the optimizer keeps: SGD 0, with momentum 1, Adam 2.
-        jit_compile: Whether XLA compiles the whole step.
-        itemsize: Bytes of a number.
-
-    Returns:
-        `HeadCost`.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-
-    Example:
-    >>> cost = head_cost(1_000_000, 512, 256, "stream")
-    >>> cost.agents, cost.flops  # 4·C·D bytes, 8·B·C·D operations
-    (2048000000, 1048576000000)
-    """
-    numbers = {"classes": classes, "dim": dim, "batch_size": batch_size, "optimizer_slots": optimizer_slots}
-    for name, number in numbers.items():
-        least = 0 if name == "optimizer_slots" else 1
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={number!r}")
+    """Cost of a head on C classes, by arithmetic → `HeadCost`."""
+    for name, value in {"classes": classes, "dim": dim, "batch_size": batch_size}.items():
+        whole(name, value, 1)
+    whole("optimizer_slots", optimizer_slots, 0)
     if (mode, bool(jit_compile)) not in ARRAYS:
         raise ValueError(f'`mode` must be False, "buffer" or "stream". Received: mode={mode!r}')
-    agents, products = itemsize * classes * dim, itemsize * batch_size * classes
-    of_agents, of_products = ARRAYS[mode, bool(jit_compile)]
-    activations = of_agents * agents + of_products * products + 3 * itemsize * batch_size * dim
+    kernel, products = itemsize * classes * dim, itemsize * batch_size * classes
+    of_kernel, of_products = ARRAYS[mode, bool(jit_compile)]
+    activations = of_kernel * kernel + of_products * products + 3 * itemsize * batch_size * dim
     if mode == "stream":
         activations += itemsize * min(BLOCK, classes) * (BLOCK_ARRAYS * batch_size + dim)
-    update = 0 if jit_compile else round(UPDATE_ARRAYS * agents)
-    parts = agents, agents, optimizer_slots * agents, round(activations), update, PROGRAM
+    update = 0 if jit_compile else round(UPDATE_ARRAYS * kernel)
+    parts = kernel, kernel, optimizer_slots * kernel, round(activations), update, PROGRAM
     flops = (8 if mode == "stream" else 6) * batch_size * classes * dim
     return HeadCost(mode, *parts, sum(parts), flops)
 
 
-def cost_of_sample(whole, classes, drawn, batch_size, jit_compile=True):
-    """Estimate what a step on a sample of the agents costs: gathered rows and their velocities come on top.
-
-    Args:
-        whole: `HeadCost` of a step on all agents, float32 or float64, in the sample's mode.
-        classes: Number of all agents.
-        drawn: Agents in the sample.
-        batch_size: Samples of a batch.
-        jit_compile: Whether XLA compiles forward and backward pass.
-
-    Returns:
-        `HeadCost`; its optimizer is one velocity for each agent.
-
-    Example:
-    >>> cost = cost_of_sample(head_cost(1000, 8, 4, False), 1000, 100, 4)
-    >>> cost.agents, cost.gradients, cost.optimizer, cost.flops
-    (32000, 3200, 32000, 19200)
-    """
-    dim = whole.flops // ((8 if whole.mode == "stream" else 6) * batch_size * classes)
-    itemsize = whole.agents // (classes * dim)
-    step = head_cost(drawn, dim, batch_size, whole.mode, jit_compile=jit_compile, itemsize=itemsize)
+def cost_of_sample(full, classes, drawn, batch_size, jit_compile=True):
+    """`HeadCost` of all C classes → that of a step on `drawn` of them: rows and velocities come on top."""
+    dim = full.flops // ((8 if full.mode == "stream" else 6) * batch_size * classes)
+    itemsize = full.kernel // (classes * dim)
+    step = head_cost(drawn, dim, batch_size, full.mode, jit_compile=jit_compile, itemsize=itemsize)
     # The rows that were read; then their velocities, and both anew.
-    parts = whole.agents, step.gradients, whole.agents, step.activations + step.agents, 3 * step.agents, PROGRAM
-    return HeadCost(whole.mode, *parts, sum(parts), step.flops)
+    parts = full.kernel, step.gradients, full.kernel, step.activations + step.kernel, 3 * step.kernel, PROGRAM
+    return HeadCost(full.mode, *parts, sum(parts), step.flops)

@@ -20,7 +20,7 @@ class MarginSoftmaxHead(Head):
     `norm_weight·|‖x‖ − s|` is added to the loss.
 
     Args:
-        units: Number of agents, one a class.
+        units: Number of classes.
         margin: A `Margin`; `None` means `NoMargin()`.
         scale: s, a positive number or a `LearnableScale`. For `"none"` it is not used.
         feature_norm: `"hard"`, `"none"` or `"soft"`.
@@ -92,7 +92,7 @@ class MarginSoftmaxHead(Head):
         self.fused, self.half_gradients = fused, bool(half_gradients)
 
     def build(self, input_shape):
-        """Create agents, scale and the count of steps."""
+        """Create class centres, scale and the count of steps."""
         super().build(input_shape)
         if isinstance(self.scale, LearnableScale) and not self.scale.built:
             self.scale.build((None, self.units))
@@ -131,14 +131,14 @@ class MarginSoftmaxHead(Head):
         logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
-    def mode_for(self, batch_size, agents=None):
-        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`; see `fused_mode`.
+    def mode_for(self, batch_size, classes=None):
+        """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
 
         Args:
             batch_size: Samples of a batch, or `None` where unknown.
-            agents: How many agents it is compared with; `None` means all.
+            classes: How many classes it is compared with; `None` means all.
         """
-        return fused_mode(self, batch_size, fused_terms.supports(self.margin), agents)
+        return fused_mode(self, batch_size, fused_terms.supports(self.margin), classes)
 
     def statistics_of_ids(self, ids, embeddings, training):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
@@ -147,11 +147,11 @@ class MarginSoftmaxHead(Head):
             return super().statistics_of_ids(ids, embeddings, training)
         return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
 
-    def _fused_statistics(self, mode, embeddings, agents, ids, training, class_log_weights=None):
+    def _fused_statistics(self, mode, embeddings, kernel, ids, training, class_log_weights=None):
         norm, factor = self._norm_and_factor(embeddings)
         terms = fused_terms.fused_margin_softmax(
             embeddings,
-            agents,
+            kernel,
             ids,
             self.margin,
             factor,

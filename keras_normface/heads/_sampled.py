@@ -1,4 +1,4 @@
-"""The arguments of the head with sampled agents, checked."""
+"""Margin softmax over a sample of the classes: what is drawn, the head, and how it trains its class centres."""
 
 import math
 from typing import NamedTuple
@@ -17,11 +17,11 @@ TRAINED_ELSEWHERE = (
     "A SampledMarginSoftmaxHead is trained by `EmbeddingModel.fit` on the TensorFlow backend. In a loop of "
     "your own, use its `sample`, `sampled_statistics` and `updated_rows`. Received: training=True elsewhere"
 )
-"""What is said where the agents would not be trained."""
+"""What is said where the class centres would not be trained."""
 
 
 def number_or_schedule(rate):
-    """Return a learning rate as `None`, a float or a schedule; a dictionary is a schedule's config."""
+    """A learning rate as None, a float or a schedule; a dictionary is a schedule's config."""
     if isinstance(rate, dict):
         return keras.optimizers.schedules.deserialize(rate)
     if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
@@ -30,7 +30,7 @@ def number_or_schedule(rate):
 
 
 def number(name, value):
-    """Return an argument as a float, or raise a `ValueError` that names it."""
+    """An argument as a float, or a ValueError that names it."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -38,11 +38,11 @@ def number(name, value):
 
 
 def check_numbers(head):
-    """Raise a `ValueError` that names the first attribute of a head with sampled agents that is out of its range."""
+    """Raise a ValueError that names the first argument of a sampled head that is out of its range."""
     rules = {
         "sample_rate": ("in (0, 1]", lambda v: 0 < v <= 1),
         "minimum_sample": ("a positive integer", lambda v: _is_whole(v, 1)),
-        "seed": ("a whole number in [0, 2^31)", lambda v: _is_whole(v, 0)),
+        "seed": ("an integer in [0, 2^31)", lambda v: _is_whole(v, 0)),
         "momentum": ("in [0, 1)", lambda v: 0 <= v < 1),
         "weight_decay": ("at least 0", lambda v: 0 <= v < math.inf),
         "learning_rate": (
@@ -66,49 +66,20 @@ SWITCHED_OFF = -1e30
 
 
 class Sample(NamedTuple):
-    """The classes of one step, in `size` slots.
+    """The classes of one step, in S slots: the batch's labels in their order, then the drawn ones."""
 
-    Attributes:
-        ids: Class of each slot, `(size,)`, int32; the batch's labels in their order, then the drawn ones.
-        local_ids: Slot of each sample's own class, `(batch,)`, int32.
-        log_weights: What is added to a slot's logit for the samples of other classes, `(size,)`, float32: 0 for classes
-            of the batch, −log of the probability of having been drawn for the others, −1e30 for slots whose class
-            has a slot already.
-    """
-
-    ids: object
-    local_ids: object
+    ids: object  # class of each slot, (S,) int32
+    local_ids: object  # slot of each sample's own class, (B,) int32
+    # What is added to a slot's logit for the samples of other classes, (S,) float32: 0 for classes of the batch, −log of
+    # the probability of having been drawn for the others, −1e30 for slots whose class has a slot already.
     log_weights: object
 
 
 def sample_classes(labels, step, *, classes, size, seed=0, corrected=True):
-    """Draw the classes of a training step: the batch's own, and others without replacement.
-
-    The classes, turned by a random offset, are cut into as many runs (strata) as there are slots besides the batch's,
-    as equal as possible, and one class is drawn of each. So none is drawn twice, the shapes are fixed, a class is
-    drawn with probability 1 / (classes of its stratum), and time and memory grow with `size`, not with `classes`.
-    All follows from `seed` and `step`, on every backend alike.
-
-    Args:
-        labels: Valid class ids `(batch,)`.
-        step: Number of the step, a whole number or a scalar tensor.
-        classes: Number of all classes.
-        size: Number of slots; from `classes` on, every class has one slot.
-        seed: A whole number.
-        corrected: Whether the log weights undo that not all classes are there.
-
-    Returns:
-        `Sample`.
-
-    Raises:
-        ValueError: If the batch leaves no slot to draw for, where its size is known.
-
-    Example:
-    >>> from keras import ops
-    >>> sample = sample_classes(ops.array([7, 7]), 0, classes=100, size=6)
-    >>> sample.local_ids.shape[0], sample.ids.shape[0], [int(i) for i in sample.ids[:2]]
-    (2, 6, [7, 7])
-    """
+    """(B,) labels → a step's `Sample` of `size` slots: the batch's classes, and others drawn without replacement."""
+    # The classes, turned by a random offset, are cut into as many runs (strata) as there are slots besides the batch's,
+    # as equal as possible, and one class is drawn of each. So none is drawn twice, the shapes are fixed, a class is
+    # drawn with probability 1 / (classes of its stratum), and time and memory grow with `size`, not with `classes`.
     labels = ops.cast(labels, "int32")
     if size >= classes:
         return Sample(ops.arange(classes, dtype="int32"), labels, ops.zeros((classes,), "float32"))
@@ -116,7 +87,7 @@ def sample_classes(labels, step, *, classes, size, seed=0, corrected=True):
     if isinstance(batch, int) and batch >= size:
         raise ValueError(
             "The sample must be larger than the batch: raise `sample_rate` or `minimum_sample`. "
-            f"Received: a batch of {batch} samples, {size} of {classes} agents in a sample"
+            f"Received: a batch of {batch} samples, {size} of {classes} classes in a sample"
         )
     strata = size - batch if isinstance(batch, int) else ops.maximum(size - batch, 1)
     bits = random_bits(seed, step, size + 1)
@@ -151,14 +122,8 @@ def _stratum_of(position, classes, strata):
 
 
 def random_bits(seed, step, count):
-    """Random whole numbers in [0, 2^31), `(count,)`, the same for the same seed and step on every backend.
-
-    Source: the finalizer of MurmurHash3 (A. Appleby), over seed, step and place.
-
-    Example:
-    >>> [int(n) for n in random_bits(1, 5, 3)] == [int(n) for n in random_bits(1, 5, 3)]
-    True
-    """
+    """Random integers in [0, 2^31), (count,), the same for the same seed and step on every backend."""
+    # The finalizer of MurmurHash3 (A. Appleby), over seed, step and place.
     key = _mixed(_mixed(_unsigned(seed) + _word(0x9E3779B9)) + _unsigned(step))
     place = ops.cast(ops.arange(count, dtype="int32"), "uint32") * _word(0x9E3779B9)
     return ops.cast(ops.right_shift(_mixed(_mixed(place) + key), _word(1)), "int32")
@@ -182,11 +147,11 @@ def _unsigned(number):
 class SampledMarginSoftmaxHead(MarginSoftmaxHead):
     """Margin softmax over the batch's classes and a random sample of the others; the cost follows the sample.
 
-    A training step takes `sample_size` agents: those of the batch's classes, and others drawn without replacement
-    (see `sampling.sample_classes`). Only they are read, get a gradient, momentum and weight decay, and are written. The
-    model's optimizer does not know the agents: the head trains them with the rule of `CoupledSGD`,
-    `v ← momentum·v − rate·(g + wd·w)`, `w ← w + v`, and an agent that was not drawn stays as it is, with its v.
-    Clipping by the optimizer does not reach them. Evaluation takes all agents.
+    A training step takes `sample_size` class centres: those of the batch's classes, and others drawn without
+    replacement. Only they are read, get a gradient, momentum and weight decay, and are written. The
+    model's optimizer does not know the kernel: the head trains them with the rule of `CoupledSGD`,
+    `v ← momentum·v − rate·(g + wd·w)`, `w ← w + v`, and a centre that was not drawn stays as it is, with its v.
+    Clipping by the optimizer does not reach them. Evaluation takes all classes.
 
     With `corrected=True` each drawn class counts `1 / (probability of being drawn)` times in the softmax's sum, so that
     the mean of the sum over all draws is the sum over all classes. Its logarithm, the loss, is still too small in
@@ -196,14 +161,15 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
     through the sum that they share. The accuracy in training is that among the sample.
 
     `EmbeddingModel.fit` on TensorFlow trains such a head, on one device. Elsewhere training is refused; the functions
-    `sample`, `sampled_statistics` and `updated_rows` are pure and run on every backend, for loops of your own.
+    `sample`, `sampled_statistics` and `updated_rows` are pure and run on every backend, for loops of your own. What was
+    drawn reaches the head as an argument: `statistics(labels, embeddings, training=True, sample=(sample, rows))`.
 
     Args:
-        units: Number of agents, one a class.
+        units: Number of classes.
         margin: See `MarginSoftmaxHead`.
-        sample_rate: Share of the agents in a step, in (0, 1]; the batch's classes are among them.
-        minimum_sample: At least so many agents are in a step, or all if there are fewer. Positive.
-        seed: Decides, with the number of the step, which agents are drawn. In [0, 2^31).
+        sample_rate: Share of the classes in a step, in (0, 1]; the batch's classes are among them.
+        minimum_sample: At least so many classes are in a step, or all if there are fewer. Positive.
+        seed: Decides, with the number of the step, which classes are drawn. In [0, 2^31).
         momentum: In [0, 1).
         weight_decay: wd, coupled, at least 0.
         learning_rate: A number, a `LearningRateSchedule` over the head's own steps, or `None` for the rate that the
@@ -235,7 +201,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
     >>> history = model.fit(np.ones((8, 6)), np.arange(8) * 600, batch_size=8, verbose=0)
     """
 
-    optimizer_trains_agents = False
+    optimizer_trains_kernel = False
     counts_steps = True
 
     def __init__(
@@ -256,7 +222,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         super().__init__(units, margin, **kwargs)
         for name in ("kernel_regularizer", "kernel_constraint", "label_smoothing"):
             if getattr(self, name):
-                raise ValueError(f"`{name}` cannot act on sampled agents. Received: {name}={kwargs[name]!r}")
+                raise ValueError(f"`{name}` cannot act on sampled class centres. Received: {name}={kwargs[name]!r}")
         self.sample_rate, self.minimum_sample, self.seed = number("sample_rate", sample_rate), minimum_sample, seed
         self.momentum, self.weight_decay = number("momentum", momentum), number("weight_decay", weight_decay)
         self.learning_rate = number_or_schedule(learning_rate)
@@ -266,17 +232,17 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
 
     @property
     def sample_size(self):
-        """Number of agents in a step: `sample_rate` of all, at least `minimum_sample`, at most all."""
+        """Number of classes in a step: `sample_rate` of all, at least `minimum_sample`, at most all."""
         return min(self.units, max(math.ceil(self.sample_rate * self.units), self.minimum_sample))
 
     def build(self, input_shape):
-        """Create agents, their velocity, the scale and the count of steps."""
+        """Create class centres, their velocity, the scale and the count of steps."""
         super().build(input_shape)
         shape = tuple(self.kernel.shape)
         self.velocity = self.add_weight(name="velocity", shape=shape, initializer="zeros", trainable=False)
 
     def call(self, embeddings, training=None):
-        """Return the cosines `(batch, units)`; not while it trains, since no loss on them would train the agents."""
+        """Return the cosines `(batch, units)`; not while it trains, since no loss on them would train the kernel."""
         if training and self.trainable:
             raise RuntimeError(TRAINED_ELSEWHERE)
         return super().call(embeddings)
@@ -284,11 +250,11 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
     def cost(self, batch_size, dim=None, mode=None, optimizer_slots=1, jit_compile=True):
         """Estimate the memory and the operations of a training step on a sample; see `Head.cost`.
 
-        All agents and velocities are held; all else is that of the sample. Counted, not measured.
+        The whole kernel and all velocities are held; all else is that of the sample. Counted, not measured.
 
         Args:
             batch_size: Samples of a batch.
-            dim: Of the embeddings; `None` means that of the agents, if the head is built.
+            dim: Of the embeddings; `None` means that of the kernel, if the head is built.
             mode: `False` (plain), `"buffer"` or `"stream"`; `None` means what the head does with the sample.
             optimizer_slots: Not used: the head keeps one velocity.
             jit_compile: Whether XLA compiles forward and backward pass.
@@ -321,11 +287,11 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         )
 
     def sampled_statistics(self, embeddings, rows, sample):
-        """Losses over a sample of the agents, differentiable by `embeddings` and `rows`.
+        """Losses over a sample of the classes, differentiable by `embeddings` and `rows`.
 
         Args:
             embeddings: Tensor `(batch, dim)`, not normalised.
-            rows: The agents of `sample.ids`, `(sample_size, dim)`.
+            rows: The class centres of `sample.ids`, `(sample_size, dim)`.
             sample: What `sample` gave.
 
         Returns:
@@ -346,10 +312,10 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         return HeadStatistics(self._whole_loss(loss, norm, False), ops.cast(target >= top, "float32"), target)
 
     def updated_rows(self, rows, velocity_rows, gradients, rate):
-        """Agents and their velocities after a step of momentum and weight decay.
+        """Class centres and their velocities after a step of momentum and weight decay.
 
         Args:
-            rows: Agents `(n, dim)`.
+            rows: Class centres `(n, dim)`.
             velocity_rows: Their velocities.
             gradients: The gradients by them.
             rate: The learning rate, a scalar; see `rate`.
@@ -363,7 +329,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         return rows + velocity_rows, velocity_rows
 
     def rate(self, step, of_optimizer):
-        """The learning rate of the agents at a step, given that of the model's optimizer."""
+        """The learning rate of the class centres at a step, given that of the model's optimizer."""
         own = self.learning_rate
         rate = of_optimizer if own is None else own(step) if callable(own) else own
         return self.rate_multiplier * ops.cast(rate, "float32")

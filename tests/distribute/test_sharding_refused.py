@@ -3,9 +3,9 @@
 import pytest
 
 from keras_normface import MarginSoftmaxHead
-from keras_normface.heads import agent_sharding
+from keras_normface.heads import class_sharding
 
 
 def test_tensorflow_is_told_what_to_do_instead():
     with pytest.raises(RuntimeError, match=r"KERAS_BACKEND=jax.*MirroredStrategy.*Received: backend 'tensorflow'"):
-        agent_sharding(MarginSoftmaxHead(8))
+        class_sharding(MarginSoftmaxHead(8))

@@ -317,7 +317,7 @@ def test_sizes():
     assert size(98_304, sample_rate=0.001, minimum_sample=10) == 99
     assert size(500) == 500
     assert size(5000, sample_rate=1) == 5000
-    with pytest.raises(ValueError, match=r"raise `sample_rate`.*batch of 4 samples, 4 of 20 agents"):
+    with pytest.raises(ValueError, match=r"raise `sample_rate`.*batch of 4 samples, 4 of 20 classes"):
         SampledMarginSoftmaxHead(20, minimum_sample=4).sample(keras.ops.array(LABELS), 0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_normface import MarginSoftmaxHead
-from keras_normface.heads import SoftmaxHead, agent_sharding
+from keras_normface.heads import SoftmaxHead, class_sharding
 
 ROOT = Path(__file__).parents[2]
 CASES = ("auto", "auto, batch in two", "learnable v2, smoothed", "plain, contrastive", "triplet, softmax")
@@ -101,7 +101,7 @@ def test_large_agents_start_split_with_the_values_of_one_device(results):
 
 def test_bias_and_agents_of_the_named_heads_are_split():
     heads = [SoftmaxHead(6, name="first"), MarginSoftmaxHead(6, name="a.b")]
-    layouts = agent_sharding(heads, devices=["cpu:0"])
+    layouts = class_sharding(heads, devices=["cpu:0"])
     for path in ("first/kernel", "model/first/kernel", "model/a.b/kernel"):
         assert layouts.get_tensor_layout(path).axes == ("classes", None)
     assert layouts.get_tensor_layout("model/first/bias").axes == ("classes",)
@@ -112,16 +112,16 @@ def test_bias_and_agents_of_the_named_heads_are_split():
 def test_mistakes_are_named():
     eight = [f"cpu:{number}" for number in range(8)]
     with pytest.raises(ValueError, match=r"give the head units=104.*units=100"):
-        agent_sharding(MarginSoftmaxHead(100), eight)
-    agent_sharding(MarginSoftmaxHead(100), eight, batch_groups=2)
+        class_sharding(MarginSoftmaxHead(100), eight)
+    class_sharding(MarginSoftmaxHead(100), eight, batch_groups=2)
     for groups in (0, 3, 2.0):
         with pytest.raises(ValueError, match=f"batch_groups={groups}, 8 devices"):
-            agent_sharding(MarginSoftmaxHead(96), eight, batch_groups=groups)
+            class_sharding(MarginSoftmaxHead(96), eight, batch_groups=groups)
     with pytest.raises(ValueError, match="0 devices"):
-        agent_sharding(MarginSoftmaxHead(96), [])
+        class_sharding(MarginSoftmaxHead(96), [])
     with pytest.raises(TypeError, match=r"Head or a list of them.*Dense"):
-        agent_sharding([keras.layers.Dense(8)], eight)
+        class_sharding([keras.layers.Dense(8)], eight)
     built = MarginSoftmaxHead(96)
     built.build((None, 4))
     with pytest.raises(ValueError, match="built already"):
-        agent_sharding(built, eight)
+        class_sharding(built, eight)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_normface import AgentContrastiveHead, AgentTripletHead, EmbeddingModel, LearnableScale, MarginSoftmaxHead
-from keras_normface.heads import SoftmaxHead, agent_sharding
+from keras_normface.heads import SoftmaxHead, class_sharding
 from keras_normface.margins import AdditiveCosine, MultiplicativeAngular
 
 CLASSES, DIM, BATCH, STEPS, DEVICES = 320, 24, 48, 10, 8
@@ -120,7 +120,7 @@ def compare(make, batch_groups=(1,)):
     one, logs = trained(seeded(make))
     for groups in batch_groups:
         heads = seeded(make)
-        with agent_sharding(heads, batch_groups=groups).scope():
+        with class_sharding(heads, batch_groups=groups).scope():
             many, many_logs = trained(heads)
             shapes = describe(many)
         differences = [float(np.abs(a - b).max()) for a, b in zip(one.get_weights(), many.get_weights(), strict=True)]
@@ -129,7 +129,7 @@ def compare(make, batch_groups=(1,)):
 
 def step_of(head, split=True):
     """The step of a head that nobody compares; `split=False`: its agents are on every device."""
-    with agent_sharding(head if split else AgentContrastiveHead(CLASSES, name="other")).scope():
+    with class_sharding(head if split else AgentContrastiveHead(CLASSES, name="other")).scope():
         return describe(trained([head], steps=1)[0])
 
 
@@ -137,7 +137,7 @@ def refused():
     """What is said to heads that are told to stream."""
     said = []
     for head in (MarginSoftmaxHead(CLASSES, fused="stream"), AgentContrastiveHead(CLASSES, fused="stream")):
-        with agent_sharding(head).scope():
+        with class_sharding(head).scope():
             try:
                 trained([head])
             except ValueError as error:
@@ -148,10 +148,10 @@ def refused():
 def modes():
     """How a batch is computed of which a device would hold, unsplit, more than "auto" keeps."""
     heads = [MarginSoftmaxHead(2 * MANY), AgentContrastiveHead(2 * MANY), MarginSoftmaxHead(CLASSES)]
-    with agent_sharding(heads).scope():
+    with class_sharding(heads).scope():
         for head in heads:
             head.build((None, 2))
-        return [head.mode_for(2**20) for head in heads], heads[0].cost(256).agents
+        return [head.mode_for(2**20) for head in heads], heads[0].cost(256).kernel
 
 
 def saved(directory):
@@ -162,7 +162,7 @@ def saved(directory):
 
     x, y = data(CLASSES)
     files = f"{directory}/w.weights.h5", f"{directory}/m.keras"
-    with agent_sharding(heads()).scope():
+    with class_sharding(heads()).scope():
         model, _ = trained(heads())
         model.save_weights(files[0])
         model.save(files[1])
@@ -183,7 +183,7 @@ def large_start():
     shape, values = (16_384, 512), []
     for distribute in (False, True):
         head = seeded(lambda: MarginSoftmaxHead(shape[0]))
-        with agent_sharding(head).scope() if distribute else contextlib.nullcontext():
+        with class_sharding(head).scope() if distribute else contextlib.nullcontext():
             head.build((None, shape[1]))
             values.append(np.asarray(head.kernel.value))
     return {

@@ -161,7 +161,7 @@ def test_rows_that_one_step_does_not_draw_keep_every_bit():
 
 def test_a_step_never_reads_all_agents():
     model = make([sampled_head(), AgentContrastiveHead(CLASSES)])
-    read = {id(variable) for variable in replica_steps.state_variables(model, agents=False)}
+    read = {id(variable) for variable in replica_steps.state_variables(model, kernels=False)}
     evaluated = {id(variable) for variable in replica_steps.state_variables(model)}
     head = model.heads[0]
     assert {id(head.kernel), id(head.velocity)} == {id(v) for v in model.weights} - read
@@ -294,7 +294,7 @@ def test_a_strategy_of_one_device():
 )
 def test_optimizers_that_the_agents_could_not_follow_are_refused(optimizer, reason):
     model = make(sampled_head(), optimizer=optimizer())
-    with pytest.raises(ValueError, match=f"beside sampled agents: .*{reason}"):
+    with pytest.raises(ValueError, match=f"with sampled class centres: .*{reason}"):
         fit(model)
 
 
