@@ -70,8 +70,8 @@ class Sample(NamedTuple):
 
     ids: object  # class of each slot, (S,) int32
     local_ids: object  # slot of each sample's own class, (B,) int32
-    # What is added to a slot's logit for the samples of other classes, (S,) float32: 0 for classes of the batch, −log of
-    # the probability of having been drawn for the others, −1e30 for slots whose class has a slot already.
+    # What is added to a slot's logit for the samples of other classes, (S,) float32: 0 for classes of the batch, −log
+    # of the probability of having been drawn for the others, −1e30 for slots whose class has a slot already.
     log_weights: object
 
 
