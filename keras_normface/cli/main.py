@@ -1,30 +1,6 @@
-"""The commands, put together."""
+"""The entry point, which says what to install if the command's own packages are missing."""
 
 import sys
-
-import typer
-
-from keras_normface.cli.evaluate import evaluate
-from keras_normface.cli.prepare import align, pairs, prepare
-
-app = typer.Typer(
-    name="keras-normface",
-    help="Prepare face images for training, and evaluate models on protocols.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command()(prepare)
-app.command()(align)
-app.command()(pairs)
-app.command()(evaluate)
-
-
-@app.callback()
-def about():
-    """Prepare face images for training, and evaluate models on protocols."""
-
 
 NEEDED = ("typer", "rich", "click")
 WRONG_USE = 2
@@ -33,7 +9,7 @@ WRONG_USE = 2
 def run():
     """Run the command `keras-normface` with the arguments of the process, and exit."""
     try:
-        pass
+        from keras_normface.cli._app import app
     except ModuleNotFoundError as error:
         if error.name not in NEEDED:
             raise

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from keras_normface.cli.main import app
+from keras_normface.cli._app import app
 from keras_normface.inference import embed_images, read_threshold, save_embeddings
 from keras_normface.metrics import Result, cross_validated_accuracy, equal_error_rate, tar_at_far
 from keras_normface.protocols import open_protocol, write_megaface_features

@@ -9,7 +9,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from keras_normface.cli.main import app, run
+from keras_normface.cli._app import app
+from keras_normface.cli.main import run
 from keras_normface.data import CASIA_LFW_OVERLAP, TFRecordShards
 from tests.support import faces
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from keras_normface.cli.main import app
+from keras_normface.cli._app import app
 from tests.examples.test_casia_examples import SCRIPTS, pair_file, run_here
 from tests.support import faces, markdown
 

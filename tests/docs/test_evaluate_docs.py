@@ -7,7 +7,7 @@ import shlex
 import pytest
 from typer.testing import CliRunner
 
-from keras_normface.cli.main import app
+from keras_normface.cli._app import app
 from keras_normface.inference import read_threshold
 from keras_normface.metrics import Result
 from keras_normface.protocols._open import KINDS

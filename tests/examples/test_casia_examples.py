@@ -16,7 +16,7 @@ import tensorflow as tf
 from typer.testing import CliRunner
 
 from keras_normface import recipes
-from keras_normface.cli.main import app
+from keras_normface.cli._app import app
 from keras_normface.inference import read_preprocessing
 from tests.support import faces
 from tests.support.workers import results_of, start_workers

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from keras_normface.cli.main import app
+from keras_normface.cli._app import app
 from keras_normface.data import IdentityFolder, Reader
 from keras_normface.protocols import make_pairs, read_pair_list, write_pair_list
 from keras_normface.protocols.pair_drawing import _two

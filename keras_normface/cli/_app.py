@@ -1,0 +1,24 @@
+"""The commands, put together."""
+
+import typer
+
+from keras_normface.cli.evaluate import evaluate
+from keras_normface.cli.prepare import align, pairs, prepare
+
+app = typer.Typer(
+    name="keras-normface",
+    help="Prepare face images for training, and evaluate models on protocols.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(prepare)
+app.command()(align)
+app.command()(pairs)
+app.command()(evaluate)
+
+
+@app.callback()
+def about():
+    """Prepare face images for training, and evaluate models on protocols."""
