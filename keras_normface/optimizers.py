@@ -174,11 +174,10 @@ def path_of(variable):
 
 
 class _Table:
-    """Multipliers by variable.
+    """Multipliers by variable."""
 
-    TensorFlow hands `update_step` its own variable, under a strategy that of one replica, and neither knows the path.
-    An object of its own, since Keras would track a dictionary and then could not save it: its keys are no strings.
-    """
+    # TensorFlow hands `update_step` its own variable, under a strategy that of one replica, and neither knows the path.
+    # An object of its own, since Keras would track a dictionary and then could not save it: its keys are not strings.
 
     def __init__(self):
         self._rows = {}

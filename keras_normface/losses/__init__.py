@@ -1,4 +1,12 @@
-"""Losses on cosines, on logits and on pairs, one value a sample."""
+"""Losses on cosines, on logits and on pairs inside a batch: one value a sample, any Keras reduction.
+
+The five that matter: `NormFaceLoss` (normalised softmax), `MarginSoftmaxLoss` (any margin; `AMSoftmaxLoss`,
+`ArcFaceLoss`, `SphereFaceLoss` and `SphereFaceRLoss` are names of it), `AgentContrastiveLoss` and `AgentTripletLoss`
+(NormFace's metric losses, in which an agent, the class centre, stands for its class), `TripletSemiHardLoss`.
+
+Order to read: `_softmax` (the base `SphereLoss`, the margin softmax and its names), `_agents`, then `_metric`,
+`_pairwise` and `_triplet` for the losses that mine pairs inside a batch, under tensorflow-addons' names.
+"""
 
 from keras_normface.losses._agents import AgentContrastiveLoss, AgentTripletLoss
 from keras_normface.losses._metric import (

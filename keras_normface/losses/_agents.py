@@ -8,21 +8,7 @@ from keras_normface.sphere import squared_distance
 
 
 def split_distances(ids, cosines):
-    """Squared distances to the own agent, and a mask of the others.
-
-    Args:
-        ids: Valid class ids `(...)`, integers.
-        cosines: Tensor `(..., num_classes)`.
-
-    Returns:
-        `(positive, distances, is_negative)`: `(..., 1)`, `(..., C)` and bool `(..., C)`.
-
-    Example:
-    >>> from keras import ops
-    >>> positive, _, mask = split_distances(ops.array([1]), ops.array([[0.0, 0.5]]))
-    >>> float(positive[0, 0]), ops.convert_to_numpy(mask).tolist()
-    (1.0, [[True, False]])
-    """
+    """(...) ids, (..., C) cosines → squared distances to the own agent (..., 1), to all (..., C), mask of others."""
     distances = squared_distance(cosines)
     ids = ops.expand_dims(ids, axis=-1)
     is_negative = ops.not_equal(ops.arange(cosines.shape[-1], dtype="int32"), ids)

@@ -75,23 +75,7 @@ class EmbeddingLoss(MetricLoss):
 
 
 def flat_ids(y_true, y_pred):
-    """Class ids of shape `(B,)`, checked against the rows that they belong to.
-
-    Args:
-        y_true: Tensor of shape `(B,)` or `(B, 1)`.
-        y_pred: Tensor of shape `(B, n)`.
-
-    Returns:
-        Tensor `(B,)`, of the dtype of `y_true`.
-
-    Raises:
-        ValueError: If the shapes are others.
-
-    Example:
-    >>> from keras import ops
-    >>> tuple(flat_ids(ops.array([[7], [9]]), ops.zeros((2, 3))).shape)
-    (2,)
-    """
+    """(B,) or (B, 1) class ids, with (B, n) rows → (B,) ids of the same dtype; refuses other shapes."""
     ids, rows = tuple(y_true.shape), tuple(y_pred.shape)
     ids_fit = len(ids) == 1 or (len(ids) == 2 and ids[1] in (1, None))
     if len(rows) != 2 or not ids_fit or (None not in (ids[0], rows[0]) and ids[0] != rows[0]):
@@ -103,61 +87,19 @@ def flat_ids(y_true, y_pred):
 
 
 def same_class(ids):
-    """Mask of the pairs of equal class.
-
-    Args:
-        ids: Tensor of shape `(B,)`.
-
-    Returns:
-        Bool tensor `(B, B)`, true on the diagonal.
-
-    Example:
-    >>> from keras import ops
-    >>> ops.convert_to_numpy(same_class(ops.array([5, 5, 8])))[0].tolist()
-    [True, True, False]
-    """
+    """(B,) ids → (B, B) mask of the pairs of equal class, true on the diagonal."""
     return ops.equal(ops.expand_dims(ids, 1), ops.expand_dims(ids, 0))
 
 
 def positive_pairs(is_same):
-    """Mask of the pairs of equal class without the diagonal, and the factor B ÷ number of such pairs.
-
-    With that factor on its sum over positives, the mean over anchors is the mean over pairs.
-
-    Args:
-        is_same: Bool tensor of shape `(B, B)`.
-
-    Returns:
-        `(mask, factor)`: bool `(B, B)` and a float32 scalar. Without positive pairs the factor is B.
-
-    Example:
-    >>> from keras import ops
-    >>> mask, factor = positive_pairs(same_class(ops.array([5, 5, 8])))
-    >>> ops.convert_to_numpy(mask)[0].tolist(), float(factor)
-    ([False, True, False], 1.5)
-    """
+    """(B, B) mask of equal classes → mask without the diagonal, and B ÷ number of such pairs (B without any)."""
     mask = ops.logical_and(is_same, other_positions(is_same))
     pairs = ops.maximum(ops.sum(ops.cast(mask, "int32")), 1)
     return mask, ops.cast(ops.shape(is_same)[0], "float32") / ops.cast(pairs, "float32")
 
 
 def finite(argument, number):
-    """`number` as a float.
-
-    Args:
-        argument: Name of the argument, for the message.
-        number: The number.
-
-    Returns:
-        The float.
-
-    Raises:
-        ValueError: If it is NaN or infinite.
-
-    Example:
-    >>> finite("margin", 1)
-    1.0
-    """
+    """A finite `number` as a float; `ValueError` naming `argument` for any other."""
     if not math.isfinite(number):
         raise ValueError(f"`{argument}` must be a finite number. Received: {argument}={number!r}")
     return float(number)
@@ -290,18 +232,7 @@ class SimilarityLoss(MetricLoss):
     """Base of the losses on a similarity matrix: cross-entropy of each row with its matches."""
 
     def cross_entropy(self, matches, similarities):
-        """Return the cross-entropy of each row of similarities with its matches, shared out to sum to 1.
-
-        Args:
-            matches: How well the column fits the row, `(B, B)`, not negative.
-            similarities: Logits `(B, B)`.
-
-        Returns:
-            Tensor of shape `(B,)`, 0 for a row without matches.
-
-        Raises:
-            ValueError: If the shapes do not belong together.
-        """
+        """(B, B) matches ≥ 0, (B, B) logits → (B,) cross-entropy with the matches summing to 1; 0 without matches."""
         shape = tuple(similarities.shape)
         if len(shape) != 2 or (None not in shape and shape[0] != shape[1]):
             raise ValueError(

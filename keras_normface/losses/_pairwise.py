@@ -114,79 +114,25 @@ def resolve_distance(distance_metric):
 
 
 def other_positions(matrix):
-    """Mask of everything but the diagonal.
-
-    Args:
-        matrix: Tensor of shape `(B, B)`; B may be unknown until the graph runs.
-
-    Returns:
-        Bool tensor `(B, B)`.
-
-    Example:
-    >>> from keras import ops
-    >>> ops.convert_to_numpy(other_positions(ops.zeros((2, 2)))).tolist()
-    [[False, True], [True, False]]
-    """
+    """(B, B) → (B, B) mask of everything but the diagonal; B may be unknown until the graph runs."""
     positions = ops.arange(ops.shape(matrix)[0], dtype="int32")
     return ops.not_equal(ops.expand_dims(positions, 1), ops.expand_dims(positions, 0))
 
 
 def masked_max(values, mask):
-    """Largest chosen entry of each row, or the row's smallest entry where none is chosen.
-
-    Args:
-        values: Tensor of shape `(B, N)`.
-        mask: Bool tensor of the same shape.
-
-    Returns:
-        Tensor `(B, 1)`.
-
-    Example:
-    >>> from keras import ops
-    >>> values, mask = ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array([[True, False], [False, False]])
-    >>> ops.convert_to_numpy(masked_max(values, mask)).tolist()
-    [[1.0], [3.0]]
-    """
+    """(B, N) values, mask → (B, 1) largest chosen entry of each row, or the row's smallest where none is chosen."""
     chosen = ops.where(mask, values, ops.full_like(values, float("-inf")))
     found = ops.any(mask, axis=-1, keepdims=True)
     return ops.where(found, ops.max(chosen, axis=-1, keepdims=True), ops.min(values, axis=-1, keepdims=True))
 
 
 def masked_min(values, mask):
-    """Smallest chosen entry of each row, or the row's largest entry where none is chosen.
-
-    Args:
-        values: Tensor of shape `(B, N)`.
-        mask: Bool tensor of the same shape.
-
-    Returns:
-        Tensor `(B, 1)`.
-
-    Example:
-    >>> from keras import ops
-    >>> values, mask = ops.array([[1.0, 2.0], [3.0, 4.0]]), ops.array([[False, True], [False, False]])
-    >>> ops.convert_to_numpy(masked_min(values, mask)).tolist()
-    [[2.0], [4.0]]
-    """
+    """(B, N) values, mask → (B, 1) smallest chosen entry of each row, or the row's largest where none is chosen."""
     return -masked_max(-values, mask)
 
 
 def count_not_greater(rows, queries):
-    """How many entries of a sorted row are at most each query: a binary search in all rows at once.
-
-    Args:
-        rows: Tensor of shape `(B, N)`, each row in ascending order.
-        queries: Tensor of shape `(B, M)`; those of row i are looked up in row i.
-
-    Returns:
-        Int32 tensor `(B, M)`, from 0 to N. It has no gradient.
-
-    Example:
-    >>> from keras import ops
-    >>> counts = count_not_greater(ops.array([[1.0, 2.0, 2.0, 5.0]]), ops.array([[0.0, 2.0, 9.0]]))
-    >>> ops.convert_to_numpy(counts).tolist()
-    [[0, 3, 4]]
-    """
+    """(B, N) ascending rows, (B, M) queries → (B, M) int32 counts of entries ≤ the query, by binary search."""
     rows, queries = ops.stop_gradient(rows), ops.stop_gradient(queries)
     size = ops.cast(ops.shape(rows)[1], "int32")
     low = ops.zeros_like(queries, dtype="int32")
@@ -204,29 +150,9 @@ def count_not_greater(rows, queries):
 
 
 def semi_hard_negatives(distances, is_negative):
-    """For each anchor and sample: the nearest negative that is farther than the sample, else the farthest.
-
-    Every row's negatives are sorted once, and each distance is looked up among them: O(B² log B) steps and
-    O(B²) memory, where comparing each pair with each negative would take O(B³) of both.
-
-    Args:
-        distances: Tensor of shape `(B, B)`, row i the distances from anchor i.
-        is_negative: Bool tensor of the same shape.
-
-    Returns:
-        Tensor `(B, B)` of distances: at `[a, p]` the smallest `distances[a, n]` over negatives n that is
-        strictly greater than `distances[a, p]`; without one, the anchor's largest to a negative; without
-        negatives, the row's minimum. Of several equal ones a single one gets the gradient.
-
-    Source: FaceNet (arXiv 1503.03832), §3.2.
-
-    Example:
-    >>> from keras import ops
-    >>> row = ops.array([[0.0, 1.0, 1.0, 3.0]])
-    >>> negatives = ops.array([[False, False, True, True]])
-    >>> ops.convert_to_numpy(semi_hard_negatives(row, negatives)).tolist()
-    [[1.0, 3.0, 3.0, 3.0]]
-    """
+    """(B, B) distances, mask → (B, B) nearest negative strictly farther than the sample, else the farthest one."""
+    # Sorting each row takes O(B² log B) steps and O(B²) memory; each pair against each negative takes O(B³) of both.
+    # Source: FaceNet (arXiv 1503.03832), §3.2.
     ascending = ops.sort(ops.where(is_negative, distances, ops.full_like(distances, float("inf"))), axis=-1)
     position = count_not_greater(ascending, distances)
     found = position < ops.sum(ops.cast(is_negative, "int32"), axis=-1, keepdims=True)

@@ -14,18 +14,7 @@ from keras_normface.losses._pairwise import (
 
 
 class TripletLoss(EmbeddingLoss):
-    """Base of the triplet losses: a margin and a distance.
-
-    Args:
-        margin: m. Finite.
-        distance_metric: See `resolve_distance`.
-        name: Name of the loss.
-        reduction: Any Keras reduction.
-        dtype: `"float32"` or `"float64"`.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
+    """Base of the triplet losses: a finite margin and a distance, as `resolve_distance` takes it."""
 
     def __init__(self, margin, distance_metric, name, reduction, dtype):
         super().__init__(name=name, reduction=reduction, dtype=dtype)

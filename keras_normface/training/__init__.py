@@ -1,4 +1,11 @@
-"""What goes along with `fit`."""
+"""What accompanies `fit`: exact resume, checkpoints, callbacks.
+
+The five that matter: `fit_resumable` (training that resumes bit for bit), `CheckpointStore` (the same for loops of
+your own), `NanGuard`, `PairEvaluation`, and `WeightSnapshots` with `average_snapshots`. The callbacks are also in
+`keras_normface.callbacks`.
+
+Order to read: `_checkpoint` (the state of a model and its file), `_resume`, `_callbacks`, `_pair_evaluation`.
+"""
 
 from keras_normface.training._callbacks import NanGuard, ScalarLog, ScaleMonitor, WeightSnapshots, average_snapshots
 from keras_normface.training._checkpoint import CheckpointStore

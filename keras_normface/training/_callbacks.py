@@ -18,14 +18,7 @@ from keras_normface.training import _checkpoint
 
 
 class AtSteps(keras.callbacks.Callback):
-    """Counts training steps over epochs, from what `fit` and `fit_resumable` tell; a resume changes nothing.
-
-    With several steps in one execution it acts at the first position at or past a step. Subclasses define
-    `is_due` and `act`.
-
-    Attributes:
-        now: How many steps are trained.
-    """
+    """Counts training steps over epochs and resumes in `now`; acts at the first position at or past a due step."""
 
     def __init__(self):
         super().__init__()

@@ -14,15 +14,7 @@ from keras_normface._io import UNFINISHED_PREFIX, atomic_write
 
 
 def state_variables(model):
-    """Return the variables of a compiled model by group.
-
-    Args:
-        model: A built and compiled `keras.Model` with a built optimizer.
-
-    Returns:
-        Dictionary with the keys `"model"` (weights, and the states of seed generators, which `model.weights`
-        leaves out), `"optimizer"` (with the iterations and the learning rate) and `"metrics"`.
-    """
+    """Variables of a compiled model by group: "model" (with seed generators), "optimizer", "metrics"."""
     return {
         "model": model.variables,
         "optimizer": model.optimizer.variables,
@@ -31,15 +23,7 @@ def state_variables(model):
 
 
 def read_state(model, groups):
-    """Read the values of a model's state.
-
-    Args:
-        model: See `state_variables`.
-        groups: Which of the groups.
-
-    Returns:
-        Pair of the entries, dictionaries with `group` and `path`, and the list of NumPy arrays.
-    """
+    """Entries (dictionaries of `group` and `path`) and NumPy arrays of the variables of some groups."""
     state, entries, arrays = state_variables(model), [], []
     for group in groups:
         for variable in state[group]:
@@ -57,36 +41,13 @@ def first_non_finite(entries, arrays):
 
 
 def restore_state(model, groups, entries, arrays):
-    """Give a model the values that `read_state` took from one of the same structure.
-
-    Either all the groups are restored or, where they do not fit, nothing.
-
-    Args:
-        model: See `state_variables`.
-        groups: Which of the groups.
-        entries: From `read_state`.
-        arrays: From `read_state`.
-
-    Raises:
-        ValueError: If a variable of the model and its entry have different paths, shapes or dtypes, or one
-            is missing. The numbers that Keras adds to names (`dense_1`) are not compared.
-    """
+    """Assign what `read_state` took, to all the groups or, where it does not fit (`ValueError`), to nothing."""
     for variable, array in pairs_of(model, groups, entries, arrays):
         variable.assign(array)
 
 
 def pairs_of(model, groups, entries, arrays):
-    """Return the variables of a model, each with its value among those that `read_state` took.
-
-    Args:
-        model: See `state_variables`.
-        groups: Which of the groups.
-        entries: From `read_state`.
-        arrays: From `read_state`.
-
-    Raises:
-        ValueError: See `restore_state`.
-    """
+    """(variable, saved array) pairs; `ValueError` where path (without Keras's counters), shape or dtype differ."""
     state, pairs = state_variables(model), []
     for group in groups:
         saved = [(e, a) for e, a in zip(entries, arrays, strict=True) if e["group"] == group]
@@ -131,18 +92,7 @@ class CorruptCheckpointError(ValueError):
 
 
 def write_checkpoint(path, header, arrays):
-    """Write a checkpoint so that `path` is either complete or not there.
-
-    It is written beside `path`, synced to the disk, and renamed. If anything fails, what was at `path` stays.
-
-    Args:
-        path: File to write.
-        header: Dictionary that JSON can hold; the key `"arrays"` is taken.
-        arrays: List of NumPy arrays.
-
-    Raises:
-        OSError: If the disk is full or cannot be written.
-    """
+    """Write a JSON header and arrays with a checksum, atomically."""
     specs = [{"dtype": array.dtype.name, "shape": list(array.shape)} for array in arrays]
     text = json.dumps({**header, "arrays": specs}).encode()
     with atomic_write(path) as beside, open(beside, "wb") as file:
@@ -154,18 +104,7 @@ def write_checkpoint(path, header, arrays):
 
 
 def read_checkpoint(path):
-    """Read what `write_checkpoint` wrote.
-
-    Args:
-        path: File to read.
-
-    Returns:
-        Pair of the header and the list of arrays.
-
-    Raises:
-        CorruptCheckpointError: If the file is not exactly what was written.
-        OSError: If it cannot be read.
-    """
+    """The header and arrays that `write_checkpoint` wrote; `CorruptCheckpointError` for anything else."""
     content = memoryview(Path(path).read_bytes())
     start = len(MAGIC) + 8
     if len(content) < start + DIGEST_BYTES or content[: len(MAGIC)] != MAGIC:
@@ -194,16 +133,7 @@ _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SavedState:
-    """A checkpoint that was read.
-
-    Attributes:
-        path: Its file.
-        epoch: The epoch to go on with, from 0.
-        step: The step of that epoch to go on with, from 0.
-        extra: What was given to `CheckpointStore.save`, a dictionary.
-        entries: What the arrays are, see `model_state.read_state`.
-        arrays: The values.
-    """
+    """A checkpoint that was read: resume at `step` of `epoch` (from 0), with `extra` as given to `save`."""
 
     path: Path
     epoch: int
@@ -213,22 +143,11 @@ class SavedState:
     arrays: list
 
     def restore(self, model):
-        """Give a model and its optimizer this state.
-
-        Args:
-            model: A built and compiled `keras.Model` with a built optimizer, under any strategy.
-
-        Raises:
-            ValueError: If this checkpoint is of another model; the model is then unchanged.
-        """
+        """Give a model with a built optimizer this state; `ValueError`, and no change, if it is another model's."""
         self._restore(model, _TRAINED)
 
     def restore_metrics(self, model):
-        """Give the metrics their state; Keras resets them at the beginning of an epoch.
-
-        Raises:
-            ValueError: If the model was compiled with other metrics.
-        """
+        """Give the metrics their state, which Keras resets at the beginning of an epoch; `ValueError` for others."""
         self._restore(model, ("metrics",))
 
     def _restore(self, model, groups):

@@ -10,18 +10,7 @@ from keras_normface.training._callbacks import AtSteps
 
 
 class PairImages:
-    """The images of a pair file, for `PairEvaluation`; see there.
-
-    Args:
-        images: List of encoded images, or an array `(2N, ...)`.
-        preprocessing: A `Preprocessing`, or `None`.
-        center_crop: Whether larger images are cut in their middle.
-        fuse_mirror: Whether mirror images are embedded too.
-        batch_size: Images in a batch.
-
-    Raises:
-        ValueError: If the arguments do not fit each other.
-    """
+    """The images of a pair file, each embedded once; arguments as in `PairEvaluation`."""
 
     def __init__(self, images, preprocessing, center_crop, fuse_mirror, batch_size):
         if len(images) == 0:
@@ -46,17 +35,7 @@ class PairImages:
         return len(self._where)
 
     def embeddings(self, model):
-        """Embed all images with a model.
-
-        Args:
-            model: A `keras.Model` from images to embeddings.
-
-        Returns:
-            Float64 array `(2N, dim)` of unit rows.
-
-        Raises:
-            ValueError: If the embeddings are not `(batch, dim)`, or the model preprocesses otherwise.
-        """
+        """A model from images to embeddings → float64 (2N, dim) of unit rows."""
         own = preprocessing_in(model)
         if own is not None and self.preprocessing is not None:
             check_same_preprocessing(self.preprocessing, own, ("the pairs", "the model"))

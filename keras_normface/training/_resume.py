@@ -10,24 +10,10 @@ from keras_normface.training._checkpoint import CheckpointStore
 
 
 class EpochByEpoch(keras.callbacks.Callback):
-    """Stands between `fit` and the user's callbacks: counts steps, saves, makes many `fit`s look like one.
+    """Stands between `fit` and the user's callbacks: counts steps, saves, makes many `fit`s look like one."""
 
-    `fit` puts averaged weights (`use_ema`) in place when it ends; within `with run:` this waits for the end
-    of the whole training, because weights changed at every epoch would be another training.
-
-    Args:
-        model: A built and compiled model; it is given the latest saved state.
-        checkpoints: A `CheckpointStore`.
-        save_every: Steps between checkpoints.
-        callbacks: The user's.
-
-    Attributes:
-        epoch: The epoch that is next or under way, from 0.
-        step: Its next step.
-        steps_left: How many steps of it are left to train; `prepare` sets it.
-        stopped: Whether a callback has stopped the training.
-        history: A `keras.callbacks.History` of all epochs.
-    """
+    # `fit` puts averaged weights (`use_ema`) in place when it ends; within `with run:` this waits for the end of the
+    # whole training, because weights changed at every epoch would be another training.
 
     def __init__(self, model, checkpoints, save_every, callbacks):
         super().__init__()
@@ -77,13 +63,7 @@ class EpochByEpoch(keras.callbacks.Callback):
             )
 
     def prepare(self, left, wanted=None):
-        """Say what the next `fit` trains.
-
-        Args:
-            left: How many steps of the epoch there are still.
-            wanted: How many at most are to be trained, or `None`. If that is fewer, the position stays in the
-                middle of the epoch, from where another call may go on.
-        """
+        """Set what the next `fit` trains: `left` steps of the epoch, or `wanted`, if that is fewer."""
         self.steps_left = left if wanted is None else min(left, wanted)
         self._steps_not_wanted = left - self.steps_left
 
@@ -114,10 +94,8 @@ class EpochByEpoch(keras.callbacks.Callback):
         self._tell("on_epoch_begin", epoch, logs)
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Save when it is time.
-
-        Here and not at the end of the step before, so that there are always steps left to go on with.
-        """
+        """Save when it is time."""
+        # Here and not at the end of the step before, so that there are always steps left to resume with.
         if self.step > self._first_step and self._is_time_to_save():
             self._save()
         self._tell("on_train_batch_begin", self.step, logs)
