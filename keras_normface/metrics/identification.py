@@ -11,7 +11,6 @@ from keras_normface.metrics._arrays import checked_labels, unit_rows
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TIE
 
 _BLOCK_ROWS = 256
-_TIE_TOLERANCE = 1e-12
 
 
 def rank_accuracy(
@@ -27,7 +26,7 @@ def rank_accuracy(
     A probe is identified at rank k when its best mate, the most similar gallery entry of the same
     identity, is among the k most similar gallery entries. Ties count against the probe: the rank of
     the best mate is one more than the number of entries of other identities at least as similar.
-    Cosines within 1e-12 are tied, because the order of summation alone can part equal ones.
+    Cosines within 1e-6 are tied, because the order of summation alone can part equal ones.
     Source: Phillips et al. 2000, "The FERET evaluation methodology for face-recognition algorithms".
 
     Args:
@@ -70,7 +69,7 @@ def rank_accuracy(
 
 def _best_mate_ranks(cosines, mates):
     best = np.where(mates, cosines, -np.inf).max(axis=1, keepdims=True)
-    return 1 + np.count_nonzero(~mates & (cosines >= best - _TIE_TOLERANCE), axis=1)
+    return 1 + np.count_nonzero(~mates & (cosines >= best - TIE), axis=1)
 
 
 def _check_closed_set(gallery_labels, probe_labels):
