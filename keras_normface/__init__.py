@@ -1,84 +1,66 @@
-"""Embeddings on the hypersphere with Keras 3: layers, losses, heads, training, evaluation and export."""
+"""Embeddings on the hypersphere with Keras 3: layers, losses, heads, training, evaluation and export.
 
-from keras_normface import (
-    backbones,
-    callbacks,
-    checks,
-    data,
-    heads,
-    inference,
-    layers,
-    losses,
-    margins,
-    models,
-    optimizers,
-    preprocessing,
-    sphere,
-    training,
-)
-from keras_normface.checks import check_model
-from keras_normface.data import ImageBatches, open_reader
-from keras_normface.distribute import is_chief
-from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SampledMarginSoftmaxHead
-from keras_normface.inference import embedding_model, export_embedding_model
-from keras_normface.layers import CosineDense, L2Constraint, LearnableScale
-from keras_normface.losses import (
-    AgentContrastiveLoss,
-    AgentTripletLoss,
-    AMSoftmaxLoss,
-    ArcFaceLoss,
-    NormFaceLoss,
-    SphereFaceRLoss,
-    TripletSemiHardLoss,
-)
-from keras_normface.models import DistributedModel, EmbeddingModel
-from keras_normface.optimizers import CoupledSGD
-from keras_normface.preprocessing import Preprocessing
-from keras_normface.sphere import scale_for_probability, softmax_loss_lower_bound
-from keras_normface.training import fit_resumable
-from keras_normface.version import __version__
+One way through: images → dataset → backbone → embedding → class centres → margin → loss → training → evaluation →
+export. The five names that matter: `CosineDense` (cosines with class centres), `LearnableScale`, `NormFaceLoss`
+(the softmax loss on them; the other losses are its siblings), `EmbeddingModel` (a backbone with heads that hold
+margin and loss), `export_embedding_model`.
 
-__all__ = [
-    "AMSoftmaxLoss",
-    "AgentContrastiveHead",
-    "AgentContrastiveLoss",
-    "AgentTripletHead",
-    "AgentTripletLoss",
-    "ArcFaceLoss",
-    "CosineDense",
-    "CoupledSGD",
-    "DistributedModel",
-    "EmbeddingModel",
-    "ImageBatches",
-    "L2Constraint",
-    "LearnableScale",
-    "MarginSoftmaxHead",
-    "NormFaceLoss",
-    "Preprocessing",
-    "SampledMarginSoftmaxHead",
-    "SphereFaceRLoss",
-    "TripletSemiHardLoss",
-    "__version__",
-    "backbones",
-    "callbacks",
-    "check_model",
-    "checks",
-    "data",
-    "embedding_model",
-    "export_embedding_model",
-    "fit_resumable",
-    "heads",
-    "inference",
-    "is_chief",
-    "layers",
-    "losses",
-    "margins",
-    "models",
-    "open_reader",
-    "optimizers",
-    "preprocessing",
-    "scale_for_probability",
-    "softmax_loss_lower_bound",
-    "sphere",
-    "training",
-]
+To read the code: `sphere` (geometry, bounds), `margins` (ψ and η), `layers`, `losses`, `heads`, `models`; then
+`distribute` (XLA in each replica), `data`, `training`; then `metrics` (TAR@FAR, EER, ranks), `protocols` (LFW,
+BLUFR, IJB and the others, one file each) and `inference`. NormFace's Eq. 6 is `losses.NormFaceLoss`, Eq. 10
+`losses.AgentContrastiveLoss`, Eq. 11 `losses.AgentTripletLoss`; TAR@FAR is `metrics.tar_at_far`; BLUFR's DIR is in
+`protocols.blufr`; the step under XLA in a replica is in `distribute/_step.py`.
+
+The names are imported when they are first used. Importing the package imports neither Keras nor TensorFlow; the
+classes are registered with Keras as soon as Keras is imported, before or after this package, so that saved models
+load.
+"""
+
+import importlib
+
+from keras_normface._registration import register_after_keras
+from keras_normface.version import __version__ as __version__
+
+_NAMES = {
+    "checks": ["check_model"],
+    "data": ["ImageBatches", "open_reader"],
+    "distribute": ["is_chief"],
+    "heads": ["AgentContrastiveHead", "AgentTripletHead", "MarginSoftmaxHead", "SampledMarginSoftmaxHead"],
+    "inference": ["embedding_model", "export_embedding_model"],
+    "layers": ["CosineDense", "L2Constraint", "LearnableScale"],
+    "losses": [
+        "AMSoftmaxLoss",
+        "AgentContrastiveLoss",
+        "AgentTripletLoss",
+        "ArcFaceLoss",
+        "NormFaceLoss",
+        "SphereFaceRLoss",
+        "TripletSemiHardLoss",
+    ],
+    "models": ["DistributedModel", "EmbeddingModel"],
+    "optimizers": ["CoupledSGD"],
+    "preprocessing": ["Preprocessing"],
+    "sphere": ["scale_for_probability", "softmax_loss_lower_bound"],
+    "training": ["fit_resumable"],
+}
+_ROOMS = (*_NAMES, "backbones", "callbacks", "margins", "metrics", "prepare", "protocols", "recipes")
+_ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
+
+__all__ = sorted([*_ROOM_OF, *_ROOMS, "__version__"])
+
+
+def __getattr__(name):
+    if name in _ROOM_OF or name in _ROOMS:
+        importlib.import_module("keras")  # before any room, so that all rooms are registered when the first is there
+        room = importlib.import_module(f"{__name__}.{_ROOM_OF.get(name, name)}")
+        value = getattr(room, name) if name in _ROOM_OF else room
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+register_after_keras()

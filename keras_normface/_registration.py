@@ -1,0 +1,79 @@
+"""Registers the package's classes with Keras as soon as Keras is imported, without importing Keras itself."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+import threading
+
+# The rooms whose classes `keras.saving` must find by their registered names.
+ROOMS = ("layers", "losses", "margins", "optimizers", "preprocessing", "heads", "backbones", "models")
+PACKAGE = __name__.partition(".")[0]
+
+
+def register():
+    """Import the rooms that hold registered classes."""
+    for room in ROOMS:
+        importlib.import_module(f"{PACKAGE}.{room}")
+
+
+def register_after_keras():
+    """Register at once where Keras was imported already, otherwise right after it is; several calls do it once."""
+    if "keras" in sys.modules:
+        register()
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds nothing itself; once Keras is imported, and no room is imported half, it registers and removes itself."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+        self._running = 0  # imports of our rooms that have begun and not ended
+
+    def find_spec(self, name, path=None, target=None):
+        own = name.startswith(f"{PACKAGE}.")
+        if name != "keras" and not own:
+            return None
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec = None if find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self, own)
+                return spec
+        return None
+
+    def begin(self, own):
+        with self._lock:
+            self._running += own
+
+    def end(self, own, loaded):
+        with self._lock:
+            self._running -= own
+            ready = loaded and "keras" in sys.modules and not self._running and self in sys.meta_path
+            if ready:
+                sys.meta_path.remove(self)
+        if ready:
+            register()
+
+
+class _Loader(importlib.abc.Loader):
+    """The loader of a module of Keras or of ours, which tells the finder when it begins and ends."""
+
+    def __init__(self, loader, finder, own):
+        self._loader, self._finder, self._own = loader, finder, own
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        loaded = False
+        self._finder.begin(self._own)
+        try:
+            self._loader.exec_module(module)
+            loaded = True
+        finally:
+            self._finder.end(self._own, loaded)

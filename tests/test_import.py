@@ -1,0 +1,74 @@
+"""What importing the package loads; saved things load in whichever order Keras and the package are imported."""
+
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import keras_normface as nf
+
+HEAVY = ("keras", "tensorflow", "matplotlib", "scipy", "sklearn", "PIL")
+ROOMS = ("metrics", "protocols", "prepare")
+
+
+def run(*lines):
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model with a head, a margin and losses of ours, saved."""
+    path = tmp_path_factory.mktemp("saved") / "model.keras"
+    head = nf.MarginSoftmaxHead(3, nf.margins.AdditiveCosine(0.2), name="head")
+    model = nf.EmbeddingModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), head)
+    model.compile(nf.CoupledSGD(0.1))
+    model.fit(keras.random.normal((6, 4)), keras.ops.arange(6) % 3, verbose=0)
+    model.save(path)
+    return path
+
+
+def test_a_bare_import_loads_neither_keras_nor_tensorflow():
+    shown = run("import sys, keras_normface", f"print([m for m in {HEAVY} if m in sys.modules])")
+    assert shown == "[]\n"
+
+
+ORDERS = {
+    "keras first": ["import keras", "import keras_normface", "from keras.saving import load_model"],
+    "ours first": ["import keras_normface", "import keras", "from keras.saving import load_model"],
+    "ours, then from keras.saving": ["import keras_normface", "from keras.saving import load_model"],
+    "a room of ours before keras": ["from keras_normface.sphere import EPSILON", "from keras.saving import load_model"],
+    "a thread imports keras": [
+        "import threading, keras_normface",
+        "from importlib import import_module",
+        "names = ['keras', 'keras_normface.layers', 'keras.saving', 'keras_normface.heads']",
+        "threads = [threading.Thread(target=import_module, args=(name,)) for name in names]",
+        "[thread.start() for thread in threads]",
+        "[thread.join() for thread in threads]",
+        "from keras.saving import load_model",
+    ],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_saved_models_and_losses_load(order, saved):
+    shown = run(
+        *ORDERS[order],
+        "import sys, keras",
+        "name = 'keras_normface>AMSoftmaxLoss'",
+        "spec = {'class_name': 'AMSoftmaxLoss', 'registered_name': name, 'config': {}, 'module': None}",
+        f"print(type(load_model({str(saved)!r})).__name__)",
+        "print(type(keras.saving.deserialize_keras_object(spec)).__name__)",
+        f"print([room for room in {ROOMS} if 'keras_normface.' + room in sys.modules])",
+        "print([type(finder).__name__ for finder in sys.meta_path if type(finder).__module__.startswith('keras_n')])",
+    )
+    assert shown.splitlines() == ["EmbeddingModel", "AMSoftmaxLoss", "[]", "[]"]
+
+
+def test_names_are_there_and_others_are_not():
+    assert set(nf.__all__) <= set(dir(nf))
+    assert all(getattr(nf, name) is not None for name in nf.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = nf.no_such_name
