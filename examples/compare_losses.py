@@ -124,7 +124,7 @@ def main():
     strategy = experiment.strategy_of(args)
     data, images, people = split(recipe, args)
     experiment.remember(recipe, data, strategy, args, held_out=args.held_out)
-    unseen = PairImages(images, recipe.preprocessing, args.center_crop, fuse_mirror=True, batch_size=128)
+    unseen = PairImages(images, recipe.preprocessing, args.center_crop, flip="sum", batch_size=128)
     results = {}
     for loss in args.losses:
         scores = []

@@ -213,7 +213,7 @@ def export(model, recipe, data, args):
     beside = args.out / f"new-{BACKBONE_FILE}"  # Keras wants this ending
     single.backbone.save_weights(beside)
     beside.replace(args.out / BACKBONE_FILE)
-    options = {"fuse_mirror": True, "preprocessing": recipe.preprocessing, "overwrite": True}
+    options = {"flip": "sum", "preprocessing": recipe.preprocessing, "overwrite": True}
     product = export_embedding_model(single, args.out / "embedding", **options)
     few = min(8, recipe.batch_size)
     plain = recipe.replace(batch_size=few).data(

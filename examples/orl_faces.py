@@ -160,7 +160,7 @@ def embedder(method, images, people, args, progress, description):
         pipeline.fit(images.reshape(len(images), -1) / 255, people)
         return lambda x: pipeline.transform(x.reshape(len(x), -1) / 255)
     model = train(method, images, people, args, progress, description)
-    cut = embedding_model(model, layer="embedding", fuse_mirror=True)
+    cut = embedding_model(model, layer="embedding", flip="sum")
     return lambda x: cut.predict(x, verbose=0, batch_size=100)
 
 
@@ -184,7 +184,7 @@ def closed_set(methods, images, people, args, progress):
     for method in methods:
         if method == "NormFace":
             model = train(method, images[first], people[first], args, progress, "NormFace, closed set")
-            cut = embedding_model(model, fuse_mirror=True)
+            cut = embedding_model(model, flip="sum")
             known, probes = (cut.predict(images[half], verbose=0) for half in (first, ~first))
         else:
             embed = embedder(method, images[first], people[first], args, progress, f"{method}, closed set")
@@ -229,7 +229,7 @@ def write_pictures(scores, views, out):
 
 def export_and_check(model, images, out):
     """Write the SavedModel and compare it in a process that cannot import the package."""
-    product = export_embedding_model(model, out / "embedding", fuse_mirror=True, overwrite=True)
+    product = export_embedding_model(model, out / "embedding", flip="sum", overwrite=True)
     np.save(out / "check_images.npy", images[:8])
     np.save(out / "check_embeddings.npy", product.predict(images[:8], verbose=0))
     paths = [str(out / name) for name in ("embedding", "check_images.npy", "check_embeddings.npy")]

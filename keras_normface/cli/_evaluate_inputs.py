@@ -31,13 +31,13 @@ class ModelFeatures:
 
     def __init__(self, path, request):
         self._embedder = ImageEmbedder(path, batch_size=request.batch_size, resize=request.resize)
-        self._cache, self._mirror = request.cache_directory, request.mirror
+        self._cache, self._mirror = request.cache_directory, request.flip
         self.name = f"{os.path.basename(os.path.abspath(path))} ({self._embedder.shown_fingerprint})"
         self.settings = {
             "model": os.fspath(path),
             "fingerprint": self._embedder.fingerprint,
             "preprocessing": self._embedder.preprocessing.to_dict(),
-            "mirror": request.mirror,
+            "flip": request.flip,
             "resize": request.resize,
         }
 

@@ -68,7 +68,7 @@ class Request:
     images: Path | None
     model: Path | None
     embeddings: Path | None
-    mirror: str
+    flip: str
     center: bool
     pca: float | None
     far: tuple[float, ...]
@@ -125,9 +125,9 @@ class Request:
             raise typer.BadParameter(str(error)) from error
         self._check_images()
         self._check_leaks()
-        if self.calibrate_far is not None and (self.model is None or self.mirror != "none"):
+        if self.calibrate_far is not None and (self.model is None or self.flip != "none"):
             raise typer.BadParameter(
-                "--calibrate-far stores the threshold with --model, for its embeddings as they are: without --mirror"
+                "--calibrate-far stores the threshold with --model, for its embeddings as they are: without --flip"
             )
         if self.save_embeddings is not None and self.save_embeddings.suffix != ".npz":
             raise typer.BadParameter(f"--save-embeddings must end in .npz. Received: {self.save_embeddings}")
@@ -145,8 +145,8 @@ class Request:
                 raise typer.BadParameter(f"--images must be given with {option}, which is a model")
         if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
             raise typer.BadParameter("--embeddings must be an .npz file, or feature files with their --feature-suffix")
-        if self.model is None and (self.mirror != "none" or self.resize):
-            raise typer.BadParameter("--mirror and --resize need --model: stored embeddings are taken as they are")
+        if self.model is None and (self.flip != "none" or self.resize):
+            raise typer.BadParameter("--flip and --resize need --model: stored embeddings are taken as they are")
 
     def _check_leaks(self):
         named = self.protocol in (*NAMED_BY_FOLDER, "pairs") and not self.packed
@@ -337,7 +337,7 @@ def compared(request, opened, result, name):
 
 
 Kind = Enum("Kind", {name: name for name in FAMILIES})
-Mirror = Enum("Mirror", {name: name for name in ("none", *FUSIONS)})
+Flip = Enum("Flip", {name: name for name in ("none", *FUSIONS)})
 
 
 def evaluate(
@@ -360,9 +360,9 @@ def evaluate(
         Path | None,
         typer.Option(exists=True, help="Instead of --model: an .npz file, or a directory of MegaFace's feature files."),
     ] = None,
-    mirror: Annotated[
-        Mirror, typer.Option(help="How the mirror image's embedding is added to that of the image.")
-    ] = Mirror.none,
+    flip: Annotated[
+        Flip, typer.Option(help="How the embedding of the flipped image is added to that of the image.")
+    ] = Flip.none,
     center: Annotated[
         bool,
         typer.Option("--center", help="Subtract a mean, that of the other folds or of the training images."),
@@ -432,12 +432,12 @@ def evaluate(
     Examples:
     keras-normface evaluate lfw --protocol-file pairs.txt --images lfw_112x112/ --model embedding/ --out runs/lfw
 
-    keras-normface evaluate cfp-fp --protocol-file cfp_fp.bin --model embedding/ --mirror sum
+    keras-normface evaluate cfp-fp --protocol-file cfp_fp.bin --model embedding/ --flip sum
 
     keras-normface evaluate ijbc --protocol-file IJBC/meta/ --embeddings ijbc.npz --far 1e-4 --fpir 1e-2
     """
     options = dict(locals())
-    options.update(protocol=protocol.value, mirror=mirror.value, far=tuple(far), fpir=tuple(fpir), rank=tuple(rank))
+    options.update(protocol=protocol.value, flip=flip.value, far=tuple(far), fpir=tuple(fpir), rank=tuple(rank))
     request = Request(**options)
     request.check()
     with failures_in_one_line(resumable=request.cache_directory is not None):

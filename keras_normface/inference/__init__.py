@@ -4,6 +4,7 @@ from keras_normface.inference._embedder import ImageEmbedder, model_fingerprint
 from keras_normface.inference._export import (
     embedding_model,
     export_embedding_model,
+    read_flip,
     read_preprocessing,
     read_threshold,
     store_threshold,
@@ -29,6 +30,7 @@ __all__ = [
     "load_embeddings",
     "model_fingerprint",
     "named_rows",
+    "read_flip",
     "read_preprocessing",
     "read_threshold",
     "save_embeddings",

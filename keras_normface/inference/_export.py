@@ -19,18 +19,21 @@ from keras_normface.models import EmbeddingModel
 from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
 
 EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
+EMBEDDING_FILE = Path("assets.extra/embedding.json")
+FORMAT, VERSION = "keras_normface.embedding", 1
+FLIPS = ("none", "sum")
 THRESHOLD_FILE = Path("assets.extra") / "threshold.json"
 LARGEST_EXTRA_FILE = 65536
 
 
-def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None):
+def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
     """Cut the embedding model out of a trained model and end it on the unit sphere.
 
     Args:
         model: A functional or sequential `keras.Model`, or an `EmbeddingModel` over one.
         layer: Name of the layer whose output is the embedding. `None` takes the input of the model's
             `CosineDense` layers, or the whole model if it has none.
-        fuse_mirror: Whether the embeddings of the image and of its mirror image are summed before they are
+        flip: `"none"`, or `"sum"`: the embeddings of the image and of the flipped image are summed before they are
             normalised; the input must then be images `(height, width, channels)`.
         preprocessing: `None`, or the `Preprocessing` of the images that `model` was trained on. The embedding
             model then takes raw images, uint8 RGB `(batch, height, width, 3)`, and scales them itself.
@@ -51,6 +54,8 @@ def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None)
     >>> embedding_model(classifier).output_shape
     (None, 4)
     """
+    if flip not in FLIPS:
+        raise ValueError(f"`flip` must be one of {FLIPS}. Received: flip={flip!r}")
     if isinstance(model, EmbeddingModel):
         model = model.backbone
     if len(model.inputs) != 1:
@@ -58,10 +63,10 @@ def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None)
     backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
     image, pixels = _image_and_pixels(model, preprocessing)
     embedding = backbone(pixels)
-    if fuse_mirror:
+    if flip == "sum":
         if len(pixels.shape) != 4:
             raise ValueError(
-                "`fuse_mirror` needs images (batch, height, width, channels) as input. "
+                "`flip` needs images (batch, height, width, channels) as input. "
                 f"Received: an input of shape {pixels.shape}"
             )
         channels_last = preprocessing is not None or keras.config.image_data_format() == "channels_last"
@@ -71,7 +76,7 @@ def embedding_model(model, *, layer=None, fuse_mirror=False, preprocessing=None)
     return keras.Model(image, unit, name="embedding")
 
 
-def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, preprocessing=None, overwrite=False):
+def export_embedding_model(model, path, *, layer=None, flip="none", preprocessing=None, overwrite=False):
     """Write the embedding model of a trained model as a SavedModel.
 
     The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
@@ -82,7 +87,7 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, prepro
         model: See `embedding_model`.
         path: Directory to write.
         layer: See `embedding_model`.
-        fuse_mirror: See `embedding_model`.
+        flip: See `embedding_model`.
         preprocessing: See `embedding_model`. It, or that of the model's own `PixelScaling`, is also written into the
             SavedModel, as `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
         overwrite: Whether an existing `path` may be replaced.
@@ -103,7 +108,7 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, prepro
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
-    cut = embedding_model(model, layer=layer, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
+    cut = embedding_model(model, layer=layer, flip=flip, preprocessing=preprocessing)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -111,9 +116,8 @@ def export_embedding_model(model, path, *, layer=None, fuse_mirror=False, prepro
             cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
         preprocessing = preprocessing_in(cut)
         if preprocessing is not None:
-            extra = beside / "new" / EXTRA_FILE
-            extra.parent.mkdir(exist_ok=True)
-            extra.write_text(json.dumps(preprocessing.to_dict(), indent=2) + "\n", encoding="utf-8")
+            _write_extra(beside / "new" / EXTRA_FILE, preprocessing.to_dict())
+        _write_extra(beside / "new" / EMBEDDING_FILE, {"format": FORMAT, "version": VERSION, "flip": flip})
         _replace_directory(beside / "new", path, beside / "old")
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -143,6 +147,30 @@ def read_preprocessing(path):
     (6, 5)
     """
     return _read_extra(path, EXTRA_FILE, preprocessing_from_json)
+
+
+def read_flip(path):
+    """Read whether a SavedModel of `export_embedding_model` adds the flipped image's embedding by itself.
+
+    Args:
+        path: Directory of the SavedModel.
+
+    Returns:
+        `"none"` or `"sum"`, as the model was exported; `None` if it holds no record of it.
+
+    Raises:
+        FileNotFoundError: If there is no SavedModel in `path`.
+        ValueError: If the record is corrupt, or of another version.
+
+    Example:
+    >>> import keras, tempfile
+    >>> backbone = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     model = export_embedding_model(backbone, directory + "/e", flip="sum")
+    ...     read_flip(directory + "/e")
+    'sum'
+    """
+    return _read_extra(path, EMBEDDING_FILE, _flip_from_json)
 
 
 def store_threshold(path, threshold):
@@ -209,6 +237,19 @@ def _saved_model(path):
     if not (path / "saved_model.pb").is_file():
         raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
     return path
+
+
+def _write_extra(path, content):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _flip_from_json(text):
+    content = json.loads(text)
+    known = isinstance(content, dict) and content.get("format") == FORMAT and content.get("version") == VERSION
+    if not known or content.get("flip") not in FLIPS:
+        raise ValueError(f'it is not "{FORMAT}", version {VERSION}, with `flip` one of {FLIPS}')
+    return content["flip"]
 
 
 def _read_extra(path, name, from_json):

@@ -254,10 +254,10 @@ def embed_blocks(model, images, *, mirror="none", batch_size=64, resize=False, c
     embedder = model
     if not isinstance(model, ImageEmbedder):
         embedder = ImageEmbedder(model, batch_size=batch_size, resize=resize)
-    if mirror == "both" and embedder.fuses_mirror():
+    if mirror == "both" and embedder.flip == "sum":
         raise ValueError(
-            f"`mirror` must be 'none' for {embedder.path}, which adds the mirror image's embedding by itself: "
-            "it embeds an image and its mirror image alike. Received: mirror='both'"
+            f"`mirror` must be 'none' for {embedder.path}, which was exported with flip='sum' "
+            "and adds the mirror image's embedding by itself. Received: mirror='both'"
         )
     cache = None if cache is None else ChunkCache(cache)
     sides = (False,) if mirror == "none" else (False, True)

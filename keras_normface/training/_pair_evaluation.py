@@ -12,19 +12,21 @@ from keras_normface.training._callbacks import AtSteps
 class PairImages:
     """The images of a pair file, each embedded once; arguments as in `PairEvaluation`."""
 
-    def __init__(self, images, preprocessing, center_crop, fuse_mirror, batch_size):
+    def __init__(self, images, preprocessing, center_crop, flip, batch_size):
         if len(images) == 0:
             raise ValueError("`images` must hold two images at least. Received: none")
         encoded = isinstance(images[0], bytes)
         if (encoded or center_crop) and preprocessing is None:
             raise ValueError("`preprocessing` must be given for encoded images and for `center_crop`. Received: None")
-        if (fuse_mirror or center_crop) and not encoded and np.ndim(images) != 4:
+        if flip not in ("none", "sum"):
+            raise ValueError(f'`flip` must be "none" or "sum". Received: flip={flip!r}')
+        if (flip == "sum" or center_crop) and not encoded and np.ndim(images) != 4:
             raise ValueError(
-                "`fuse_mirror` and `center_crop` need images (2N, height, width, channels). "
+                "`flip` and `center_crop` need images (2N, height, width, channels). "
                 f"Received: images of {np.ndim(images)} dimensions"
             )
         self.preprocessing, self.center_crop = preprocessing, center_crop
-        self.fuse_mirror, self.batch_size, self.encoded = fuse_mirror, batch_size, encoded
+        self.flip, self.batch_size, self.encoded = flip, batch_size, encoded
         self._unique, self._where = _unique(images)
         if encoded:
             self._refuse_other_sizes()
@@ -41,7 +43,7 @@ class PairImages:
             check_same_preprocessing(self.preprocessing, own, ("the pairs", "the model"))
         scale = self.preprocessing if own is None else None
         total = self._predict(model, scale, mirrored=False)
-        if self.fuse_mirror:
+        if self.flip == "sum":
             total = total + self._predict(model, scale, mirrored=True)
         return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))[self._where]
 
@@ -123,7 +125,7 @@ class PairEvaluation(AtSteps):
             as it is. A model with `PixelScaling` gets raw pixels.
         every_steps: After how many training steps it is done besides, or `None`.
         folds: See `cross_validated_accuracy`.
-        fuse_mirror: Whether the embeddings of an image and of its mirror image are summed.
+        flip: `"sum"`: the embeddings of an image and of the flipped image are summed; or `"none"`.
         center_crop: Whether larger images are cut to `preprocessing.size` in their middle; faces aligned to
             112x112 become those aligned to 112x96.
         batch_size: Images in a batch, all replicas together.
@@ -145,18 +147,18 @@ class PairEvaluation(AtSteps):
     >>> faces, people = np.random.default_rng(0).normal(size=(8, 6)), np.arange(8) % 2
     >>> model = EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), MarginSoftmaxHead(2))
     >>> model.compile("sgd")
-    >>> pairs = PairEvaluation(faces, [True, False] * 2, folds=2, fuse_mirror=False, name="toy")
+    >>> pairs = PairEvaluation(faces, [True, False] * 2, folds=2, flip="none", name="toy")
     >>> history = model.fit(faces, people, verbose=0, callbacks=[pairs]).history
     >>> history["val_toy_accuracy"] == [pairs.results[0][1].mean]
     True
     """
 
     def __init__(
-        self, images, same, *, preprocessing=None, every_steps=None, folds=10, fuse_mirror=True, center_crop=False,
+        self, images, same, *, preprocessing=None, every_steps=None, folds=10, flip="sum", center_crop=False,
         batch_size=128, name="pairs",
     ):  # fmt: skip
         super().__init__()
-        self.images = PairImages(images, preprocessing, center_crop, fuse_mirror, batch_size)
+        self.images = PairImages(images, preprocessing, center_crop, flip, batch_size)
         self.same, self.folds, self.name = np.asarray(same, bool), folds, name
         if self.same.shape != (len(self.images) // 2,) or len(self.images) % 2:
             raise ValueError(

@@ -172,7 +172,7 @@ def test_a_second_run_takes_all_from_the_cache(lfw, model, other_model, tmp_path
     first = figures(tmp_path / "out")
     assert "0 images embedded, 32 taken from the cache" in good(*options, "--model", model).stderr
     same_figures(first, figures(tmp_path / "out"))
-    assert "32 images embedded, 32 taken" in good(*options, "--model", model, "--mirror", "sum").stderr
+    assert "32 images embedded, 32 taken" in good(*options, "--model", model, "--flip", "sum").stderr
     assert "32 images embedded, 0 taken" in good(*options, "--model", other_model).stderr
     assert "0 images embedded" in good(*lfw_options(lfw), "--model", model, "--cache", tmp_path / "out/cache").stderr
 
@@ -201,12 +201,12 @@ def test_a_run_that_was_killed_goes_on(lfw, model, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("mirror", ["sum", "concatenate", "maximum"])
 def test_mirror_images(lfw, model, tmp_path, mirror):
-    good(*lfw_options(lfw), "--model", model, "--out", tmp_path / "out", "--mirror", mirror, "--repeats", 0)
+    good(*lfw_options(lfw), "--model", model, "--out", tmp_path / "out", "--flip", mirror, "--repeats", 0)
     if mirror == "sum":
         scores, same, folds = scores_of(lfw, model, mirror=True)
         accuracy = cross_validated_accuracy(scores, same, folds=folds)
         assert figures(tmp_path / "out")["accuracy"].value == pytest.approx(accuracy.mean, abs=1e-9)
-    assert Result.load(tmp_path / "out" / "result.json").settings["mirror"] == mirror
+    assert Result.load(tmp_path / "out" / "result.json").settings["flip"] == mirror
 
 
 def test_mean_and_pca_reach_the_protocol(lfw, model, tmp_path):
@@ -415,8 +415,8 @@ def test_distractors_that_are_no_matrix(tmp_path):
 
 
 def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
-    fusing = products.export(tmp_path / "fusing", fuse_mirror=True)
-    assert "by itself" in refused(*lfw_options(lfw), "--model", fusing, "--mirror", "sum")
+    fusing = products.export(tmp_path / "fusing", flip="sum")
+    assert "by itself" in refused(*lfw_options(lfw), "--model", fusing, "--flip", "sum")
 
 
 @pytest.mark.parametrize(
@@ -424,9 +424,9 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
     [
         ([], "--model or --embeddings"),
         (["--model", "MODEL", "--embeddings", "FILE"], "--model or --embeddings"),
-        (["--embeddings", "FILE", "--mirror", "sum"], "--mirror"),
+        (["--embeddings", "FILE", "--flip", "sum"], "--flip"),
         (["--embeddings", "FILE", "--calibrate-far", "0.1"], "--calibrate-far"),
-        (["--model", "MODEL", "--mirror", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
+        (["--model", "MODEL", "--flip", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--fpir", "0.1"], "--fpir"),
         (["--model", "MODEL", "--rank", "1"], "--rank"),
         (["--model", "MODEL", "--pca", "0"], "--pca must be None or a share in (0, 1]"),

@@ -42,23 +42,23 @@ def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("fuse_mirror", [False, True])
-def test_a_process_without_the_package_gets_the_same_embeddings(tmp_path, images, fuse_mirror):
+@pytest.mark.parametrize("flip", ["none", "sum"])
+def test_a_process_without_the_package_gets_the_same_embeddings(tmp_path, images, flip):
     model = classifier()
-    knf.export_embedding_model(model, tmp_path / "product", fuse_mirror=fuse_mirror)
+    knf.export_embedding_model(model, tmp_path / "product", flip=flip)
     np.save(tmp_path / "in.npy", images)
     arguments = [str(tmp_path / name) for name in ("product", "in.npy", "out.npy")]
     run = subprocess.run([sys.executable, "-c", LOADER, *arguments], capture_output=True, text=True, check=True)
     assert json.loads(run.stdout.splitlines()[-1]) == []
     raw = keras.Model(model.inputs, model.get_layer("embedding").output)
     expected = raw.predict(images, verbose=0)
-    if fuse_mirror:
+    if flip == "sum":
         expected = expected + raw.predict(images[:, :, ::-1], verbose=0)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), unit(expected), atol=1e-6)
 
 
 def test_embeddings_are_float32_units_under_mixed_precision(images):
-    outputs = knf.embedding_model(classifier("mixed_bfloat16"), fuse_mirror=True).predict(images, verbose=0)
+    outputs = knf.embedding_model(classifier("mixed_bfloat16"), flip="sum").predict(images, verbose=0)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1.0, atol=1e-6)
 
@@ -110,8 +110,8 @@ def test_where_the_cut_is_made():
     two = keras.Model(tensor, [knf.CosineDense(3)(keras.layers.Dense(5)(tensor)) for _ in range(2)])
     with pytest.raises(ValueError, match="`layer` must be given"):
         knf.embedding_model(two)
-    with pytest.raises(ValueError, match="`fuse_mirror` needs images"):
-        knf.embedding_model(whole, fuse_mirror=True)
+    with pytest.raises(ValueError, match="`flip` needs images"):
+        knf.embedding_model(whole, flip="sum")
 
 
 RAW = np.random.default_rng(3).integers(0, 256, (4, 8, 6, 3), "uint8")
@@ -124,15 +124,15 @@ def of_scaled_images(channels=3):
     return keras.Model(tensor, knf.CosineDense(3)(keras.layers.Dense(7, name="embedding")(keras.layers.Flatten()(x))))
 
 
-@pytest.mark.parametrize("fuse_mirror", [False, True])
+@pytest.mark.parametrize("flip", ["none", "sum"])
 @pytest.mark.parametrize("channels", ["BGR", "GRAY"])
-def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, fuse_mirror):
+def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, flip):
     import tensorflow as tf
 
     preprocessing = knf.Preprocessing((8, 6), 1 / 127.5, -1, channels, "sphereface_112x96")
     model = of_scaled_images(preprocessing.output_shape[-1])
     path = tmp_path / "product"
-    knf.export_embedding_model(model, path, fuse_mirror=fuse_mirror, preprocessing=preprocessing)
+    knf.export_embedding_model(model, path, flip=flip, preprocessing=preprocessing)
     product = tf.saved_model.load(str(path))  # kept: its variables go with it
     served = product.serve(RAW).numpy()
     pixels = RAW.astype("float64")[..., ::-1]  # in float64, by the words
@@ -141,7 +141,7 @@ def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, fus
     scaled = (pixels - 127.5) / 127.5
     raw = keras.Model(model.inputs, model.get_layer("embedding").output)
     expected = raw.predict(scaled.astype("float32"), verbose=0)
-    if fuse_mirror:
+    if flip == "sum":
         expected = expected + raw.predict(scaled[:, :, ::-1].astype("float32"), verbose=0)
     np.testing.assert_allclose(served, unit(expected), atol=1e-6)
     assert knf.inference.read_preprocessing(path) == preprocessing

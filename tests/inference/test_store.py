@@ -36,7 +36,7 @@ def other_model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fusing_model(tmp_path_factory):
-    return products.export(tmp_path_factory.mktemp("product") / "c", seed=0, fuse_mirror=True)
+    return products.export(tmp_path_factory.mktemp("product") / "c", seed=0, flip="sum")
 
 
 @pytest.fixture
@@ -211,7 +211,8 @@ def test_arguments(model, files):
 
 
 def test_a_model_that_adds_the_mirror_image_by_itself_is_told(model, fusing_model, files):
-    assert not ImageEmbedder(model).fuses_mirror()
+    assert ImageEmbedder(model).flip == "none"
+    assert ImageEmbedder(fusing_model).flip == "sum"
     with pytest.raises(ValueError, match="adds the mirror image's embedding by itself"):
         embed_images(fusing_model, files, mirror="both")
     embedded = embed_images(fusing_model, files)

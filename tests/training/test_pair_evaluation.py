@@ -66,7 +66,7 @@ def test_encoded_images_and_arrays_are_what_the_plain_computation_says(scales, m
     net, images = model(scales), pairs()
     expected = by_hand(net, images, scales, mirror)
     for given in (list(map(png, images)), np.stack(images)):
-        options = {"preprocessing": ORL, "folds": 2, "fuse_mirror": mirror, "batch_size": 5}
+        options = {"preprocessing": ORL, "folds": 2, "flip": "sum" if mirror else "none", "batch_size": 5}
         evaluation = PairEvaluation(given, SAME, **options)
         result = evaluation.evaluate(net)
         np.testing.assert_array_equal(result.accuracies, expected.accuracies)
@@ -79,7 +79,7 @@ def test_a_pair_file_and_each_image_is_embedded_once(tmp_path):
     images = list(map(png, pairs()))
     (tmp_path / "orl.bin").write_bytes(pickle.dumps((images, SAME)))
     file = read_pair_file(tmp_path / "orl.bin")
-    evaluation = PairEvaluation(file.images, file.same, preprocessing=ORL, folds=2, fuse_mirror=False)
+    evaluation = PairEvaluation(file.images, file.same, preprocessing=ORL, folds=2, flip="none")
     rows = []
 
     class Counting(keras.Model):
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_refused():
         (images, SAME, {"folds": 2, "every_steps": 0}, "every_steps=0"),
         ([png(x) for x in images], SAME, {"folds": 2}, "`preprocessing` must be given"),
         (images.reshape(16, -1), SAME, {"folds": 2}, "2 dimensions"),
-        ([], [], {"folds": 2, "fuse_mirror": False}, "Received: none"),
+        ([], [], {"folds": 2, "flip": "none"}, "Received: none"),
     ]:
         with pytest.raises(ValueError, match=words):
             PairEvaluation(given, same, **options)
@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="channels"):
         other.evaluate(model(scales=True))
     with pytest.raises(ValueError, match=r"outputs of shape \(12, 12, 10, 3\)"):
-        PairEvaluation(np.float32(images), SAME, folds=2, fuse_mirror=False).evaluate(
+        PairEvaluation(np.float32(images), SAME, folds=2, flip="none").evaluate(
             keras.Sequential([keras.Input((*SIZE, 3)), keras.layers.ReLU()])
         )
 
