@@ -2,7 +2,7 @@
 
 `--head` takes an agent-based head in its place, in float32 and without PyTorch.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
-alike. "extra MiB" is the peak beyond embeddings, agents and their gradients, from one more process in which TensorFlow
+alike. "extra MiB" is the peak beyond embeddings, kernel and their gradients, from one more process in which TensorFlow
 gives memory back to the system (TF_ONEDNN_USE_SYSTEM_ALLOCATOR); times are taken without that. "of peak" is the rate,
 at 6·B·C·D operations a step, as a share of the rate of a matrix product measured in the same processes; streaming is
 also shown at its own 8·B·C·D. "to plain" is the time over that of the faster plain head. PyTorch is measured where it
@@ -41,14 +41,14 @@ HEADS = {
 
 
 def arrays(classes, batch, seed=0):
-    """Embeddings, agents and class ids."""
+    """Embeddings, kernel and class ids."""
     rng = np.random.default_rng(seed)
-    agents = rng.standard_normal((classes, DIM), dtype="float32")
-    return rng.standard_normal((batch, DIM), dtype="float32"), agents, rng.integers(0, classes, batch).astype("int32")
+    kernel = rng.standard_normal((classes, DIM), dtype="float32")
+    return rng.standard_normal((batch, DIM), dtype="float32"), kernel, rng.integers(0, classes, batch).astype("int32")
 
 
 def agent_losses(head, kind):
-    """Function of embeddings, agents and ids to the losses of an agent-based head."""
+    """Function of embeddings, kernel and ids to the losses of an agent-based head."""
     from keras_normface import AgentContrastiveLoss, AgentTripletLoss
     from keras_normface import sphere as sphere
     from keras_normface.fused import fused_agent_contrastive, fused_agent_triplet
@@ -56,13 +56,13 @@ def agent_losses(head, kind):
     contrastive = head.startswith("contrastive")
     if kind == "plain":
         loss = (AgentContrastiveLoss if contrastive else AgentTripletLoss)(reduction=None, **HEADS[head])
-        return lambda x, agents, ids: loss.loss_of_ids(ids, sphere.cosines(x, agents))
+        return lambda x, kernel, ids: loss.loss_of_ids(ids, sphere.cosines(x, kernel))
     fused = fused_agent_contrastive if contrastive else fused_agent_triplet
-    return lambda x, agents, ids: fused(x, agents, ids, mode=kind, **HEADS[head]).loss
+    return lambda x, kernel, ids: fused(x, kernel, ids, mode=kind, **HEADS[head]).loss
 
 
 def softmax_losses(kind, half):
-    """Function of embeddings, agents and ids to the losses of the margin softmax."""
+    """Function of embeddings, kernel and ids to the losses of the margin softmax."""
     import tensorflow as tf
 
     from keras_normface import sphere as sphere
@@ -72,30 +72,30 @@ def softmax_losses(kind, half):
 
     margin = AdditiveCosine(MARGIN)
 
-    def losses(x, agents, ids):
+    def losses(x, kernel, ids):
         if kind != "plain":
-            return fused_margin_softmax(x, agents, ids, margin, SCALE, mode=kind, half_gradients=half).loss
+            return fused_margin_softmax(x, kernel, ids, margin, SCALE, mode=kind, half_gradients=half).loss
         if half:
-            x, agents = tf.cast(x, "bfloat16"), tf.cast(agents, "bfloat16")
-        cosines = tf.cast(sphere.cosines(x, agents), "float32")
+            x, kernel = tf.cast(x, "bfloat16"), tf.cast(kernel, "bfloat16")
+        cosines = tf.cast(sphere.cosines(x, kernel), "float32")
         return softmax_loss(SCALE * margin_cosines(cosines, ids, margin), ids)
 
     return losses
 
 
 def keras_step(name, half, head):
-    """Loss and gradients by embeddings and agents, as one function on arrays; and how tensors are made."""
+    """Loss and gradients by embeddings and kernel, as one function on arrays; and how tensors are made."""
     import tensorflow as tf
 
     kind, _, xla = name.partition(", ")
     losses = softmax_losses(kind, half) if head == "margin-softmax" else agent_losses(head, kind)
 
     @tf.function(jit_compile=bool(xla), autograph=False)
-    def step(x, agents, ids):
+    def step(x, kernel, ids):
         with tf.GradientTape() as tape:
-            tape.watch([x, agents])
-            loss = tf.reduce_mean(losses(x, agents, ids))
-        return loss, *tape.gradient(loss, [x, agents])
+            tape.watch([x, kernel])
+            loss = tf.reduce_mean(losses(x, kernel, ids))
+        return loss, *tape.gradient(loss, [x, kernel])
 
     return lambda *tensors: [tensor.numpy() for tensor in step(*tensors)[:1]], tf.constant
 
@@ -104,25 +104,25 @@ def torch_step(name, half, _head):
     """The same in PyTorch: plain ops, or pytorch-metric-learning's CosFaceLoss."""
     import torch
 
-    def losses(x, agents, ids):
+    def losses(x, kernel, ids):
         unit = torch.nn.functional.normalize
-        cosines = unit(x) @ unit(agents).T
-        hot = torch.nn.functional.one_hot(ids.long(), len(agents))
+        cosines = unit(x) @ unit(kernel).T
+        hot = torch.nn.functional.one_hot(ids.long(), len(kernel))
         return torch.nn.functional.cross_entropy(SCALE * (cosines.float() - MARGIN * hot), ids.long())
 
-    def cos_face(x, agents, ids):
+    def cos_face(x, kernel, ids):
         from pytorch_metric_learning.losses import CosFaceLoss
 
-        loss = CosFaceLoss(len(agents), DIM, margin=MARGIN, scale=SCALE)
-        loss.W = torch.nn.Parameter(agents.detach().T)
+        loss = CosFaceLoss(len(kernel), DIM, margin=MARGIN, scale=SCALE)
+        loss.W = torch.nn.Parameter(kernel.detach().T)
         return loss(x, ids.long())
 
-    def step(x, agents, ids):
-        x, agents = x.requires_grad_(), agents.requires_grad_()
+    def step(x, kernel, ids):
+        x, kernel = x.requires_grad_(), kernel.requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            loss = (losses if name == "PyTorch" else cos_face)(x, agents, ids)
+            loss = (losses if name == "PyTorch" else cos_face)(x, kernel, ids)
         loss.backward()
-        x.grad = agents.grad = None
+        x.grad = kernel.grad = None
         return [loss.item()]
 
     torch.set_num_threads(os.cpu_count())

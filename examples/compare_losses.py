@@ -5,7 +5,7 @@
 
 Network, optimizer, learning rates and data are those of --recipe, the same for every loss and tuned for none. The
 last --held-out identities take no part in training; all pairs among the first ten images of each are scored. LFW plays
-no part, so those that it shows are not left out. The same command again goes on where it was ended.
+no part, so those that it shows are not excluded. The same command again resumes where it ended.
 """
 
 import dataclasses
@@ -18,8 +18,7 @@ import numpy as np
 
 from keras_normface import fit_resumable
 from keras_normface.metrics import equal_error_rate, pair_scores, plot_roc, roc_curve, tar_at_far
-from keras_normface.training import NanGuard
-from keras_normface.training._pair_evaluation import PairImages
+from keras_normface.training import NanGuard, PairImages
 
 FAR = 0.01
 IMAGES = 10  # of each person held out; of 500 people that makes 12 million pairs
@@ -120,7 +119,7 @@ def main():
     args = parse_args()
     recipe = experiment.chosen_recipe(args)
     if recipe.initial_weights_needed:
-        sys.exit(f"{args.recipe} goes on from a trained network; here all begin from scratch: take another --recipe")
+        sys.exit(f"{args.recipe} begins with a trained network; here all begin from scratch: take another --recipe")
     strategy = experiment.strategy_of(args)
     data, images, people = split(recipe, args)
     experiment.remember(recipe, data, strategy, args, held_out=args.held_out)

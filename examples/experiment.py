@@ -12,13 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_normface import export_embedding_model, fit_resumable, open_reader, recipes
-from keras_normface._io import atomic_write
 from keras_normface.data import CASIA_LFW_OVERLAP, READERS, read_pair_file
 from keras_normface.distribute import is_chief
-from keras_normface.recipes._registry import FILE_NAME
 from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, WeightSnapshots, average_snapshots
 
-BACKBONE_FILE = "backbone.weights.h5"
+BACKBONE_FILE, RECIPE_FILE, RUN_FILE = "backbone.weights.h5", "recipe.json", "run.json"
 LOAD_AND_COMPARE = """
 import sys
 sys.modules["keras_normface"] = None
@@ -41,9 +39,13 @@ def parser(description, recipe):
     add("--steps", type=int, help="training steps, in the place of the recipe's")
     add("--batch-size", type=int, help="images a step, all devices together, in the place of the recipe's")
     add("--data", type=Path, metavar="PATH", help="shards, a RecordIO file or its directory, a folder, a list")
-    add("--format", choices=list(READERS), help="what --data is, where that cannot be told")
+    add("--format", choices=list(READERS), help="what --data is, where it cannot be inferred from the path")
     add("--identities", type=Path, metavar="FILE", help="names of a RecordIO file's labels, one a line")
-    add("--exclude-lfw-overlap", action=switch, help="leave out the identities that LFW shows too; as the recipe says")
+    add(
+        "--exclude-lfw-overlap",
+        action=switch,
+        help="exclude the identities that are in LFW too; default: as the recipe says",
+    )
     add("--center-crop", action="store_true", help="cut larger images in their middle: 112x112 becomes 112x96")
     add("--pairs", type=Path, nargs="+", default=[], metavar="FILE", help="pair files: lfw.bin, agedb_30.bin")
     add("--strategy", choices=["one", "mirrored", "multi-worker"], default="one", help="devices (default: one)")
@@ -53,7 +55,7 @@ def parser(description, recipe):
     add("--seed", type=int, default=0, help="of weights, order and augmentation")
     add("--save-every", type=int, default=1000, metavar="STEPS", help="steps between checkpoints (default 1000)")
     add("--tensorboard", action="store_true", help="write OUT/logs for `tensorboard --logdir OUT/logs`")
-    add("--out", type=Path, default=Path("runs/casia"), help="where all goes; the same command goes on from there")
+    add("--out", type=Path, default=Path("runs/casia"), help="output directory; the same command resumes from it")
     return made
 
 
@@ -123,10 +125,10 @@ def training_data(recipe, args):
 def remember(recipe, data, strategy, args, **others):
     """Write OUT/recipe.json and OUT/run.json; another experiment in OUT is refused, naming what differs."""
     run = {"seed": args.seed, "images": len(data.reader), "identities": data.reader.num_identities, **others}
-    for name, ours in ((FILE_NAME, recipe.to_fields()), ("run.json", run)):
+    for name, ours in ((RECIPE_FILE, recipe.to_fields()), (RUN_FILE, run)):
         path = args.out / name
         if path.exists():
-            theirs = recipes.read(path).to_fields() if name == FILE_NAME else json.loads(path.read_text("utf-8"))
+            theirs = recipes.read(path).to_fields() if name == RECIPE_FILE else json.loads(path.read_text("utf-8"))
             differing = [
                 f"{key}: there {theirs.get(key)}, here {ours.get(key)}"
                 for key in sorted(set(ours) | set(theirs))
@@ -138,18 +140,19 @@ def remember(recipe, data, strategy, args, **others):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     recipe.save(args.out)
-    with atomic_write(args.out / "run.json") as beside:
-        Path(beside).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    unfinished = args.out / f"new-{RUN_FILE}"
+    unfinished.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(args.out / RUN_FILE)
 
 
 def note_on_names(recipe, reader):
-    """What is to be said where those that the recipe leaves out have names of another kind than the data's."""
+    """A note, where the identities that the recipe excludes have names of another form than those of the data."""
     name, kinds = reader.identities[0], {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
     if not kinds or re.sub(r"\d", "0", name) in kinds:
         return ""
     return (
-        f"\nNote: identities have names such as {name!r}, those to be left out such as "
-        f"{recipe.excluded_identities[0]!r}: if these are the same people, none of them is left out"
+        f"\nNote: identities have names such as {name!r}, those to be excluded such as "
+        f"{recipe.excluded_identities[0]!r}: if these are the same people, none of them is excluded"
     )
 
 
@@ -166,7 +169,7 @@ def show_plan(recipe, data, model, args):
     print(
         f"\n{len(data.reader):,} images of {data.reader.num_identities:,} identities from {args.data}\n"
         f"{recipe.steps:,} steps of {recipe.batch_size} = {epochs:.1f} epochs of {data.steps_per_epoch:,} steps\n"
-        f"{parameters[0]:,} parameters of the network, {parameters[1] - parameters[0]:,} of agents and scales\n"
+        f"{parameters[0]:,} parameters of the network, {parameters[1] - parameters[0]:,} of class centres and scales\n"
         f"{devices} device(s), {args.precision}, seed {args.seed} -> {args.out}",
         flush=True,
     )
@@ -180,7 +183,7 @@ def pair_evaluations(recipe, args):
 
 
 def train(model, recipe, data, evaluations, args):
-    """Train to the recipe's last step, going on where the last call was ended; average its snapshots."""
+    """Train to the recipe's last step, resuming where the last call ended; average its snapshots."""
     callbacks = [NanGuard(every_steps=100), *evaluations]
     callbacks += [ScalarLog(args.out / "logs")] if args.tensorboard else []
     snapshots = WeightSnapshots(args.out / "snapshots", recipe.snapshot_steps) if recipe.snapshots else None
@@ -210,18 +213,18 @@ def export(model, recipe, data, args):
         return
     single = recipe.build(data.reader.num_identities)  # of no strategy
     single.set_weights(weights)
-    beside = args.out / f"new-{BACKBONE_FILE}"  # Keras wants this ending
-    single.backbone.save_weights(beside)
-    beside.replace(args.out / BACKBONE_FILE)
+    unfinished = args.out / f"new-{BACKBONE_FILE}"  # Keras wants this ending
+    single.backbone.save_weights(unfinished)
+    unfinished.replace(args.out / BACKBONE_FILE)
     options = {"flip": "sum", "preprocessing": recipe.preprocessing, "overwrite": True}
-    product = export_embedding_model(single, args.out / "embedding", **options)
+    exported = export_embedding_model(single, args.out / "embedding", **options)
     few = min(8, recipe.batch_size)
     plain = recipe.replace(batch_size=few).data(
         data.reader, args.seed, scale=False, augmentation=None, center_crop=args.center_crop
     )
     images = next(iter(plain(0, 0)))[0].numpy()
     files = [args.out / "check_images.npy", args.out / "check_embeddings.npy"]
-    for path, array in zip(files, (images, product.predict(images, verbose=0)), strict=True):
+    for path, array in zip(files, (images, exported.predict(images, verbose=0)), strict=True):
         np.save(path, array)
     command = [sys.executable, "-c", LOAD_AND_COMPARE, args.out / "embedding", *files]
     difference = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -4,8 +4,8 @@
     python examples/finetune_normface.py --recipe normface_contrastive --from runs/casia --data shards/ --out runs/c
 
 --from is the OUT of train_casia_webface.py: network, embedding and preprocessing are its; all else is the recipe's.
---weights takes a file of Keras weights of the recipe's own network instead. The agents start anew. The same command
-again goes on where it was ended.
+--weights takes a file of Keras weights of the recipe's own network instead. The class centres start anew. The same
+command again resumes where it ended.
 """
 
 import sys

@@ -1,11 +1,12 @@
-r"""Train the agents of a million identities on one machine, and print what a step costs.
+r"""Train the class centres of a million identities on one machine, and print what a step costs.
 
     python examples/million_identities.py
     python examples/million_identities.py --sample-rate 0.1
     python examples/million_identities.py --identities 100000 --mode buffer --steps 20
 
 The identities are points in space and their images noise around them, so nothing has to be downloaded and no backbone
-takes time: what is measured is the head, its agents, their gradient and their momentum. Memory is that of the process.
+takes time: what is measured is the head, its class centres, their gradient and their momentum. Memory is that of the
+process.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import os
 import resource
 import time
 
-# By default TensorFlow with oneDNN keeps what it once allocated: with agents of gigabytes that is twice what is needed.
+# By default TensorFlow with oneDNN keeps what it once allocated: with gigabytes of class centres, twice what is needed.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -28,13 +29,13 @@ def arguments():
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--identities", type=int, default=1_048_576, help="number of agents (default: 1048576)")
+    add("--identities", type=int, default=1_048_576, help="number of classes (default: 1048576)")
     add("--dim", type=int, default=512, help="dimension of the embeddings (default: 512)")
     add("--batch-size", type=int, default=256, help="samples a step (default: 256)")
     add("--steps", type=int, default=10, help="training steps (default: 10)")
     add("--people", type=int, default=256, help="how many identities the batches show, so that few steps suffice")
     add("--mode", choices=["auto", "buffer", "stream", "plain"], default="auto", help="how the head computes")
-    add("--sample-rate", type=float, help="look at this share of the agents in each step, 0.1 for example")
+    add("--sample-rate", type=float, help="look at this share of the classes in each step, 0.1 for example")
     add("--learning-rate", type=float, default=0.1)
     return parser.parse_args()
 
@@ -78,7 +79,7 @@ def main():
     head = head_of(args)
     backbone = keras.Sequential([keras.Input((args.dim,)), keras.layers.Dense(args.dim)])
     model = EmbeddingModel(backbone, head)
-    model.build((None, args.dim))  # if `fit` has to make the agents, it holds one copy more
+    model.build((None, args.dim))  # if `fit` has to make the class centres, it holds one copy more
     model.compile(CoupledSGD(args.learning_rate, momentum=0.9, coupled_weight_decay=0.0), jit_compile=True)
     print(head.cost(args.batch_size, dim=args.dim))
     x, y = batches(args)

@@ -122,7 +122,7 @@ def draw_margins(path):
         for axes, values in zip(panels, (psi, eta, eta - psi), strict=True):
             axes.plot(degrees, values, label=name)
     for axes, title in zip(panels, ("ψ, target", "η, other classes", "Δ = η − ψ"), strict=True):
-        axes.set(title=title, xlabel="angle θ to the agent, degrees", xlim=(0, 180), xticks=range(0, 181, 30))
+        axes.set(title=title, xlabel="angle θ to the class centre, degrees", xlim=(0, 180), xticks=range(0, 181, 30))
         axes.grid(alpha=0.3)
     panels[0].legend(fontsize=8)
     figure.savefig(path, dpi=100)

@@ -33,10 +33,10 @@ from keras_normface import (
     CosineDense,
     LearnableScale,
     NormFaceLoss,
-    check_model,
     embedding_model,
     export_embedding_model,
 )
+from keras_normface.checks import check_losses
 from keras_normface.metrics import (
     equal_error_rate,
     pair_scores,
@@ -58,8 +58,8 @@ CHECK_IN_A_NEW_PROCESS = """
 import sys
 sys.modules["keras_normface"] = None
 import numpy as np, tensorflow as tf
-product, images, expected = sys.argv[1:]
-model = tf.saved_model.load(product)
+exported, images, expected = sys.argv[1:]
+model = tf.saved_model.load(exported)
 difference = np.abs(model.serve(np.load(images)).numpy() - np.load(expected)).max()
 sys.exit(f"the SavedModel differs by {difference}" if difference > 1e-6 else 0)
 """
@@ -119,7 +119,7 @@ def compiled_model(method, num_people, steps):
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
     model = keras.Model(image, output)
     model.compile(optimizer, loss=loss, loss_weights=weights, jit_compile=True)
-    check_model(model)
+    check_losses(model)
     return model
 
 
@@ -229,9 +229,9 @@ def write_pictures(scores, views, out):
 
 def export_and_check(model, images, out):
     """Write the SavedModel and compare it in a process that cannot import the package."""
-    product = export_embedding_model(model, out / "embedding", flip="sum", overwrite=True)
+    exported = export_embedding_model(model, out / "embedding", flip="sum", overwrite=True)
     np.save(out / "check_images.npy", images[:8])
-    np.save(out / "check_embeddings.npy", product.predict(images[:8], verbose=0))
+    np.save(out / "check_embeddings.npy", exported.predict(images[:8], verbose=0))
     paths = [str(out / name) for name in ("embedding", "check_images.npy", "check_embeddings.npy")]
     subprocess.run([sys.executable, "-c", CHECK_IN_A_NEW_PROCESS, *paths], check=True)
 

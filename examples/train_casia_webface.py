@@ -5,7 +5,7 @@ r"""Train a paper's experiment on CASIA-WebFace, or on any faces in one of its s
     python examples/train_casia_webface.py --recipe am_softmax_casia --data faces_webface_112x112 --center-crop \
         --no-exclude-lfw-overlap --strategy mirrored --xla --pairs faces_webface_112x112/lfw.bin --out runs/am
 
-The same command again goes on where it was ended. OUT then has the checkpoints, recipe.json with every number,
+The same command again resumes where it ended. OUT then has the checkpoints, recipe.json with every number,
 backbone.weights.h5, and embedding/, a SavedModel from images to unit embeddings. docs/casia.md is the whole way.
 """
 
@@ -20,7 +20,7 @@ def main():
     args = experiment.parser(__doc__, recipe="am_softmax_casia").parse_args()
     recipe = experiment.chosen_recipe(args)
     if recipe.initial_weights_needed:
-        sys.exit(f"{args.recipe} goes on from a trained network: use examples/finetune_normface.py")
+        sys.exit(f"{args.recipe} begins with a trained network: use examples/finetune_normface.py")
     strategy = experiment.strategy_of(args)
     data = experiment.training_data(recipe, args)
     experiment.remember(recipe, data, strategy, args)

@@ -95,8 +95,10 @@ class HeadDescription:
             (kinds: "none", "additive_cosine", "additive_angular", "multiplicative_angular", "combined"), `scale` a
             number or `{"initial": 10.0, "minimum": 0.01}` for a learnable one. And beyond those:
             `loss_factor`: SphereFace-R's λ; under "hard" and "soft" the loss is weighted with λ/s, under "none" with 1.
-            `margin_schedule`: how the margin changes; see `margin_schedule`.
-            `projected`: whether the stored agents are overwritten with their normalised copy after each update.
+            `margin_schedule`: `{"kind": "ramp", "slope": a, "last": b}`, the margin min(b, a·step); or
+            `{"kind": "steps", "first": a, "step": b, "milestones": [...]}`, a and then b more at each milestone. With
+            `"feature_norms"`, a list, it holds under those alone. Where a `margin` is given too, the schedule must end at it.
+            `projected`: whether the stored class centres are overwritten with their normalised copy after each update.
         weight: Weight of its loss.
 
     Raises:
@@ -125,7 +127,7 @@ class HeadDescription:
         """Make the head.
 
         Args:
-            num_classes: Number of agents.
+            num_classes: Number of classes.
             feature_norm: "hard", "soft" or "none", for a margin softmax.
             name: Name of the layer; `None` means "softmax", "contrastive" or "triplet".
 

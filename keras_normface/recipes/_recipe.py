@@ -47,7 +47,7 @@ class Recipe:
         snapshots: How many weights are averaged in the end; 0 for the last ones as they are.
         snapshot_share: Over which last part of the steps the snapshots are spread evenly, above 0, up to 1.
         excluded_identities: Names of identities that are not trained on.
-        initial_weights_needed: Whether it goes on from a network that is trained.
+        initial_weights_needed: Whether training begins with the weights of a trained network.
 
     Raises:
         ValueError: If a field does not fit, when the recipe is made.
@@ -204,7 +204,7 @@ class Recipe:
         """Return the training batches.
 
         Args:
-            reader: A `Reader`, opened with `exclude=recipe.excluded_identities` if they are to be left out.
+            reader: A `Reader`, opened with `exclude=recipe.excluded_identities` if there are any.
             seed: Of order and augmentation.
             **options: Other arguments of `ImageBatches`, such as `resize=True`.
 
@@ -246,7 +246,7 @@ class Recipe:
         return _registry.made(type(self), self.name, fields)
 
     def save(self, directory):
-        """Write `recipe.json` into a directory, which is made if it is not there.
+        """Write `recipe.json` into a directory, which is created if needed.
 
         Args:
             directory: Such as that of the checkpoints.

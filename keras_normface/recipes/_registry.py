@@ -187,7 +187,7 @@ LARGEST_BYTES = 1 << 20
 
 
 def write(directory, name, fields):
-    """Write a recipe; the file is complete or not there."""
+    """Write a recipe atomically, as versioned JSON."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, FILE_NAME)
     content = {"format": FORMAT, "version": VERSION, "recipe": name, "fields": fields}
@@ -220,9 +220,9 @@ def read(path):
     try:
         content = json.loads(text) if len(text) <= LARGEST_BYTES else None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no recipe: it must be JSON of the format {FORMAT!r}")
+        raise ValueError(f"{path} is not a valid recipe: it must be JSON of the format {FORMAT!r}")
     if content.get("version") != VERSION:
         raise ValueError(f"{path} must be of version {VERSION} of its format. Received: {content.get('version')!r}")
     if set(content) != {"format", "version", "recipe", "fields"}:

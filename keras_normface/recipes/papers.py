@@ -66,7 +66,7 @@ class NormFaceCasia(Recipe):
         "momentum": Source("AM-Softmax's", "ours"),
         "weight_decay": Source("AM-Softmax's", "ours"),
         "multipliers": Source(
-            f"agents and scale are decayed, as in the form of {SOFTMAX_FILE} that differentiates through the "
+            f"class centres and scale are decayed, as in the form of {SOFTMAX_FILE} that differentiates through the "
             f"normalisation; {CAFFE}",
             "not re-read",
         ),
@@ -160,7 +160,7 @@ class NormFaceTriplet(NormFaceFinetune):
 
 @experiment("normface_joint")
 class NormFaceJoint(NormFaceFinetune):
-    """Normalised softmax and a hundredth of C-contrastive, each with agents of its own, fine-tuning.
+    """Normalised softmax and a hundredth of C-contrastive, each with class centres of its own, fine-tuning.
 
     Source: NormFace (arXiv 1704.06369), §5; happynear/NormFace.
     """
@@ -175,7 +175,7 @@ class NormFaceJoint(NormFaceFinetune):
         **NormFaceFinetune.sources,
         "heads": Source(f"{JOINT_FILE}", "authors' code"),
         "heads.0.options.scale.minimum": Source(f"{JOINT_FILE} has no floor; 1e-6 stands for that", "ours"),
-        "multipliers": Source(f"agents and scale are decayed: {JOINT_FILE}; {CAFFE}", "not re-read"),
+        "multipliers": Source(f"class centres and scale are decayed: {JOINT_FILE}; {CAFFE}", "not re-read"),
     }
 
 
@@ -219,9 +219,9 @@ SOLVER = Source("prototxt/face_solver.prototxt", "authors' code")
 class AMSoftmaxCasia(Recipe):
     """AM-Softmax with s = 30 and m = 0.35 on SphereFace's net of 20 layers, on CASIA-WebFace.
 
-    The authors' code overwrites the stored agents with their normalised copy; `heads.0.options.projected` does that,
-    the default here differentiates through the normalisation. Their code also applies the margin only where the cosine
-    lies above it; `heads.0.options.margin.only_above_margin` does that, the default is the paper's form.
+    The authors' code overwrites the stored class centres with their normalised copy; `heads.0.options.projected` does
+    that, the default here differentiates through the normalisation. Their code also applies the margin only where the
+    cosine lies above it; `heads.0.options.margin.only_above_margin` does that, the default is the paper's form.
 
     Source: AM-Softmax (arXiv 1801.05599); happynear/AMSoftmax.
     """
@@ -254,7 +254,8 @@ class AMSoftmaxCasia(Recipe):
         "momentum": SOLVER,
         "weight_decay": SOLVER,
         "multipliers": Source(
-            f"{NETWORK_FILE}: biases at twice the rate, not decayed; slopes and agents as all else", "authors' code"
+            f"{NETWORK_FILE}: biases at twice the rate, not decayed; slopes and class centres as all else",
+            "authors' code",
         ),
         "snapshots": Source("none", "ours"),
         "snapshot_share": Source("without snapshots it does nothing", "ours"),
@@ -298,19 +299,8 @@ CONFIG = Source(CONFIG_FILE, "authors' code")
 DEFAULTS = Source(f"{HEAD_FILE}, defaults", "authors' code")
 
 
-def head(variant, scale, margin, milestones):
-    """Return the head of v1 or v2: fixed margin under "hard", a rising one under "soft" and "none".
-
-    Args:
-        variant: "v1" or "v2".
-        scale: s.
-        margin: m in the end.
-        milestones: Steps at which it rises by 0.1, from 1.
-
-    Example:
-    >>> head("v1", 30.0, 1.5, [10]).options["scale"]
-    30.0
-    """
+def _head(variant, scale, margin, milestones):
+    """Return the head of v1 or v2: fixed margin under "hard", a rising one under "soft" and "none"."""
     rise = {"kind": "steps", "first": 1.0, "step": 0.1, "milestones": milestones, "feature_norms": ["soft", "none"]}
     options = {
         "margin": {"kind": "multiplicative_angular", "variant": variant, "margin": margin, "gradient": "detached"},
@@ -331,7 +321,7 @@ class SphereFaceRV2(Recipe):
     loss, and 1 under "none".
 
     The published configuration names a network that the authors call deprecated (ReLU before the sum of a unit);
-    here it is their present one. The authors overwrite the stored agents with their normalised copy;
+    here it is their present one. The authors overwrite the stored class centres with their normalised copy;
     `heads.0.options.projected` does that, the default here differentiates through the normalisation.
 
     Source: SphereFace-R (arXiv 2109.05565); ydwen/opensphere.
@@ -341,7 +331,7 @@ class SphereFaceRV2(Recipe):
     backbone: str = "SphereFaceNet"
     backbone_options: dict = dataclasses.field(default_factory=lambda: {"depth": 20, "variant": "opensphere"})
     preprocessing: Preprocessing = PREPROCESSING["sphereface_r"]
-    heads: tuple = (head("v2", 60.0, 1.4, [5000, 10000, 15000, 20000]),)
+    heads: tuple = (_head("v2", 60.0, 1.4, [5000, 10000, 15000, 20000]),)
     batch_size: int = 512
     steps: int = 70000
     milestones: tuple = (40000, 60000)
@@ -370,7 +360,9 @@ class SphereFaceRV2(Recipe):
         "learning_rate_factor": CONFIG,
         "momentum": CONFIG,
         "weight_decay": CONFIG,
-        "multipliers": Source("PyTorch's SGD decays all parameters alike, agents and biases too", "authors' code"),
+        "multipliers": Source(
+            "PyTorch's SGD decays all parameters alike, class centres and biases too", "authors' code"
+        ),
         "snapshots": Source("none are averaged", "ours"),
         "snapshot_share": Source("without snapshots it does nothing", "ours"),
         "excluded_identities": Source("VGGFace2: none are named", "authors' code"),
@@ -388,7 +380,7 @@ class SphereFaceRV1(SphereFaceRV2):
     """
 
     name: str = "sphereface_r_v1"
-    heads: tuple = (head("v1", 30.0, 1.5, [5000, 10000, 15000, 20000, 25000]),)
+    heads: tuple = (_head("v1", 30.0, 1.5, [5000, 10000, 15000, 20000, 25000]),)
 
     sources = {  # noqa: RUF012
         **SphereFaceRV2.sources,

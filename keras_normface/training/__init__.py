@@ -9,13 +9,14 @@ Order to read: `_checkpoint` (the state of a model and its file), `_resume`, `_c
 
 from keras_normface.training._callbacks import NanGuard, ScalarLog, ScaleMonitor, WeightSnapshots, average_snapshots
 from keras_normface.training._checkpoint import CheckpointStore
-from keras_normface.training._pair_evaluation import PairEvaluation
+from keras_normface.training._pair_evaluation import PairEvaluation, PairImages
 from keras_normface.training._resume import fit_resumable
 
 __all__ = [
     "CheckpointStore",
     "NanGuard",
     "PairEvaluation",
+    "PairImages",
     "ScalarLog",
     "ScaleMonitor",
     "WeightSnapshots",

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
-from tests.examples.test_casia_examples import SCRIPTS, pair_file, run_here
 from tests.support import faces, markdown
+from tests.support.casia import SCRIPTS, pair_file, run_here
 
 LINES = markdown.shell_lines("docs/casia.md")
 EXAMPLES = [line[line.index("python") + 1 :] for line in LINES if "python" in line]

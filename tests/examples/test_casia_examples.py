@@ -2,13 +2,10 @@
 
 import argparse
 import json
-import pickle
 import re
 import runpy
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,46 +16,11 @@ from keras_normface import recipes
 from keras_normface.cli._app import app
 from keras_normface.inference import read_preprocessing
 from tests.support import faces
+from tests.support.casia import CROPPED, EXAMPLES, IMAGES, PEOPLE, SCRIPTS, SMALL, command, pair_file, run, run_here
 from tests.support.workers import results_of, start_workers
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = ("train_casia_webface.py", "finetune_normface.py", "compare_losses.py")
-SMALL = ["backbone_options.depth=4", "embedding_dim=16", "preprocessing.template=null", "learning_rate=0.01"]
-CROPPED = ["--center-crop", "--set", "preprocessing.size=[48,40]", "--batch-size", "12"]
-PEOPLE, IMAGES = 6, 8
 
-
-def command(script, *arguments, small=tuple(SMALL)):
-    changes = [part for change in small for part in ("--set", change)]
-    return [sys.executable, "-W", "ignore", str(EXAMPLES / script), *map(str, arguments), *changes]
-
-
-def run(script, *arguments, **options):
-    shown = subprocess.run(command(script, *arguments, **options), capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stdout[-2000:] + shown.stderr[-3000:]
-    return shown.stdout
-
-
-def run_here(monkeypatch, script, *arguments):
-    """In this process, for what ends before anything is trained; returns what it exits with."""
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
-    return ended.value.code
-
-
-def pair_file(path):
-    """Twenty pairs of people who are not trained on, same and different in turn."""
-    images = []
-    for number in range(20):
-        person, other = 7 + number % 4, 7 + (number + number % 2) % 4
-        images += [faces.face(person, 1 + number % 5), faces.face(other, 6 + number % 5)]
-    path.write_bytes(pickle.dumps((images, [number % 2 == 0 for number in range(20)])))
-    return path
-
-
-def check_product(out, size):
+def check_exported(out, size):
     """The SavedModel gives unit embeddings of raw faces, as the script has noted them."""
     served = tf.saved_model.load(str(out / "embedding"))
     raw = np.stack([tf.io.decode_jpeg(faces.face(person, 1)).numpy() for person in (1, 2)])
@@ -158,7 +120,7 @@ def test_from_a_folder_over_shards_and_a_kill_to_a_saved_model(tmp_path):
     assert re.search(r"^orl: accuracy=0\.\d+ \+- ", shown, re.MULTILINE)
     assert recipes.read(out / "recipe.json").steps == 7
     assert len(list((out / "logs").iterdir())) == 2
-    check_product(out, (48, 40))
+    check_exported(out, (48, 40))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +138,7 @@ def test_record_io_on_two_devices_with_xla(trained):
     root, options, shown = trained
     assert "2 device(s)" in shown
     assert "48 images of 6 identities" in shown
-    check_product(root / "out", (48, 40))
+    check_exported(root / "out", (48, 40))
     refused = subprocess.run(command(SCRIPTS[0], *options, "--set", "momentum=0.8"), capture_output=True, text=True)
     assert refused.returncode == 1
     assert "holds another experiment" in refused.stderr
@@ -195,7 +157,7 @@ def test_finetuning_averages_snapshots_and_verifies_before_and_after(recipe, tra
     assert "orl, after:  accuracy=" in shown
     names = sorted(path.name for path in (tmp_path / "out/snapshots").iterdir())
     assert names == [f"step-{step:09d}.snapshot" for step in (4, 5, 6)]
-    check_product(tmp_path / "out", (48, 40))
+    check_exported(tmp_path / "out", (48, 40))
 
 
 @pytest.mark.slow
@@ -205,7 +167,7 @@ def test_a_network_of_keras_applications_in_mixed_precision(tmp_path):
     options = ["--data", folder, "--out", tmp_path / "out", "--steps", "2", "--precision", "mixed_bfloat16", *CROPPED]
     run(SCRIPTS[0], *options, small=small)
     assert recipes.read(tmp_path / "out/recipe.json").backbone == "MobileNet"
-    check_product(tmp_path / "out", (48, 40))
+    check_exported(tmp_path / "out", (48, 40))
 
 
 @pytest.mark.long
@@ -218,7 +180,7 @@ def test_two_workers_share_one_directory(tmp_path):
     for process, (output, error) in results_of(start_workers(source, [tmp_path, tmp_path])):
         assert process.returncode == 0, output[-1000:] + error[-3000:]
         assert "2 device(s)" in output
-    check_product(tmp_path / "out", (48, 40))
+    check_exported(tmp_path / "out", (48, 40))
 
 
 @pytest.mark.slow
@@ -246,7 +208,7 @@ def test_every_loss_that_is_compared_has_heads_that_fit(monkeypatch):
         assert len(recipes.Recipe().replace(heads=heads).heads) == len(heads)
 
 
-def test_the_curves_that_are_compared_are_thinned_and_stay_what_they_are(monkeypatch):
+def test_the_curves_that_are_compared_are_downsampled_and_stay_what_they_are(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     script, rng = runpy.run_path(str(EXAMPLES / SCRIPTS[2])), np.random.default_rng(0)
     seeds = [(np.sort(rng.normal(size=50_000)), rng.random(50_000) < 0.1) for _ in range(2)]
@@ -289,10 +251,10 @@ def test_of_several_workers_one_writes_and_all_refuse_another_experiment(tmp_pat
             remember(recipe.replace(momentum=0.5), data, None, args)
 
 
-def test_names_of_another_kind_than_those_to_be_left_out_are_noted(monkeypatch):
+def test_names_of_another_form_than_those_excluded_are_noted(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     note = runpy.run_path(str(EXAMPLES / "experiment.py"))["note_on_names"]
     casia, numbers = argparse.Namespace(identities=["0000045"]), argparse.Namespace(identities=["0", "1"])
     recipe = recipes.get("normface_casia")
     assert note(recipe, casia) == note(recipe.replace(excluded_identities=[]), numbers) == ""
-    assert re.search(r"such as '0', .*such as '0000513'.*none of them is left out", note(recipe, numbers))
+    assert re.search(r"such as '0', .*such as '0000513'.*none of them is excluded", note(recipe, numbers))

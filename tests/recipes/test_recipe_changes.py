@@ -235,11 +235,11 @@ def broken(change):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no JSON"),
-        ("[" * 100000, "is no JSON"),
-        ("[]", "is no recipe"),
-        ("{}", "is no recipe"),
-        (" " * (files.LARGEST_BYTES + 1), "is no recipe"),
+        ("", "is not valid JSON"),
+        ("[" * 100000, "is not valid JSON"),
+        ("[]", "is not a valid recipe"),
+        ("{}", "is not a valid recipe"),
+        (" " * (files.LARGEST_BYTES + 1), "is not a valid recipe"),
         (broken(lambda c: c.update(version=2)), "must be of version 1 of its format. Received: 2"),
         (broken(lambda c: c.update(more=2)), "must have the keys"),
         (broken(lambda c: c.update(recipe="other")), "must be one of am_softmax_casia"),

@@ -104,7 +104,7 @@ def test_under_xla_as_without():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exactly_the_variables_that_should_are_decayed(name):
-    # By hand: Caffe's recipes leave out biases, the contrastive and triplet ones the agents too; PyTorch's decay all.
+    # By hand: Caffe's recipes exempt biases, the contrastive and triplet ones the agents too; PyTorch's decay all.
     recipe = tiny_recipe.shrunk(name)
     model, optimizer = recipe.build(tiny_recipe.CLASSES), recipe.optimizer()
     optimizer.build(model.trainable_variables)
@@ -233,7 +233,7 @@ def test_two_heads_of_one_kind_have_two_names():
     assert [head.name for head in model.heads] == ["contrastive", "contrastive1"]
 
 
-def test_projected_agents_stay_unit():
+def test_projected_class_centres_stay_unit():
     recipe = tiny_recipe.shrunk("am_softmax_casia", **{"heads.0.options.projected": True})
     model, _ = tiny_recipe.trained(recipe)
     np.testing.assert_allclose(np.linalg.norm(model.heads[0].kernel.numpy(), axis=1), 1.0, rtol=1e-5)

@@ -1,14 +1,14 @@
-"""A training step of `EmbeddingModel` with all agents, and with samples of them, each trained by SGD with momentum.
+"""A training step of `EmbeddingModel` with all classes, and with samples of them, each trained by SGD with momentum.
 
 The backbone is the identity, so that the heads are all that is timed: D 512, margin and weight decay as in AM-Softmax.
 Every line is a process of its own; rounds are taken in turns, so that other jobs on the machine disturb all lines
-alike. "to full" is the time over that of the head with all agents; "us an agent" that over the agents of a step. The
-peak is that of the whole process, program and libraries (about 0.6 GiB) included; it is reached where the agents are
-made or the first step is. All agents with SGD momentum need about 14 GiB at 1 048 576 classes without XLA.
+alike. "to full" is the time over that of the head with all classes; "us a class" that over the classes of a step. The
+peak is that of the whole process, program and libraries (about 0.6 GiB) included; it is reached where the class centres
+are made or the first step is. All classes with SGD momentum need about 14 GiB at 1 048 576 classes without XLA.
 
 Examples:
-    python benchmarks/sampled_agents.py --classes 98304 --steps 5 --rounds 1
-    python benchmarks/sampled_agents.py --classes 98304 1048576 --rates 0.01 0.1
+    python benchmarks/sampled_classes.py --classes 98304 --steps 5 --rounds 1
+    python benchmarks/sampled_classes.py --classes 98304 1048576 --rates 0.01 0.1
 """
 
 import argparse
@@ -23,7 +23,7 @@ SCALE, MARGIN, MOMENTUM, DECAY, WARM_UP_STEPS = 30.0, 0.35, 0.9, 5e-4, 2
 
 
 def compiled_model(options):
-    """The identity and a head, with all agents or a sample of them."""
+    """The identity and a head, with all classes or a sample of them."""
     import keras
 
     import keras_normface as nf
@@ -42,7 +42,7 @@ def compiled_model(options):
 
 
 def measure(options):
-    """Run one line in this process; return the median time of a step, the agents in it, and the peak memory."""
+    """Run one line in this process; return the median time of a step, the classes in it, and the peak memory."""
     import numpy as np
 
     model = compiled_model(options)
@@ -50,9 +50,9 @@ def measure(options):
     x = rng.standard_normal((options["batch"], DIM), dtype="float32")
     y = rng.integers(0, options["classes"], options["batch"])
     ends = fit_step_ends(model, x, y, options["steps"] + WARM_UP_STEPS)
-    agents = getattr(model.heads[0], "sample_size", options["classes"])
+    seen = getattr(model.heads[0], "sample_size", options["classes"])
     seconds = statistics.median(np.diff(ends)[WARM_UP_STEPS - 1 :].tolist())
-    return {"seconds": seconds, "agents": agents, "peak_mib": peak_mib()}
+    return {"seconds": seconds, "classes": seen, "peak_mib": peak_mib()}
 
 
 def print_table(classes, arguments):
@@ -65,12 +65,12 @@ def print_table(classes, arguments):
             results[rate].append(run_child(__file__, {**options, "xla": arguments.xla}))
     seconds = {rate: statistics.median(r["seconds"] for r in results[rate]) for rate in rates}
     print(f"\n{classes} classes, batch {arguments.batch}; load {os.getloadavg()[0]:.1f}\n")
-    print("| sample | agents | ms a step | to full | us an agent | peak GiB |\n|---|--:|--:|--:|--:|--:|")
+    print("| sample | classes | ms a step | to full | us a class | peak GiB |\n|---|--:|--:|--:|--:|--:|")
     for rate in rates:
-        agents, peak = results[rate][0]["agents"], statistics.median(r["peak_mib"] for r in results[rate]) / 1024
-        each, ratio = seconds[rate] / agents * 1e6, seconds[rate] / seconds[None]
+        seen, peak = results[rate][0]["classes"], statistics.median(r["peak_mib"] for r in results[rate]) / 1024
+        each, ratio = seconds[rate] / seen * 1e6, seconds[rate] / seconds[None]
         name = "all" if rate is None else rate
-        print(f"| {name} | {agents} | {seconds[rate] * 1e3:.0f} | {ratio:.3f} | {each:.2f} | {peak:.1f} |")
+        print(f"| {name} | {seen} | {seconds[rate] * 1e3:.0f} | {ratio:.3f} | {each:.2f} | {peak:.1f} |")
 
 
 def main():
