@@ -1,4 +1,18 @@
-"""From photos as they are distributed to data that training reads: aligned, checked, in shards."""
+"""From photos as they are distributed to data that training reads: aligned, checked, in shards.
+
+Two steps, each optional, each resumable after a kill with the same files as an undisturbed run, byte for byte:
+
+1. `align_images` finds the face in each photo (`Mtcnn`, or any function from images to lists of `Face`), brings its
+   five points to a template by a similarity, and writes a tree of small images with a log and an `AlignReport`.
+2. `prepare_shards` writes the encoded images of a reader as TFRecord shards for `data.shards.TFRecordShards`. With
+   `validate=True`, `validated_size` decodes each image, and what cannot be used is excluded and listed.
+
+One run at a time writes to a directory: it holds a lock there. A directory that was begun with other settings, or that
+holds other files, is an `OutputError`.
+
+Reading order: `_faces` (detector, templates, similarity), `_photos` (decode, check, warp, encode), `_align` with
+`_align_log`, then `_shards` (the plan and the metadata) and `_workers` (one shard); `_output` is the lock.
+"""
 
 from keras_normface.prepare._align import NO_FACE_CHOICES, align_images
 from keras_normface.prepare._align_log import AlignReport

@@ -1,4 +1,4 @@
-"""What the aligned images are called."""
+"""Photos to aligned faces: names, decoding, detection, warping, and the resumable run."""
 
 import json
 import operator
@@ -37,25 +37,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 
 
 class AlignedNames:
-    """Names of aligned images, from those of the samples of a reader.
-
-    The suffix of an image file is replaced: `a.png` becomes `a.jpg`. Where two images would become one by this,
-    each of them keeps its suffix: `a.png.jpg` and `a.bmp.jpg`.
-
-    Args:
-        reader: A `Reader`.
-        suffix: ".jpg" or ".png".
-
-    Raises:
-        ValueError: If a name leads out of the directory, or two images would have one name in spite of the above.
-
-    Example:
-    >>> class Names(list):
-    ...     name = list.__getitem__
-    >>> names = AlignedNames(Names(["p/a.png", "p/b.png", "p/b.bmp", "p/c"]), ".jpg")
-    >>> [names.name(number) for number in range(4)]
-    ['p/a.jpg', 'p/b.png.jpg', 'p/b.bmp.jpg', 'p/c.jpg']
-    """
+    """`a.png` → `a.jpg`; `a.png.jpg` where two images would become one by this."""
 
     def __init__(self, reader, suffix):
         self.reader, self.suffix = reader, suffix
@@ -66,11 +48,7 @@ class AlignedNames:
         self._refuse_clashes(hashes)
 
     def name(self, index):
-        """Return the path of an aligned image below the directory.
-
-        Args:
-            index: Number of the sample.
-        """
+        """Return the path of an aligned image below the directory."""
         name = self.reader.name(index)
         stem = _stem(name)
         return (name if stem in self._shared else stem) + self.suffix
@@ -117,18 +95,7 @@ LIST_NAME = "aligned.txt"
 
 
 class AlignRun:
-    """The images that are left to do; the arguments are those of `align_images`, checked.
-
-    Args:
-        reader: A `Reader`.
-        names: An `AlignedNames`.
-        out: Directory, which exists.
-        settings: Dictionary with `template`, `no_face`, `encoding`, `quality`.
-        detect: See `align_images`.
-        batch: See `align_images`.
-        jobs: See `align_images`.
-        progress: See `align_images`; no `None`.
-    """
+    """The images that are left to do; the arguments are those of `align_images`, checked."""
 
     def __init__(self, reader, names, out, settings, detect, batch, jobs, progress):
         self.reader, self.names, self.settings = reader, names, settings
@@ -136,11 +103,7 @@ class AlignRun:
         self.tree = ImageTree(out)
 
     def finish(self, log):
-        """Do them, and give the log its final name.
-
-        Args:
-            log: A `PartLog`.
-        """
+        """Align what is left, and give the log its final name."""
         total = len(self.reader)
         self.progress(log.done, total)
         remove_unfinished(self.tree.root)
@@ -241,33 +204,13 @@ class AlignRun:
 
 
 class ImageTree:
-    """A directory in which images are written, and none outside of it.
-
-    Args:
-        root: The directory, which exists.
-
-    Example:
-    >>> import os, tempfile
-    >>> root = tempfile.mkdtemp()
-    >>> ImageTree(root).write("Ada/1.jpg", b"content")
-    >>> os.listdir(os.path.join(root, "Ada"))
-    ['1.jpg']
-    """
+    """Writes images below a directory, and none outside of it."""
 
     def __init__(self, root):
         self.root, self._files, self._known = os.fspath(root), ContainedFiles(root), set()
 
     def write(self, relative, content):
-        """Write a file, so that it is either complete or not there.
-
-        Args:
-            relative: Its path below the directory.
-            content: Bytes.
-
-        Raises:
-            ValueError: If it would lie outside of the directory.
-            OSError: If it cannot be written.
-        """
+        """Write a file atomically."""
         directory = os.path.dirname(relative)
         if directory not in self._known:
             self._files.check(directory)
@@ -299,13 +242,14 @@ def align_images(
 
     The five points of the face (of several, that which `chosen_face` chooses) are brought nearest to those of the
     template by a similarity, the image is warped by it with bilinear interpolation, and written as
-    `identity/name.jpg`; for the names see `AlignedNames`. `align.jsonl` says of each image, in the order of the
-    reader: `name`, `identity`, `output` (path of the aligned image, or null), `size` (height and width of the
-    photo), `faces` (number found), `box`, `points` and `score` (the detector's confidence) of the one chosen, and
-    `reason`: null if it was aligned, else "no face" or "not an image: ...". For an `ImageList`, `aligned.txt` is
-    a list of the aligned images with the same labels.
+    `identity/name.jpg`; where two photos differ by their suffix alone, each keeps it: `a.png.jpg`, `a.bmp.jpg`.
 
-    A run that was killed is taken up by the same call; with the same `batch`, the files are then those of an
+    `align.jsonl` says of each image, in the order of the reader: `name`, `identity`, `output` (path of the aligned
+    image, or null), `size` (height and width of the photo), `faces` (number found), `box`, `points` and `score` (the
+    detector's confidence) of the one chosen, and `reason`: null if it was aligned, else "no face" or "not an image:
+    ...". For an `ImageList`, `aligned.txt` is a list of the aligned images with the same labels.
+
+    A run that was killed is resumed by the same call; with the same `batch`, the files are then those of an
     undisturbed run, byte for byte. A call on a finished directory does nothing.
 
     Args:
@@ -329,7 +273,7 @@ def align_images(
     Raises:
         ValueError: If an argument does not fit, or a name leads out of `out`.
         OutputError: A ValueError. If `out` holds something else, was begun with other settings, or another run
-            is at work there.
+            holds its lock.
         ImportError: If Pillow, scikit-image, or the default detector is not installed.
         OSError: If something cannot be read or written, except that a file is not there: this is logged.
 
@@ -337,7 +281,7 @@ def align_images(
     >>> import io, os, tempfile
     >>> import numpy as np
     >>> from keras_normface.data import IdentityFolder
-    >>> from keras_normface.prepare._faces import Face
+    >>> from keras_normface.prepare import Face
     >>> from PIL import Image
     >>> directory = tempfile.mkdtemp()
     >>> os.makedirs(os.path.join(directory, "photos", "Ada"))
@@ -398,7 +342,7 @@ def _check(template, no_face, encoding, quality, batch, jobs):
             raise ValueError(f"`{argument}` must be one of {list(choices)}. Received: {value!r}")
     for argument, value, most in (("quality", quality, 100), ("batch", batch, 2**16), ("jobs", jobs, 1024)):
         if isinstance(value, bool) or not 1 <= operator.index(value) <= most:
-            raise ValueError(f"`{argument}` must be a whole number from 1 to {most}. Received: {value!r}")
+            raise ValueError(f"`{argument}` must be an integer from 1 to {most}. Received: {value!r}")
 
 
 def _no_progress(done, total):

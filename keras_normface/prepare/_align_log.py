@@ -1,4 +1,4 @@
-"""The log of an alignment, by which a run that was killed goes on."""
+"""The log and the settings of an alignment, by which a killed run resumes."""
 
 import contextlib
 import dataclasses
@@ -14,22 +14,7 @@ PART_NAME = f"{LOG_NAME}.part"
 
 
 class PartLog:
-    """The log while it grows: one line of JSON for each image, in the order of the reader.
-
-    What a killed run left is kept as far as it is whole and its images are there.
-
-    Args:
-        out: The directory.
-        chunk: The number of lines that are kept is a multiple of this, or that of all images.
-        names: Names of the images, a sequence.
-
-    Example:
-    >>> import tempfile
-    >>> with PartLog(tempfile.mkdtemp(), chunk=1, names=["a.jpg"]) as log:
-    ...     log.append([{"name": "a.jpg", "output": None}])
-    ...     log.done
-    1
-    """
+    """The growing log, a line of JSON an image in the reader's order; of a killed run, whole chunks are kept."""
 
     def __init__(self, out, chunk, names):
         self.out, self.path, self.done = out, os.path.join(out, PART_NAME), 0
@@ -47,11 +32,7 @@ class PartLog:
         self._file.close()
 
     def append(self, records):
-        """Write records of images that are done.
-
-        Args:
-            records: List of dictionaries.
-        """
+        """Write records of images that are done."""
         self._file.write(b"".join(line_of(record) for record in records))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -81,28 +62,12 @@ class PartLog:
 
 
 def line_of(record):
-    r"""Return a record as a line of the log, bytes.
-
-    Args:
-        record: A dictionary.
-
-    Example:
-    >>> line_of({"name": "a.jpg"})
-    b'{"name": "a.jpg"}\n'
-    """
+    """Return a record as a line of the log, bytes."""
     return json.dumps(record, allow_nan=False).encode() + b"\n"
 
 
 def parsed_line(line):
-    r"""Return the dictionary in a line of the log, or `None` if it is torn or damaged.
-
-    Args:
-        line: Bytes.
-
-    Example:
-    >>> parsed_line(b'{"name": "a.jpg"}\n'), parsed_line(b'{"na')
-    ({'name': 'a.jpg'}, None)
-    """
+    """Return the dictionary in a line of the log, or `None` if it is corrupt."""
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
@@ -111,15 +76,7 @@ def parsed_line(line):
 
 
 def remove_unfinished(directory):
-    """Remove the files that a killed run was writing in a directory.
-
-    Args:
-        directory: Path of the directory.
-
-    Example:
-    >>> import tempfile
-    >>> remove_unfinished(tempfile.mkdtemp())
-    """
+    """Remove the files that a killed run was writing in a directory."""
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.name.startswith(UNFINISHED_PREFIX):
@@ -156,33 +113,13 @@ class AlignReport:
 
 
 def report_of(path, resumed=0):
-    """Count what a log says.
-
-    Args:
-        path: Path of the log.
-        resumed: What `AlignReport.resumed` shall be.
-
-    Returns:
-        An `AlignReport`.
-
-    Raises:
-        ValueError: If a line is damaged.
-
-    Example:
-    >>> import os, tempfile
-    >>> pass
-    >>> path = os.path.join(tempfile.mkdtemp(), "align.jsonl")
-    >>> with open(path, "wb") as file:
-    ...     _ = file.write(line_of({"name": "a.jpg", "output": None, "faces": 0, "reason": "no face"}))
-    >>> report_of(path).no_face
-    1
-    """
+    """Count what a log says."""
     images = aligned = no_face = several = not_an_image = 0
     with open(path, "rb") as file:
         for line in file:
             record = parsed_line(line)
             if record is None or not isinstance(record.get("faces"), int) or "reason" not in record:
-                raise ValueError(f"Line {images + 1} of {path} is damaged: {line[:80]!r}")
+                raise ValueError(f"Line {images + 1} of {path} is corrupt: {line[:80]!r}")
             images += 1
             aligned += record["reason"] is None
             no_face += record["reason"] == NO_FACE
@@ -196,18 +133,7 @@ FORMAT, VERSION = "keras_normface.align", 1
 
 
 def settings_of(reader, **settings):
-    """Return what must be the same when a run is taken up again, as a dictionary.
-
-    Args:
-        reader: The `Reader` of the photos. Their number and names count, not their pixels.
-        **settings: What else counts.
-
-    Example:
-    >>> class Names(list):
-    ...     name = list.__getitem__
-    >>> settings_of(Names(["a.jpg"]), template="arcface_112x112")["source"]["samples"]
-    1
-    """
+    """Return what must be equal for a run to resume: settings, number and names of the photos, not their pixels."""
     digest = hashlib.sha256()
     for number in range(len(reader)):
         digest.update(os.fsencode(reader.name(number)) + b"\0")
@@ -216,25 +142,7 @@ def settings_of(reader, **settings):
 
 
 def begin(out, settings):
-    """Make the directory and write the settings to it, or compare them with those that are there.
-
-    Args:
-        out: The directory.
-        settings: From `settings_of`.
-
-    Raises:
-        OutputError: A ValueError. If the directory was begun with other settings, or holds something else.
-        OSError: If it cannot be written.
-
-    Example:
-    >>> import os, tempfile
-    >>> out = os.path.join(tempfile.mkdtemp(), "out")
-    >>> begin(out, {"template": "arcface_112x112"})
-    >>> begin(out, {"template": "sphereface_112x96"})  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    keras_normface.prepare._output.OutputError: `out` was begun with other settings. template: then 'arcface_...
-    """
+    """Make the directory and write the settings to it, or compare them with those that are there."""
     os.makedirs(out, exist_ok=True)
     path = os.path.join(out, SETTINGS_NAME)
     if os.path.lexists(path):
@@ -254,9 +162,9 @@ def _compare(path, settings):
         with open(path, "rb") as file:
             found = json.loads(file.read(2**16))
     except (ValueError, RecursionError) as error:
-        raise OutputError(f"{path} is damaged: {error}") from error
+        raise OutputError(f"{path} is corrupt: {error}") from error
     if not isinstance(found, dict):
-        raise OutputError(f"{path} is damaged: it must hold a dictionary. Received: {type(found).__name__}")
+        raise OutputError(f"{path} is corrupt: it must hold a dictionary. Received: {type(found).__name__}")
     now = json.loads(json.dumps(settings))
     differing = [key for key in {**found, **now} if found.get(key) != now.get(key)]
     if differing:

@@ -107,14 +107,7 @@ class Mtcnn:
         self.network = MTCNN(device=device)
 
     def __call__(self, images):
-        """Find the faces in images of one size.
-
-        Args:
-            images: List of uint8 arrays `(height, width, 3)`, RGB.
-
-        Returns:
-            For each image the list of its faces, each a `Face`.
-        """
+        """List of (height, width, 3) uint8 RGB images of one size → a list of `Face` for each."""
         images, scale = _reduced(images)
         at_once = max(1, PIXELS_AT_ONCE // (images[0].shape[0] * images[0].shape[1]))
         found = []
@@ -251,22 +244,7 @@ def _estimated(points, target):
 
 
 def centred(size, template):
-    """Return the matrix that scales the largest centred part of an image to the size of a template.
-
-    Args:
-        size: `(height, width)` of the image in pixels.
-        template: "sphereface_112x96" or "arcface_112x112".
-
-    Returns:
-        Float64 matrix `(2, 3)`, as from `similarity`.
-
-    Raises:
-        ValueError: If there is no such template.
-
-    Example:
-    >>> centred((224, 300), "arcface_112x112").tolist()
-    [[0.5, 0.0, -19.25], [0.0, 0.5, -0.25]]
-    """
+    """(height, width) in pixels → (2, 3) matrix of the largest centred part, scaled to the template's size."""
     height, width = template_size(template)
     scale = max(height / size[0], width / size[1])
     left, top = ((new - 1 - scale * (old - 1)) / 2 for new, old in ((width, size[1]), (height, size[0])))

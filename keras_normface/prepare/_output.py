@@ -1,4 +1,4 @@
-"""The directory that a run writes to: one run at a time, and no other run's."""
+"""The lock of an output directory."""
 
 import contextlib
 import os
@@ -10,23 +10,7 @@ class OutputError(ValueError):
 
 @contextlib.contextmanager
 def locked(directory):
-    """Make the directory if need be, and keep other runs from it meanwhile.
-
-    Args:
-        directory: Path of the directory.
-
-    Raises:
-        OutputError: A ValueError. If another run is at work there.
-
-    Example:
-    >>> import tempfile
-    >>> with locked(tempfile.mkdtemp()) as directory:
-    ...     with locked(directory):
-    ...         pass  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    ...
-    keras_normface.prepare._output.OutputError: Another run is at work in ...
-    """
+    """Make the directory if need be, and keep other runs from it meanwhile."""
     os.makedirs(directory, exist_ok=True)
     try:
         import fcntl
@@ -38,7 +22,7 @@ def locked(directory):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OutputError(f"Another run is at work in {directory}") from error
+            raise OutputError(f"Another run holds the lock of {directory}") from error
         yield directory
     finally:
         os.close(descriptor)

@@ -143,30 +143,7 @@ def pillow():
 
 
 def decoded(content):
-    """Decode a photo to RGB.
-
-    The orientation in its EXIF data is applied. Sixteen bits become eight; grey and CMYK become RGB; what is
-    transparent is laid on white; of an animation the first image is taken.
-
-    Args:
-        content: Bytes: JPEG, PNG, BMP, GIF, WebP, TIFF or PPM.
-
-    Returns:
-        uint8 array `(height, width, 3)`.
-
-    Raises:
-        NotAnImageError: A ValueError. If it cannot be decoded to its end, or has more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`.
-
-    Example:
-    >>> pixels = np.full((3, 2, 3), 7, "uint8")
-    >>> np.array_equal(decoded(encoded(pixels, "png")), pixels)
-    True
-    >>> decoded(b"something else")
-    Traceback (most recent call last):
-    ...
-    keras_normface.prepare._photos.NotAnImageError: no format that is read
-    """
+    """Bytes → (height, width, 3) uint8 RGB: upright by EXIF, 16 bits to 8, on white, an animation's first frame."""
     image_module = pillow()
     try:
         with image_module.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -186,22 +163,7 @@ def decoded(content):
 
 
 def warped(pixels, matrix, size):
-    """Warp an image by a similarity, with bilinear interpolation. What lies outside of the image is black.
-
-    Args:
-        pixels: uint8 array `(height, width, 3)`.
-        matrix: Floats `(2, 3)` that take a place (x, y, 1) in `pixels` to one in the result; the centre of the
-            first pixel is (0, 0) in both.
-        size: `(height, width)` of the result in pixels.
-
-    Returns:
-        uint8 array `(*size, 3)`.
-
-    Example:
-    >>> pixels = np.arange(12, dtype="uint8").reshape(2, 2, 3)
-    >>> warped(pixels, [[1, 0, 1], [0, 1, 0]], (1, 3)).tolist()
-    [[[0, 0, 0], [0, 1, 2], [3, 4, 5]]]
-    """
+    """(h, w, 3) uint8, (2, 3) matrix of (x, y, 1) → (*size, 3) uint8, bilinear, black outside."""
     image_module = pillow()
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     # Pillow's places are those of corners: the centre of its first pixel is (0.5, 0.5).
@@ -213,20 +175,7 @@ def warped(pixels, matrix, size):
 
 
 def encoded(pixels, encoding="jpeg", quality=95):
-    """Encode an image.
-
-    Args:
-        pixels: uint8 array `(height, width, 3)`, RGB.
-        encoding: "jpeg", with colours in full resolution, or "png".
-        quality: 1 to 100, of JPEG.
-
-    Returns:
-        Bytes.
-
-    Example:
-    >>> encoded(np.zeros((2, 2, 3), "uint8"), "png")[1:4]
-    b'PNG'
-    """
+    """(height, width, 3) uint8 RGB → bytes: PNG, or JPEG with colours in full resolution."""
     options = {"quality": quality, "subsampling": 0} if encoding == "jpeg" else {}
     buffer = io.BytesIO()
     pillow().fromarray(pixels).save(buffer, encoding.upper(), **options)

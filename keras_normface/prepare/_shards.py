@@ -1,4 +1,4 @@
-"""What tells a source of images from another, without reading its images."""
+"""Images to shards: a plan, by which a killed run resumes, then the shards, the index and the metadata."""
 
 import hashlib
 import json
@@ -30,11 +30,7 @@ FILES_BESIDE = ("property", METADATA_NAME, INDEX_NAME)
 
 
 def describe_source(reader):
-    """Return what tells a source from another: kind, name, counts, a checksum of names and labels, its files.
-
-    Args:
-        reader: A `Reader`. Its images are not read.
-    """
+    """Return what tells a source from another: kind, name, counts, a checksum of names and labels, its files."""
     digest = hashlib.sha256(np.ascontiguousarray(reader.labels, "<i4"))
     for names in (reader.identities, map(reader.name, range(len(reader)))):
         for name in names:
@@ -67,40 +63,20 @@ HELPERS = re.compile(rf"{UNFINISHED.pattern}|\.shard-\d{{5}}\.entry\.json|plan\.
 
 
 def number_of_shards(samples, images_per_shard, shards=None):
-    """Return into how many shards images go.
-
-    Args:
-        samples: Number of images.
-        images_per_shard: Most images in a shard; `shards` takes precedence.
-        shards: Number of shards, or `None`.
-
-    Raises:
-        ValueError: If it would be none, more than the images, or more than 65536.
-
-    Example:
-    >>> number_of_shards(100, 30), number_of_shards(100, 30, shards=2)
-    (4, 2)
-    """
+    """Return into how many shards images go."""
     for name, value in (("images_per_shard", images_per_shard), ("shards", shards)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"`{name}` must be a whole number from 1 on. Received: {value!r}")
+            raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
     number = -(-samples // images_per_shard) if shards is None else shards
     if not 1 <= number <= min(samples, MOST_SHARDS):
-        raise ValueError(f"There must be 1 to {min(samples, MOST_SHARDS)} shards, for {samples} images. Got: {number}")
+        raise ValueError(
+            f"There must be 1 to {min(samples, MOST_SHARDS)} shards, for {samples} images. Received: {number}"
+        )
     return number
 
 
 def make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded):
-    """Return the plan of a run, a dictionary that JSON can hold.
-
-    Args:
-        reader: A `Reader`.
-        shards: Number of shards.
-        shuffle_seed: Seed of the order, or `None`.
-        preprocessing: A `Preprocessing`, or `None`.
-        validate: Whether images are decoded.
-        excluded: Names of identities that the reader leaves out.
-    """
+    """Return what must be equal for a run to resume, a dictionary that JSON can hold."""
     return {
         "version": 1,
         "source": describe_source(reader),
@@ -113,18 +89,7 @@ def make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded):
 
 
 def begin(directory, plan):
-    """Enter a directory: new, begun by a run of the same plan, or complete.
-
-    Args:
-        directory: The output directory, which is there.
-        plan: See `make_plan`.
-
-    Returns:
-        The metadata if it is complete, else `None`; then `plan.json` has been written.
-
-    Raises:
-        OutputError: A ValueError. If it holds foreign files, or another plan was begun or completed there.
-    """
+    """Return the metadata of a complete directory, or `None` of one that is new or begun with the same plan."""
     if os.path.exists(os.path.join(directory, METADATA_NAME)):
         metadata = read_metadata(directory)
         found = {**_dictionary(metadata.get("plan")), **{key: metadata[key] for key in IN_METADATA}}
@@ -140,7 +105,7 @@ def begin(directory, plan):
             try:
                 found = json.load(file)
             except (ValueError, RecursionError) as error:
-                raise OutputError(f"{path} is no JSON: {error}") from error
+                raise OutputError(f"{path} is corrupt: {error}") from error
         _refuse_other_plan(found, plan, f"{directory} was begun")
     clear(directory, UNFINISHED)
     if not begun:
@@ -150,12 +115,7 @@ def begin(directory, plan):
 
 
 def clear(directory, pattern=HELPERS):
-    """Remove the files that only a run at work needs, `plan.json` last.
-
-    Args:
-        directory: The output directory.
-        pattern: Regular expression of how their names begin.
-    """
+    """Remove the files that only a run at work needs, `plan.json` last."""
     for name in sorted(os.listdir(directory)):
         if pattern.match(name):
             os.remove(os.path.join(directory, name))
@@ -192,18 +152,7 @@ def _short(value):
 
 
 def finish(reader, out, plan, entries, kept):
-    """Write the index, `invalid.jsonl` if images were decoded, and last the metadata.
-
-    Args:
-        reader: A `Reader`.
-        out: Directory of the shards.
-        plan: See `make_plan`.
-        entries: List of the `Entry` of each shard.
-        kept: Array of bool: which of the reader's identities have an image left.
-
-    Returns:
-        The metadata.
-    """
+    """Write the index, `invalid.jsonl` if images were decoded, and last the metadata."""
     rows = np.concatenate([entry.rows for entry in entries])
     rows["shard"] = np.repeat(np.arange(len(entries)), [len(entry.rows) for entry in entries])
     write_index(out, rows)
@@ -272,23 +221,23 @@ def prepare_shards(
     """Write the images of a reader as TFRecord shards with `index.npy` and `dataset.json`, for `TFRecordShards`.
 
     The encoded bytes stay as they are. The files are the same, byte for byte, for the same source and options,
-    whatever `jobs` is and however often the run was killed: called again, it goes on with the shards that are not
-    there. Images that cannot be used are left out and listed; identities of which none is left vanish.
+    whatever `jobs` is and however often the run was killed: called again, it resumes with the shards that are
+    missing. Images that cannot be used are excluded and listed; identities of which none is left vanish.
 
     Args:
         reader: A `Reader`, such as `IdentityFolder`.
         out: Directory to write to; it must be new, empty, or begun by an earlier run of the same options.
         images_per_shard: Most images in a shard. Shards are of equal size, give or take one.
         shards: Number of shards, instead of `images_per_shard`.
-        preprocessing: A `Preprocessing` to note down in `dataset.json`. No pixel is changed. With `validate`,
+        preprocessing: A `Preprocessing` to record in `dataset.json`. No pixel is changed. With `validate`,
             images must have its size.
         shuffle_seed: Seed of the order, from 0 to 2^32 - 1, so that neighbours in a shard are of different
             identities. `None`: the reader's order.
         jobs: Number of processes. `None` or 1: none but this one. Otherwise a script must call this below
             `if __name__ == "__main__":`, as always with Python's `multiprocessing`.
-        validate: Whether to decode each image; see `validated_size`. `invalid.jsonl` then lists what was left out.
+        validate: Whether to decode each image; see `validated_size`. `invalid.jsonl` then lists what was excluded.
         strict: Whether the first image that cannot be used is an error.
-        excluded: Names of identities that the reader was told to leave out, to note down.
+        excluded: Names of identities that the reader excludes, to be recorded.
         progress: `None`, or a function called with the number of images done so far and that of all.
 
     Returns:
@@ -338,7 +287,7 @@ def prepare_shards(
 def _check_arguments(reader, preprocessing, shuffle_seed, jobs, validate):
     for name, value, least in (("shuffle_seed", shuffle_seed, 0), ("jobs", jobs, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32):
-            raise ValueError(f"`{name}` must be None or a whole number from {least} to 2^32 - 1. Received: {value!r}")
+            raise ValueError(f"`{name}` must be None or an integer from {least} to 2^32 - 1. Received: {value!r}")
     if not len(reader):
         raise ValueError(f"`reader` must hold an image. Received: {reader!r}")
     stated = reader.image_size

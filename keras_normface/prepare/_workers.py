@@ -1,4 +1,4 @@
-"""One shard of a plan: read, check, write, and note down what became of it."""
+"""Writes the shards of a plan in one or several processes, and an entry file for each."""
 
 import base64
 import concurrent.futures
@@ -24,83 +24,41 @@ FAULTS_OF_ONE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, err
 
 @dataclass(frozen=True)
 class Task:
-    """A shard to write.
-
-    Attributes:
-        number: Of the shard, from 0 on.
-        shards: How many there are.
-        indices: Int64 array: which samples of the reader, in this order.
-        renumbered: `None`, or int32 array of the new label of each of the reader's identities.
-        known_skipped: `None`, or the indices that an earlier round found not to be usable.
-    """
+    """A shard to write: its number of `shards`, and which samples of the reader, in this order."""
 
     number: int
     shards: int
-    indices: np.ndarray
-    renumbered: np.ndarray | None = None
-    known_skipped: tuple | None = None
+    indices: np.ndarray  # int64
+    renumbered: np.ndarray | None = None  # int32, the new label of each of the reader's identities
+    known_skipped: tuple | None = None  # (index, reason) pairs that an earlier round found
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What became of a shard.
+    """A shard that was written."""
 
-    Attributes:
-        rows: Array of `INDEX_DTYPE`.
-        sha256: Of the file.
-        bytes: Length of the file.
-        num_identities: How many identities its labels belong to.
-        skipped: List of pairs of an index of the reader and a reason.
-        sizes: Up to two `[height, width]` in pixels that occur, if images were decoded.
-    """
-
-    rows: np.ndarray
+    rows: np.ndarray  # of `INDEX_DTYPE`
     sha256: str
     bytes: int
     num_identities: int
-    skipped: list
-    sizes: list
+    skipped: list  # of pairs (index of the reader, reason)
+    sizes: list  # up to two [height, width] that occur, if images were decoded
 
 
 def shard_name(number, shards):
-    """Return the file name of a shard.
-
-    Example:
-    >>> shard_name(3, 12)
-    'shard-00003-of-00012.tfrecord'
-    """
+    """Return the file name of a shard."""
     return f"shard-{number:05d}-of-{shards:05d}.tfrecord"
 
 
 class ShardWriter:
-    """Writes shards of one plan into one directory; it can be pickled.
-
-    Args:
-        reader: A `Reader`.
-        out: The directory.
-        validate: Whether to decode each image.
-        size: `(height, width)` that each must have, with `validate`; or `None`.
-        strict: Whether the first image that cannot be used is an error.
-    """
+    """Writes shards of one plan into one directory; it can be pickled."""
 
     def __init__(self, reader, out, validate, size, strict):
         self.reader, self.out = reader, os.fspath(out)
         self.validate, self.size, self.strict = validate, size, strict
 
     def write(self, task, advance):
-        """Write a shard, then its entry.
-
-        Args:
-            task: A `Task`.
-            advance: Called with the number of images since the last call.
-
-        Returns:
-            An `Entry`.
-
-        Raises:
-            InvalidImageError: A ValueError. If `strict`, at the first image that cannot be used.
-            OSError: If the shard cannot be written.
-        """
+        """Write a shard, then its entry."""
         import tensorflow as tf
 
         skipped, sizes = [], set()
@@ -161,26 +119,14 @@ class ShardWriter:
 
 
 def write_entry(directory, number, entry):
-    """Write the entry file of a shard.
-
-    Args:
-        directory: That of the shards.
-        number: Of the shard.
-        entry: An `Entry`.
-    """
+    """Write the entry file of a shard."""
     packed = base64.b64encode(zlib.compress(entry.rows.tobytes(), 1)).decode()
     with atomic_write(_entry_path(directory, number)) as beside, open(beside, "w", encoding="utf-8") as file:
         json.dump({**asdict(entry), "rows": packed}, file)
 
 
 def read_entry(directory, number, shards):
-    """Return the `Entry` of a shard, or `None` if it has none, or the shard is not as long as it says.
-
-    Args:
-        directory: That of the shards.
-        number: Of the shard.
-        shards: How many there are.
-    """
+    """Return the `Entry` of a shard, or `None` if it has none, or the shard is not as long as it says."""
     try:
         with open(_entry_path(directory, number), "rb") as file:
             fields = json.load(file)
@@ -211,21 +157,7 @@ class _Worker:
 
 
 def write_shards(writer, tasks, jobs, progress):
-    """Write shards, in this process or in several.
-
-    Args:
-        writer: A `ShardWriter`.
-        tasks: List of `Task`s.
-        jobs: Number of processes; 1: this one.
-        progress: Called with the number of images since the last call.
-
-    Returns:
-        List of the `Entry` of each task.
-
-    Raises:
-        InvalidImageError, OSError: See `ShardWriter.write`; of several, that of the first task.
-        OSError: If a process dies.
-    """
+    """Tasks → their entries, written by `jobs` processes; of several errors, that of the first task is raised."""
     if min(jobs, len(tasks)) <= 1:
         return [writer.write(task, progress) for task in tasks]
     context = multiprocessing.get_context("spawn")

@@ -388,7 +388,7 @@ def test_other_settings_and_other_photos_are_refused(tmp_path):
     assert tree(out) == before
     for damaged in ("", "[]", "[" * 60000):
         (out / "align.json").write_text(damaged)
-        with pytest.raises(ValueError, match=r"align\.json is damaged"):
+        with pytest.raises(ValueError, match=r"align\.json is corrupt"):
             align_images(IdentityFolder(photos), out, detect=fake_detect)
 
 
@@ -404,7 +404,7 @@ def test_two_processes_do_not_write_into_one_directory(tmp_path):
     photos = faces.write_folder(tmp_path / "photos", 1, 2)
 
     def nested(images):
-        with pytest.raises(OutputError, match="Another run is at work"):
+        with pytest.raises(OutputError, match="Another run holds the lock"):
             align_images(IdentityFolder(photos), tmp_path / "out", detect=fake_detect)
         return fake_detect(images)
 

@@ -264,7 +264,7 @@ def test_foreign_files_are_refused_and_stay(tmp_path, monkeypatch):
         prepare_shards(reader, tmp_path / "out", shards=4)
     os.remove(tmp_path / "out" / "thesis.tex")
     (tmp_path / "out" / "plan.json").write_text("[")
-    with pytest.raises(OutputError, match="no JSON"):
+    with pytest.raises(OutputError, match=r"plan\.json is corrupt"):
         prepare_shards(reader, tmp_path / "out", shards=4)
 
 
