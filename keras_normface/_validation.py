@@ -3,47 +3,18 @@
 import itertools
 import json
 import math
-
-from keras_normface.optimizers import checked_multipliers
+import re
 
 
 def whole(field, value, least):
-    """Return an integer of at least `least`.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-        least: The least that fits.
-
-    Raises:
-        ValueError: If it does not fit.
-
-    Example:
-    >>> whole("steps", 3, 1)
-    3
-    """
+    """Return an integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"`{field}` must be an integer of at least {least}. Received: {field}={value!r}")
     return value
 
 
 def number(field, value, least=0.0, most=math.inf, above=False):
-    """Return a finite number from `least` to `most` as a float.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-        least: The least that fits.
-        most: The largest that fits.
-        above: Whether `least` itself does not fit.
-
-    Raises:
-        ValueError: If it does not fit.
-
-    Example:
-    >>> number("momentum", 1, most=1.0)
-    1.0
-    """
+    """Return a finite number from `least` to `most` as a float."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if not fits or not least <= value <= most or (above and value == least):
         bounds = f"{'above' if above else 'from'} {least:g}" + ("" if most == math.inf else f" to {most:g}")
@@ -59,77 +30,28 @@ def _is_finite(value):
 
 
 def choice(field, value, known):
-    """Return a value that is one of `known`.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-        known: What there is.
-
-    Raises:
-        ValueError: If it is none of them; the message lists them.
-
-    Example:
-    >>> choice("feature_norm", "hard", ("hard", "none"))
-    'hard'
-    """
+    """Return a value that is one of `known`."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"`{field}` must be one of {', '.join(known)}. Received: {field}={value!r}")
     return value
 
 
 def yes_or_no(field, value):
-    """Return a bool.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-
-    Raises:
-        ValueError: If it is none.
-
-    Example:
-    >>> yes_or_no("initial_weights_needed", True)
-    True
-    """
+    """Return a bool."""
     if not isinstance(value, bool):
         raise ValueError(f"`{field}` must be true or false. Received: {field}={value!r}")
     return value
 
 
 def switches(field, value, names):
-    """Refuse a dictionary in which a value that is to be true or false is something else, which would count as true.
-
-    Args:
-        field: Name of the field.
-        value: A dictionary.
-        names: Keys that need not be there.
-
-    Raises:
-        ValueError: If one is neither.
-
-    Example:
-    >>> switches("augmentation", {"mirror": True, "crop": 3}, ["mirror"])
-    """
+    """Refuse a dictionary in which a value that is to be true or false is something else, which would count as true."""
     for name in names:
         if name in value:
             yes_or_no(f"{field}.{name}", value[name])
 
 
 def options(field, value):
-    """Return a dictionary that JSON can hold as it comes back from JSON: a copy, lists in the place of tuples.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-
-    Raises:
-        ValueError: If it is none.
-
-    Example:
-    >>> options("backbone_options", {"depth": 4})
-    {'depth': 4}
-    """
+    """Return a dictionary that JSON can hold as it comes back from JSON: a copy, lists in the place of tuples."""
     try:
         copy = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
@@ -146,19 +68,7 @@ def _listed(value):
 
 
 def milestones(field, value):
-    """Return increasing steps as a tuple.
-
-    Args:
-        field: Name of the field.
-        value: What it was given: integers of at least 1.
-
-    Raises:
-        ValueError: If they do not fit.
-
-    Example:
-    >>> milestones("milestones", [16000, 24000])
-    (16000, 24000)
-    """
+    """Return increasing steps as a tuple."""
     steps = tuple(value) if isinstance(value, list | tuple) else (None,)
     whole_numbers = all(isinstance(step, int) and not isinstance(step, bool) and step >= 1 for step in steps)
     if not whole_numbers or any(b <= a for a, b in itertools.pairwise(steps)):
@@ -167,39 +77,36 @@ def milestones(field, value):
 
 
 def multipliers(field, value):
-    """Return the rules of `CoupledSGD`.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-
-    Raises:
-        ValueError: If they do not fit.
-
-    Example:
-    >>> multipliers("multipliers", [["/bias$", 2, 0]])
-    (('/bias$', 2.0, 0.0),)
-    """
+    """Return the rules of `CoupledSGD`."""
     if not isinstance(value, list | tuple):
         raise ValueError(f"`{field}` must be a list of triples. Received: {field}={value!r}")
     return checked_multipliers(value)
 
 
 def names(field, value):
-    """Return several strings as a sorted tuple.
-
-    Args:
-        field: Name of the field.
-        value: What it was given.
-
-    Raises:
-        ValueError: If it is one string, or one is none.
-
-    Example:
-    >>> names("excluded_identities", {"b", "a"})
-    ('a', 'b')
-    """
+    """Return several strings as a sorted tuple."""
     several = isinstance(value, list | tuple | set | frozenset)
     if not several or not all(isinstance(name, str) for name in value):
         raise ValueError(f"`{field}` must be several names, strings. Received: {field}={str(value)[:200]}")
     return tuple(sorted(value))
+
+
+def checked_multipliers(multipliers):
+    """Return the argument `multipliers` of `CoupledSGD` as a tuple of tuples."""
+    return tuple(_checked_rule(rule) for rule in multipliers)
+
+
+def _checked_rule(rule):
+    try:
+        pattern, rate, decay = rule
+        re.compile(pattern)
+        rate, decay = float(rate), float(decay)
+        fits = 0 <= rate < math.inf and 0 <= decay < math.inf
+    except (TypeError, ValueError, ArithmeticError, RecursionError, re.error):
+        fits = False
+    if not fits:
+        raise ValueError(
+            "`multipliers` must hold triples of a regular expression and two numbers of at least 0, such as "
+            f"('/bias$', 2.0, 0.0). Received: {rule!r}"
+        )
+    return pattern, rate, decay

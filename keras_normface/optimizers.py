@@ -6,6 +6,8 @@ import re
 import keras
 from keras import ops
 
+from keras_normface._validation import checked_multipliers
+
 
 @keras.saving.register_keras_serializable(package="keras_normface")
 class CoupledSGD(keras.optimizers.SGD):
@@ -112,38 +114,6 @@ class CoupledSGD(keras.optimizers.SGD):
             "coupled_weight_decay": self.coupled_weight_decay,
             "multipliers": [list(rule) for rule in self.multipliers],
         }
-
-
-def checked_multipliers(multipliers):
-    """Return the argument `multipliers` of `CoupledSGD` as a tuple of tuples.
-
-    Args:
-        multipliers: Sequence of `(pattern, rate, decay)`.
-
-    Raises:
-        ValueError: If one is no such triple, is no regular expression, or a factor is negative.
-
-    Example:
-    >>> checked_multipliers([["/bias$", 2, 0]])
-    (('/bias$', 2.0, 0.0),)
-    """
-    return tuple(_checked_rule(rule) for rule in multipliers)
-
-
-def _checked_rule(rule):
-    try:
-        pattern, rate, decay = rule
-        re.compile(pattern)
-        rate, decay = float(rate), float(decay)
-        fits = 0 <= rate < math.inf and 0 <= decay < math.inf
-    except (TypeError, ValueError, ArithmeticError, RecursionError, re.error):
-        fits = False
-    if not fits:
-        raise ValueError(
-            "`multipliers` must hold triples of a regular expression and two numbers of at least 0, such as "
-            f"('/bias$', 2.0, 0.0). Received: {rule!r}"
-        )
-    return pattern, rate, decay
 
 
 def multipliers_of(path, multipliers):

@@ -150,7 +150,8 @@ def exported(own):
 
 def private_docstrings(path):
     """(name, lines) of the docstrings of functions and classes that no user can reach."""
-    known = exported(room(path))
+    at_the_root = path.parent == ROOT
+    known = set().union(*map(exported, ROOMS)) if at_the_root else exported(room(path))
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             private = node.name.startswith("_") or (is_private(path) and node.name not in known)

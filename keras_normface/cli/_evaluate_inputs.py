@@ -23,7 +23,7 @@ from keras_normface.metrics.leakage import find_leaks
 from keras_normface.protocols import FolderImages, numbered_lines
 from keras_normface.protocols.megaface import MegafaceFeatures
 from keras_normface.protocols.pair_files import COLUMNS
-from keras_normface.protocols.pairs import fused_features
+from keras_normface.protocols.pairs import flip_fused
 
 
 class ModelFeatures:
@@ -62,8 +62,8 @@ class ModelFeatures:
         return {"mirror": "none" if self._mirror == "none" else "both", "cache": self._cache}
 
     def _fused(self, embedded):
-        fusion = None if embedded.mirrored is None else self._mirror
-        return fused_features(embedded.front, embedded.mirrored, fusion, len(embedded.front))
+        flip = "none" if embedded.mirrored is None else self._mirror
+        return flip_fused(embedded.front, embedded.mirrored, flip, len(embedded.front))
 
 
 class StoredFeatures:
@@ -79,7 +79,7 @@ class StoredFeatures:
         if os.path.isdir(self._path):
             return np.concatenate(list(MegafaceFeatures(self._path, names, self._suffix)))
         stored, embeddings = load_embeddings(self._path)
-        return fused_features(named_rows(stored, embeddings, names, self._path), None, None, len(names))
+        return flip_fused(named_rows(stored, embeddings, names, self._path), None, "none", len(names))
 
 
 def open_features(path, request):

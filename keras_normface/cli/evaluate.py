@@ -32,7 +32,7 @@ from keras_normface.protocols.blufr import evaluate_blufr, num_impostors
 from keras_normface.protocols.compare import compare_results
 from keras_normface.protocols.ijb import evaluate_ijb, fewest_non_mated
 from keras_normface.protocols.megaface import evaluate_megaface
-from keras_normface.protocols.pairs import FUSIONS, checked_share, evaluate_pairs, score_pairs
+from keras_normface.protocols.pairs import FLIPS, checked_share, evaluate_pairs, score_pairs
 from keras_normface.protocols.ytf import evaluate_video_pairs
 from keras_normface.version import __version__
 
@@ -228,7 +228,7 @@ def figures(request, protocol, rows, settings, distractors=None):
     if not result.figures:
         raise ValueError(f"{protocol.name} is too small for any of the default rates: give --far or --fpir")
     noted = {"made by": f"keras_normface {__version__}", **result.settings, **settings}
-    return dataclasses.replace(result, settings={key: noted[key] for key in noted if key != "fusion"})
+    return dataclasses.replace(result, settings=noted)
 
 
 def calibrated(request, protocol, rows):
@@ -337,7 +337,7 @@ def compared(request, opened, result, name):
 
 
 Kind = Enum("Kind", {name: name for name in FAMILIES})
-Flip = Enum("Flip", {name: name for name in ("none", *FUSIONS)})
+Flip = Enum("Flip", {name: name for name in ("none", *FLIPS)})
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """From a trained model to the exported one, and from images to stored embeddings."""
 
+from keras_normface._threshold import CalibratedThreshold
 from keras_normface.inference._embedder import ImageEmbedder, model_fingerprint
 from keras_normface.inference._export import (
     embedding_model,
@@ -21,6 +22,7 @@ from keras_normface.inference._store import (
 
 __all__ = [
     "DAMAGE",
+    "CalibratedThreshold",
     "ImageEmbedder",
     "check_none_missing",
     "embed_blocks",

@@ -190,13 +190,7 @@ class ImageEmbedder:
 
 @functools.lru_cache
 def decoder(height, width, resize):
-    """Return a function from encoded images to uint8 RGB `(batch, height, width, 3)`, which decodes as training does.
-
-    Args:
-        height: In pixels.
-        width: In pixels.
-        resize: Whether images of another size are resized; otherwise they are errors of TensorFlow.
-    """
+    """Return a function from encoded images to uint8 RGB `(batch, height, width, 3)`, decoded as in training."""
     import tensorflow as tf
 
     def decoded(encoded):

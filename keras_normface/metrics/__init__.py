@@ -1,5 +1,6 @@
 """Verification and identification measures on embeddings: NumPy only, no file, no protocol."""
 
+from keras_normface._threshold import CalibratedThreshold
 from keras_normface.metrics._arrays import checked_labels
 from keras_normface.metrics.calibration import calibrate_threshold
 from keras_normface.metrics.identification import rank_accuracy
@@ -18,6 +19,7 @@ from keras_normface.metrics.verification import (
 )
 
 __all__ = [
+    "CalibratedThreshold",
     "FoldAccuracy",
     "Leaks",
     "MetricValue",

@@ -142,7 +142,7 @@ def compare_pairs(
     mirrored_b=None,
     *,
     models=("a", "b"),
-    fusion="sum",
+    flip="sum",
     center=False,
     pca=None,
     fars=None,
@@ -158,7 +158,7 @@ def compare_pairs(
         mirrored_a: None, or (N, D) of the mirror images.
         mirrored_b: None, or (N, E) of the mirror images.
         models: their names.
-        fusion: see `evaluate_pairs`, for both models, as are the others.
+        flip: see `evaluate_pairs`, for both models, as are the others.
         center: see `evaluate_pairs`.
         pca: see `evaluate_pairs`.
         fars: see `evaluate_pairs`.
@@ -181,7 +181,7 @@ def compare_pairs(
         -1.0
     """
     fars = None if fars is None else tuple(fars)
-    options = {"fusion": fusion, "center": center, "pca": pca, "fars": fars, "repeats": repeats, "seed": seed}
+    options = {"flip": flip, "center": center, "pca": pca, "fars": fars, "repeats": repeats, "seed": seed}
     sides = (embeddings_a, mirrored_a), (embeddings_b, mirrored_b)
     return compare_results(*(evaluate_pairs(protocol, *side, **options) for side in sides), models)
 

@@ -72,44 +72,45 @@ class PairProtocol:
         set_fields(self, changes)
 
 
-FUSIONS = ("sum", "concatenate", "maximum")
+FLIPS = ("sum", "concatenate", "maximum")
 _BLOCK_ROWS = 1024
 
 
-def fused_features(embeddings, mirrored, fusion, count):
+def flip_fused(embeddings, mirrored, flip, count):
     """Embeddings of images and of their mirror images as one feature an image.
 
     Args:
         embeddings: (N, D) real numbers, as the network gives them: no row is normalised here.
         mirrored: (N, D), the embeddings of the mirror images, or None.
-        fusion: "sum", "concatenate", or "maximum", which takes the larger of the two in each dimension.
+        flip: "sum", "concatenate", or "maximum", which takes the larger of the two in each dimension; "none" without
+            `mirrored`.
         count: N.
 
     Returns:
         (N, D) or (N, 2 * D) floats.
 
     Raises:
-        ValueError: shapes that do not fit, a row that is not finite or has no direction, or a fusion that needs
+        ValueError: shapes that do not fit, a row that is not finite or has no direction, or a `flip` that needs
             what was not given. Source: NormFace (arXiv 1704.06369), section 5.1, and the authors' notes on its
             mirror trick for the element-wise maximum.
 
     Example:
-        >>> fused_features([[1.0, 2.0]], [[2.0, 0.0]], "maximum", 1).tolist()
+        >>> flip_fused([[1.0, 2.0]], [[2.0, 0.0]], "maximum", 1).tolist()
         [[2.0, 2.0]]
     """
     front = _checked_rows(embeddings, "embeddings", count)
     if mirrored is None:
-        if fusion not in (None, "sum"):
-            raise ValueError(f"mirrored must be given for fusion. Received: fusion={fusion!r}, mirrored=None")
+        if flip not in ("none", "sum"):
+            raise ValueError(f"`mirrored` must be given for `flip`. Received: flip={flip!r}, mirrored=None")
         return front
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion must be one of {FUSIONS} where mirrored is given. Received: fusion={fusion!r}")
+    if flip not in FLIPS:
+        raise ValueError(f"`flip` must be one of {FLIPS} where `mirrored` is given. Received: flip={flip!r}")
     back = _checked_rows(mirrored, "mirrored", count)
     if back.shape != front.shape:
         raise ValueError(f"mirrored must have shape {front.shape}. Received: mirrored.shape={back.shape}")
-    if fusion == "concatenate":
+    if flip == "concatenate":
         return np.concatenate([front, back], axis=1)
-    return _checked_rows(front + back if fusion == "sum" else np.maximum(front, back), "the fused embeddings", count)
+    return _checked_rows(front + back if flip == "sum" else np.maximum(front, back), "the fused embeddings", count)
 
 
 def checked_share(share, name):
@@ -184,7 +185,7 @@ class PairScores:
     settings: dict[str, object]
 
 
-def score_pairs(protocol, embeddings, mirrored=None, *, fusion="sum", center=False, pca=None):
+def score_pairs(protocol, embeddings, mirrored=None, *, flip="sum", center=False, pca=None):
     """Cosines of the pairs of a protocol; see `evaluate_pairs` for the arguments.
 
     Returns:
@@ -195,12 +196,12 @@ def score_pairs(protocol, embeddings, mirrored=None, *, fusion="sum", center=Fal
 
     Example:
         >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0], [1, 2], [True, False], [0, 1])
-        >>> score_pairs(protocol, [[1, 0], [0, 1], [1, 0]], [[0, 1], [1, 0], [1, 0]]).settings["fusion"]
+        >>> score_pairs(protocol, [[1, 0], [0, 1], [1, 0]], [[0, 1], [1, 0], [1, 0]]).settings["flip"]
         'sum'
     """
-    features = fused_features(embeddings, mirrored, fusion, len(protocol.images))
+    features = flip_fused(embeddings, mirrored, flip, len(protocol.images))
     pca = checked_share(pca, "pca")
-    settings = {"fusion": fusion if mirrored is not None else None, "center": bool(center), "pca": pca}
+    settings = {"flip": flip if mirrored is not None else "none", "center": bool(center), "pca": pca}
     left, right = protocol.left, protocol.right
     if not center and pca is None:
         cosines = _paired_cosines(features, left, right)
@@ -234,7 +235,7 @@ def evaluate_pairs(
     embeddings,
     mirrored=None,
     *,
-    fusion="sum",
+    flip="sum",
     center=False,
     pca=None,
     fars=None,
@@ -251,7 +252,7 @@ def evaluate_pairs(
         protocol: the pairs.
         embeddings: (N, D), one row for each of `protocol.images`, as the network gives them.
         mirrored: None, or (N, D) of the mirror images.
-        fusion: how the two become one: "sum", "concatenate" or "maximum" (element by element).
+        flip: how the two become one: "sum", "concatenate" or "maximum" (element by element).
         center: whether a mean is subtracted.
         pca: None, or the share of the variance, such as 0.995, that the least number of principal components must
             keep; the mean is subtracted too.
@@ -277,7 +278,7 @@ def evaluate_pairs(
         >>> print(result["accuracy"])
         accuracy 100.00 % +- 0.00 % (standard error of two folds)
     """
-    scores = score_pairs(protocol, embeddings, mirrored, fusion=fusion, center=center, pca=pca)
+    scores = score_pairs(protocol, embeddings, mirrored, flip=flip, center=center, pca=pca)
     return _evaluate_pair_scores(protocol, scores, fars=fars, intervals=intervals, repeats=repeats, seed=seed)
 
 

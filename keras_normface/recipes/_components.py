@@ -97,7 +97,8 @@ class HeadDescription:
             `loss_factor`: SphereFace-R's λ; under "hard" and "soft" the loss is weighted with λ/s, under "none" with 1.
             `margin_schedule`: `{"kind": "ramp", "slope": a, "last": b}`, the margin min(b, a·step); or
             `{"kind": "steps", "first": a, "step": b, "milestones": [...]}`, a and then b more at each milestone. With
-            `"feature_norms"`, a list, it holds under those alone. Where a `margin` is given too, the schedule must end at it.
+            `"feature_norms"`, a list, it holds under those alone. Where a `margin` is given too, the schedule
+            must end at it.
             `projected`: whether the stored class centres are overwritten with their normalised copy after each update.
         weight: Weight of its loss.
 

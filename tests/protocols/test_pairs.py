@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras_normface.metrics import cross_validated_accuracy, equal_error_rate, tar_at_far
 from keras_normface.metrics.projection import fitted_projection
 from keras_normface.protocols import PairProtocol, evaluate_pairs
-from keras_normface.protocols.pairs import fused_features, score_pairs
+from keras_normface.protocols.pairs import flip_fused, score_pairs
 
 
 def keys(count):
@@ -96,23 +96,23 @@ class TestScores:
             np.testing.assert_allclose(projection.mean, 5.0)
         np.testing.assert_allclose(np.abs(fitted_projection(features, 0.5).components[:, 0]), [1, 0, 0], atol=1e-12)
 
-    @pytest.mark.parametrize("fusion", ["sum", "concatenate", "maximum"])
-    def test_fusion_by_hand(self, fusion):
-        expected = {"sum": [[3, 1]], "concatenate": [[1, 2, 2, -1]], "maximum": [[2, 2]]}[fusion]
-        assert fused_features([[1.0, 2.0]], [[2.0, -1.0]], fusion, 1).tolist() == expected
+    @pytest.mark.parametrize("flip", ["sum", "concatenate", "maximum"])
+    def test_flip_by_hand(self, flip):
+        expected = {"sum": [[3, 1]], "concatenate": [[1, 2, 2, -1]], "maximum": [[2, 2]]}[flip]
+        assert flip_fused([[1.0, 2.0]], [[2.0, -1.0]], flip, 1).tolist() == expected
 
     def test_fusion_reaches_the_figures(self):
         protocol, embeddings = toy()
         mirrored = np.roll(embeddings, 1, axis=1) * 0.5
-        for fusion, features in [
+        for flip, features in [
             ("sum", embeddings + mirrored),
             ("concatenate", np.concatenate([embeddings, mirrored], axis=1)),
             ("maximum", np.maximum(embeddings, mirrored)),
         ]:
-            ours = evaluate_pairs(protocol, embeddings, mirrored, fusion=fusion, intervals=False)
+            ours = evaluate_pairs(protocol, embeddings, mirrored, flip=flip, intervals=False)
             assert ours.figures == evaluate_pairs(protocol, features, intervals=False).figures
-            assert ours.settings["fusion"] == fusion
-        assert evaluate_pairs(protocol, embeddings, intervals=False).settings["fusion"] is None
+            assert ours.settings["flip"] == flip
+        assert evaluate_pairs(protocol, embeddings, intervals=False).settings["flip"] == "none"
 
     def test_precision_and_range(self):
         protocol, embeddings = toy()
@@ -326,9 +326,9 @@ class TestErrors:
             ({"row": np.inf}, "row 31 is NaN or infinite"),
             ({"row": 0.0}, "row 31 is zero"),
             ({"mirrored": np.ones((48, 5))}, r"mirrored must have shape \(48, 6\)"),
-            ({"mirrored": np.ones((48, 6)), "fusion": "mean"}, "fusion must be one of.*fusion='mean'"),
-            ({"mirrored": np.ones((48, 6)), "fusion": None}, "fusion must be one of.*fusion=None"),
-            ({"fusion": "maximum"}, "mirrored must be given for fusion"),
+            ({"mirrored": np.ones((48, 6)), "flip": "mean"}, r"`flip` must be one of.*flip='mean'"),
+            ({"mirrored": np.ones((48, 6)), "flip": None}, r"`flip` must be one of.*flip=None"),
+            ({"flip": "maximum"}, "`mirrored` must be given for `flip`"),
             ({"pca": 0.0}, r"pca must be None or a share in \(0, 1\]. Received: pca=0.0"),
             ({"pca": True}, "pca must be None or a share"),
             ({"fars": (0.1, 0.1)}, "fars must hold each rate once"),
