@@ -36,7 +36,7 @@ from keras_normface import (
     embedding_model,
     export_embedding_model,
 )
-from keras_normface.checks import check_losses
+from keras_normface.checks import check_model
 from keras_normface.metrics import (
     equal_error_rate,
     pair_scores,
@@ -119,7 +119,7 @@ def compiled_model(method, num_people, steps):
     optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
     model = keras.Model(image, output)
     model.compile(optimizer, loss=loss, loss_weights=weights, jit_compile=True)
-    check_losses(model)
+    check_model(model)
     return model
 
 

@@ -134,7 +134,7 @@ class ContrastiveLoss(MetricLoss):
     Example:
     >>> import numpy as np
     >>> from keras import ops
-    >>> loss = ContrastiveLoss(margin=1.0, *, reduction="none")
+    >>> loss = ContrastiveLoss(margin=1.0, reduction="none")
     >>> ops.convert_to_numpy(loss(np.array([1, 0, 0]), np.array([0.5, 0.5, 3.0]))).tolist()
     [0.25, 0.25, 0.0]
     """

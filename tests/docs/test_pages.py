@@ -42,7 +42,7 @@ def check_evaluation(namespace, directory, shown):
     assert Result.load("result.json")["TAR@FAR=1e-01"].interval is not None
     protocol = namespace["protocol"]
     assert protocol.name == "pairs, 80 pairs, 2 folds"
-    assert namespace["encoded"] == [(directory / "photos" / name).read_bytes() for name in protocol.images]
+    assert namespace["encoded"] == [(name, (directory / "photos" / name).read_bytes()) for name in protocol.images]
     assert len(namespace["rows"]) == len(protocol.images)
     assert [block.shape for block in namespace["features"]] == [(2, 8), (2, 8), (1, 8)]
 

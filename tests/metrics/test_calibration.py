@@ -188,7 +188,7 @@ class TestStored:
         assert read_threshold(path) == first
         store_threshold(str(path), second)
         assert read_threshold(path) == second
-        assert [entry.name for entry in (path / "assets.extra").iterdir()] == ["threshold.json"]
+        assert sorted(entry.name for entry in (path / "assets.extra").iterdir()) == ["embedding.json", "threshold.json"]
         (path / "assets.extra" / "threshold.json").write_text("{}")
         with pytest.raises(ValueError, match=r"threshold\.json is damaged"):
             read_threshold(path)
