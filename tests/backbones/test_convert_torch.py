@@ -11,7 +11,7 @@ pytestmark = pytest.mark.torch
 
 
 def network_of(kind):
-    from backbones import torch_networks
+    from tests.support import torch_networks
 
     if kind == "iresnet":
         network = torch_networks.IResNet(published.IRESNET_UNITS[18], cases.AREA, cases.DIM)
@@ -50,7 +50,7 @@ def test_parameters_in_half_precision_of_a_data_parallel_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("depth", [18, 50, 100])
 def test_names_and_shapes_are_those_of_pytorch(depth):
-    from backbones import torch_networks
+    from tests.support import torch_networks
 
     units = published.IRESNET_UNITS[depth]
     with_counters = torch_networks.IResNet(units).state_dict()
