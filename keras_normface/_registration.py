@@ -65,6 +65,9 @@ class _Loader(importlib.abc.Loader):
     def __init__(self, loader, finder, own):
         self._loader, self._finder, self._own = loader, finder, own
 
+    def __getattr__(self, name):  # `python -m` and resources ask the loader for more
+        return getattr(self._loader, name)
+
     def create_module(self, spec):
         return self._loader.create_module(spec)
 
