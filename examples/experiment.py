@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_normface import export_embedding_model, fit_resumable, open_reader, recipes
-from keras_normface.data import CASIA_LFW_OVERLAP, READERS, read_pair_file
+from keras_normface.data import CASIA_LFW_OVERLAP, READERS, decode_image, read_pair_file
 from keras_normface.distribute import is_chief
 from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, WeightSnapshots, average_snapshots
 
@@ -113,7 +113,7 @@ def training_data(recipe, args):
         data = recipe.data(reader, args.seed, center_crop=args.center_crop)
     except (OSError, ValueError) as error:
         sys.exit(f"--data {args.data}: {error}")
-    size = tf.io.decode_image(reader.sample(0)[0], expand_animations=False).shape[:2]
+    size = decode_image(reader.sample(0)[0]).shape[:2]
     if tuple(size) != recipe.preprocessing.size and not args.center_crop:
         sys.exit(
             f"The images are {size[0]}x{size[1]}, the recipe's {'x'.join(map(str, recipe.preprocessing.size))} (height "

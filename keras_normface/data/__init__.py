@@ -3,7 +3,7 @@
 from keras_normface.data._batches import ArrayBatches, ImageBatches, ResumableData
 from keras_normface.data._folder import EXTENSIONS, IdentityFolder
 from keras_normface.data._image_list import ImageList
-from keras_normface.data._images import Augmentation, center_crop
+from keras_normface.data._images import Augmentation, center_crop, decode_image, resize_image
 from keras_normface.data._open import READERS, guess_format, open_reader
 from keras_normface.data._pairs import PairFile, PairFileError, read_pair_file
 from keras_normface.data._pickle import UnsafePickleError
@@ -30,7 +30,9 @@ __all__ = [
     "TFRecordShards",
     "UnsafePickleError",
     "center_crop",
+    "decode_image",
     "guess_format",
     "open_reader",
     "read_pair_file",
+    "resize_image",
 ]

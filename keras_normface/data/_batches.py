@@ -7,7 +7,13 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from keras_normface.data._images import Augmentation, center_crop, cropped_preprocessing
+from keras_normface.data._images import (
+    Augmentation,
+    center_crop,
+    cropped_preprocessing,
+    decode_image,
+    resize_image,
+)
 from keras_normface.preprocessing import check_same_preprocessing
 
 
@@ -255,13 +261,13 @@ class ImageBatches:
         """Return one image."""
         import tensorflow as tf
 
-        height, width = self.preprocessing.size
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        size = self.preprocessing.size
+        image = decode_image(encoded)
         if self.resize:
-            image = _resized(image, height, width)
+            image = resize_image(image, size)
         if self.center_crop:
-            image = center_crop(image, (height, width))
-        image = tf.ensure_shape(image, (height, width, 3))
+            image = center_crop(image, size)
+        image = tf.ensure_shape(image, (*size, 3))
         if self.augmentation is not None:
             image = self.augmentation(image, mirrored, seed)
         if self.scale:
@@ -290,18 +296,6 @@ def _agreed(reader, preprocessing, center_crop):
     if preprocessing is not None and stored is not None:
         check_same_preprocessing(stored, preprocessing, ("the reader", "the argument"))
     return preprocessing or stored
-
-
-def _resized(image, height, width):
-    import tensorflow as tf
-
-    image = tf.ensure_shape(image, (None, None, 3))
-
-    def other_size():
-        resized = tf.image.resize(image, (height, width), "bilinear", antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(resized, 0.0, 255.0)), tf.uint8)
-
-    return tf.cond(tf.reduce_all(tf.shape(image)[:2] == (height, width)), lambda: image, other_size)
 
 
 class ArrayBatches:

@@ -1,7 +1,56 @@
-"""What happens to training images: the middle of a larger image, augmentation."""
+"""Images under TensorFlow, one at a time: decode, resize, crop, augment."""
 
 import dataclasses
 from collections.abc import Callable
+
+
+def decode_image(encoded):
+    """Decode an image by its content, whatever its name says. Training, evaluation and embedding all decode by this.
+
+    Args:
+        encoded: Scalar string tensor, or bytes: a JPEG, PNG, BMP or GIF, of which the first frame is taken.
+
+    Returns:
+        uint8 tensor `(height, width, 3)`, RGB: grey values are repeated, an alpha channel is dropped.
+
+    Raises:
+        tensorflow.errors.InvalidArgumentError: If it is not such an image, or corrupt; in a graph, when it runs.
+
+    Example:
+    >>> import tensorflow as tf
+    >>> decode_image(tf.io.encode_png(tf.constant([[[7]]], "uint8"))).numpy().tolist()
+    [[[7, 7, 7]]]
+    """
+    import tensorflow as tf
+
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def resize_image(image, size):
+    """Resize an image, bilinearly with antialiasing; one that has the size already stays as it is.
+
+    Args:
+        image: uint8 tensor `(height, width, channels)`.
+        size: Pair (height, width).
+
+    Returns:
+        uint8 tensor `(*size, channels)`: values are rounded, halves to even, as `tf.round` does.
+
+    Example:
+    >>> import numpy as np
+    >>> resize_image(np.uint8([[[0], [9], [8], [8]]]), (1, 2)).numpy().ravel().tolist()
+    [5, 8]
+    """
+    import tensorflow as tf
+
+    image = tf.convert_to_tensor(image)
+
+    def resized():
+        pixels = tf.image.resize(image, size, antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.shape(image)[:2] == size), lambda: image, resized)
 
 
 def center_crop(image, size):

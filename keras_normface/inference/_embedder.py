@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_normface._io import read_whole
+from keras_normface.data import decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing
 
 SHOWN_DIGITS = 16
@@ -178,7 +179,7 @@ class ImageEmbedder:
 
         height, width = self.preprocessing.size
         try:
-            shape = tf.io.decode_image(encoded, channels=3, expand_animations=False).shape
+            shape = decode_image(encoded).shape
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
         if shape[:2] != (height, width) and not self.resize:
@@ -194,16 +195,10 @@ def decoder(height, width, resize):
     import tensorflow as tf
 
     def decoded(encoded):
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image = tf.ensure_shape(image, (None, None, 3))
+        image = decode_image(encoded)
         if resize:
-            fits = tf.reduce_all(tf.shape(image)[:2] == (height, width))
-            image = tf.cond(fits, lambda: image, lambda: resized(image))
+            image = resize_image(image, (height, width))
         return tf.ensure_shape(image, (height, width, 3))
-
-    def resized(image):
-        pixels = tf.image.resize(image, (height, width), antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def batch(encoded):

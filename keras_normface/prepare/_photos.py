@@ -6,6 +6,8 @@ import warnings
 
 import numpy as np
 
+from keras_normface.data import decode_image
+
 SMALLEST_SIDE = 8
 MOST_PIXELS = 50_000_000
 SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF87a", b"GIF89a")
@@ -18,8 +20,8 @@ class InvalidImageError(ValueError):
 def validated_size(encoded, size=None):
     """Decode an image to see whether it is sound.
 
-    It is decoded as in training, by `tf.io.decode_image(encoded, channels=3, expand_animations=False)`, after
-    Pillow has read its header, and has shown that it is not huge. The pixels of a BMP are compared with Pillow's.
+    It is decoded as in training, by `keras_normface.data.decode_image`, after Pillow has read its header, and has
+    shown that it is not huge. The pixels of a BMP are compared with Pillow's.
 
     Args:
         encoded: Bytes of a JPEG, PNG, BMP or GIF.
@@ -113,7 +115,7 @@ def _decoded_by_tensorflow(encoded, expected):
     import tensorflow as tf
 
     try:
-        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        pixels = decode_image(encoded)
     except tf.errors.OpError as error:
         if expected is None:
             raise InvalidImageError("truncated or damaged") from error

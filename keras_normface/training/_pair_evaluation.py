@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_normface.checks import preprocessing_in
 from keras_normface.data import center_crop as cropped
+from keras_normface.data import decode_image
 from keras_normface.metrics.verification import cross_validated_accuracy
 from keras_normface.preprocessing import check_same_preprocessing
 from keras_normface.training._callbacks import AtSteps
@@ -82,7 +83,7 @@ class PairImages:
     def _pixels(self, encoded):
         import tensorflow as tf
 
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image = decode_image(encoded)
         if self.center_crop:
             image = cropped(image, self.preprocessing.size)
         return tf.ensure_shape(image, (*self.preprocessing.size, 3))
