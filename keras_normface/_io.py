@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
+import reprlib
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
@@ -39,6 +41,72 @@ def _sync_directory(directory):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_text(path, text):
+    """Write a file in UTF-8 atomically."""
+    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def json_text(content, indent=2):
+    """Dictionaries, lists and scalars → the text of a JSON file, in ASCII; ValueError for NaN and infinity."""
+    return json.dumps(content, indent=indent, allow_nan=False) + "\n"
+
+
+def parse_json(text):
+    """JSON, a string or bytes, from anywhere → its value; ValueError too for what nests too deep, NaN and Infinity."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not valid JSON: {error}") from error
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def read_bounded(path, parse, largest=1 << 20, error=ValueError):
+    """File of at most `largest` bytes → `parse(bytes)`; each ValueError becomes an `error` that names the file."""
+    path = os.fspath(path)
+    with open(path, "rb") as file:
+        text = file.read(largest + 1)
+    try:
+        if len(text) > largest:
+            raise ValueError(f"it must have at most {largest} bytes")
+        return parse(text)
+    except ValueError as cause:
+        raise error(f"{path} is not valid: {cause}") from cause
+
+
+class JsonFormat:
+    """JSON objects that begin with `format`, a name, and `version`, a number; another version is refused."""
+
+    def __init__(self, name, version, indent=2):
+        self.head, self._indent = {"format": name, "version": version}, indent
+
+    def text(self, content):
+        """Dictionary without `format` and `version` → the text of a file, with them."""
+        return json_text({**self.head, **content}, self._indent)
+
+    def parse(self, text):
+        """Text → the dictionary without `format` and `version`, which must be those of this format."""
+        content = parse_json(text)
+        if not isinstance(content, dict):
+            raise ValueError(f"it must hold a dictionary. Received: {type(content).__name__}")
+        for key, expected in self.head.items():
+            received = content.pop(key, None)
+            if type(received) is not type(expected) or received != expected:
+                raise ValueError(f"`{key}` must be {expected!r}. Received: {key}={reprlib.repr(received)}")
+        return content
+
+    def write(self, path, content):
+        """Write a file atomically."""
+        write_text(path, self.text(content))
+
+    def read(self, path, largest=1 << 20, error=ValueError):
+        """Read what `write` wrote, of at most `largest` bytes."""
+        return read_bounded(path, self.parse, largest, error)
 
 
 class OpenFiles:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import numbers
 from dataclasses import asdict, dataclass, fields
+
+from keras_normface._io import JsonFormat
 
 BY_SUBJECT = "subjects"
 BY_PAIR = "pairs"
 
 
-FORMAT, VERSION = "keras_normface threshold", 1
+FORMAT = JsonFormat("keras_normface threshold", 1)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ class CalibratedThreshold:
 
     def to_json(self):
         """The threshold as JSON text, with cosine and squared distance both named."""
-        content = {"format": FORMAT, "version": VERSION, **asdict(self), "squared_distance": self.squared_distance}
-        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+        return FORMAT.text({**asdict(self), "squared_distance": self.squared_distance})
 
     @classmethod
     def from_json(cls, text):
@@ -102,12 +102,7 @@ class CalibratedThreshold:
         Raises:
             ValueError: the text is damaged, of another format or version, or its cosine and distance disagree.
         """
-        try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"text must be JSON. Received: {error}") from None
-        if not isinstance(content, dict) or (content.pop("format", 0), content.pop("version", 0)) != (FORMAT, VERSION):
-            raise ValueError(f"text must be a JSON object of format {FORMAT!r}, version {VERSION}")
+        content = FORMAT.parse(text)
         distance = content.pop("squared_distance", None)
         if set(content) != {field.name for field in fields(cls)}:
             raise ValueError(f"text must hold the keys of a threshold. Received: {sorted(content)}")

@@ -1,11 +1,12 @@
 """What happens to pixels between the decoded image and the backbone: one object for data, training and export."""
 
 import dataclasses
-import json
 import operator
 
 import keras
 from keras import ops
+
+from keras_normface._io import parse_json
 
 SCALINGS = {
     "sphereface": {"scale": 1 / 128, "offset": -127.5 / 128},  # (x - 127.5) / 128
@@ -251,11 +252,7 @@ def preprocessing_from_json(text):
     Raises:
         ValueError: If it is not valid JSON, or does not describe a `Preprocessing`.
     """
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"The preprocessing is not valid JSON: {error}") from error
-    return Preprocessing.from_dict(fields)
+    return Preprocessing.from_dict(parse_json(text))
 
 
 def _checked_size(size):

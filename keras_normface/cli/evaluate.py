@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import os
 from enum import Enum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from keras_normface._io import atomic_write
+from keras_normface._io import json_text, write_text
 from keras_normface.cli._console import failures_in_one_line
 from keras_normface.cli._evaluate_inputs import (
     distractor_features,
@@ -285,10 +284,10 @@ def write_outputs(out, result, comparison=None):
     result.save(out / "result.json")
     text = result.markdown()
     if comparison is not None:
-        _write(out / "comparison.json", json.dumps(comparison.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(out / "comparison.json", json_text(comparison.to_dict(), indent=1))
         head, *items = str(comparison).splitlines()
         text += "\n".join(["", head, "", *(f"- {item}" for item in items), ""])
-    _write(out / "result.md", text)
+    write_text(out / "result.md", text)
     drawn = bool(result.curves) and importlib.util.find_spec("matplotlib") is not None
     if result.curves and not drawn:
         typer.echo('No curves drawn: they need matplotlib, pip install "keras-normface[evaluate]"', err=True)
@@ -299,11 +298,6 @@ def write_outputs(out, result, comparison=None):
             _remove(out / name)
     if comparison is None:
         _remove(out / "comparison.json")
-
-
-def _write(path, text):
-    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _remove(path):

@@ -1,7 +1,6 @@
 """Shards: TFRecord files of images, an index of where each image lies, and a description, `dataset.json`."""
 
 import hashlib
-import json
 import os
 import re
 import reprlib
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_normface._io import OpenFiles, atomic_write
+from keras_normface._io import JsonFormat, OpenFiles, atomic_write, read_bounded
 from keras_normface.data._reader import (
     PackedNames,
     Reader,
@@ -157,8 +156,9 @@ def _example(encoded, label, identity, file_name):
 
 
 METADATA_NAME = "dataset.json"
-FORMAT, VERSION = "keras_normface.shards", 1
+FORMAT = JsonFormat("keras_normface.shards", 1, indent=1)
 MOST_SHARDS = 2**16
+LARGEST_METADATA = 1 << 30
 
 
 class MetadataError(ValueError):
@@ -166,7 +166,7 @@ class MetadataError(ValueError):
 
 
 def write_metadata(directory, metadata):
-    """Write `dataset.json`, so that it is either complete or not there.
+    """Write `dataset.json` atomically.
 
     Args:
         directory: Directory of the shards.
@@ -191,9 +191,7 @@ def write_metadata(directory, metadata):
     2
     """
     check_metadata(metadata)
-    text = json.dumps(metadata, indent=1, allow_nan=False)
-    with atomic_write(os.path.join(directory, METADATA_NAME)) as beside, open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
+    FORMAT.write(os.path.join(directory, METADATA_NAME), metadata)
 
 
 def read_metadata(directory):
@@ -206,20 +204,16 @@ def read_metadata(directory):
         The dictionary; see `write_metadata`. Keys it does not know are left in it.
 
     Raises:
-        MetadataError: If it is no JSON, or something in it is missing, of a wrong type, or contradicts the rest.
+        MetadataError: If it is not valid JSON, or something in it is missing, of a wrong type, or contradicts the rest.
         OSError: If it cannot be read.
     """
     path = os.path.join(directory, METADATA_NAME)
-    with open(path, "rb") as file:
-        content = file.read()
-    try:
-        metadata = json.loads(content, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise MetadataError(f"{path} is no JSON: {error}") from error
-    try:
-        check_metadata(metadata)
-    except MetadataError as error:
-        raise MetadataError(f"{path}: {error}") from error
+    return read_bounded(path, _parsed_metadata, LARGEST_METADATA, MetadataError)
+
+
+def _parsed_metadata(text):
+    metadata = {**FORMAT.head, **FORMAT.parse(text)}
+    check_metadata(metadata)
     return metadata
 
 
@@ -272,10 +266,6 @@ def _require_valid(holds, where, expected, received):
         raise MetadataError(f"{where} must {expected}. Received: {reprlib.repr(received)}")
 
 
-def _refuse_constant(name):
-    raise ValueError(f"{name} is no number of JSON")
-
-
 def _is_count(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
@@ -298,8 +288,8 @@ def _is_file_name(value):
 
 _COUNT = (_is_count, "a whole number not below 0")
 CHECKS = {
-    "format": (lambda value: value == FORMAT, repr(FORMAT)),
-    "version": (lambda value: _is_count(value) and value == VERSION, f"{VERSION}, the version that this package reads"),
+    "format": (lambda value: value == FORMAT.head["format"], repr(FORMAT.head["format"])),
+    "version": (lambda value: _is_count(value) and value == FORMAT.head["version"], str(FORMAT.head["version"])),
     "samples": _COUNT,
     "num_identities": _COUNT,
     "identities": (_is_strings, "a list of strings"),

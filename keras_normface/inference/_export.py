@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import tempfile
@@ -11,7 +10,8 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from keras_normface._io import atomic_write
+from keras_normface import _validation
+from keras_normface._io import JsonFormat, json_text, read_bounded, write_text
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.checks import preprocessing_in
 from keras_normface.layers import CosineDense
@@ -20,7 +20,7 @@ from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
 
 EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
 EMBEDDING_FILE = Path("assets.extra/embedding.json")
-FORMAT, VERSION = "keras_normface.embedding", 1
+FORMAT = JsonFormat("keras_normface.embedding", 1)
 FLIPS = ("none", "sum")
 THRESHOLD_FILE = Path("assets.extra") / "threshold.json"
 LARGEST_EXTRA_FILE = 65536
@@ -115,9 +115,10 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
         with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
             cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
         preprocessing = preprocessing_in(cut)
+        (beside / "new" / EMBEDDING_FILE).parent.mkdir(exist_ok=True)
         if preprocessing is not None:
-            _write_extra(beside / "new" / EXTRA_FILE, preprocessing.to_dict())
-        _write_extra(beside / "new" / EMBEDDING_FILE, {"format": FORMAT, "version": VERSION, "flip": flip})
+            write_text(beside / "new" / EXTRA_FILE, json_text(preprocessing.to_dict()))
+        FORMAT.write(beside / "new" / EMBEDDING_FILE, {"flip": flip})
         _replace_directory(beside / "new", path, beside / "old")
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -204,8 +205,7 @@ def store_threshold(path, threshold):
         raise ValueError(f"`threshold` must be a CalibratedThreshold. Received: {threshold!r}")
     extra = _saved_model(path) / THRESHOLD_FILE
     extra.parent.mkdir(exist_ok=True)
-    with atomic_write(extra) as beside:
-        Path(beside).write_text(threshold.to_json(), encoding="utf-8")
+    write_text(extra, threshold.to_json())
 
 
 def read_threshold(path):
@@ -239,31 +239,13 @@ def _saved_model(path):
     return path
 
 
-def _write_extra(path, content):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _flip_from_json(text):
-    content = json.loads(text)
-    known = isinstance(content, dict) and content.get("format") == FORMAT and content.get("version") == VERSION
-    if not known or content.get("flip") not in FLIPS:
-        raise ValueError(f'it is not "{FORMAT}", version {VERSION}, with `flip` one of {FLIPS}')
-    return content["flip"]
+    return _validation.choice("flip", FORMAT.parse(text).get("flip"), FLIPS)
 
 
-def _read_extra(path, name, from_json):
+def _read_extra(path, name, parse):
     extra = _saved_model(path) / name
-    if not extra.exists():
-        return None
-    with open(extra, "rb") as file:
-        text = file.read(LARGEST_EXTRA_FILE + 1)
-    if len(text) > LARGEST_EXTRA_FILE:
-        raise ValueError(f"{extra} is larger than {LARGEST_EXTRA_FILE} bytes, so it is no {name.stem}")
-    try:
-        return from_json(text)
-    except ValueError as error:
-        raise ValueError(f"{extra} is damaged: {error}") from error
+    return read_bounded(extra, parse, LARGEST_EXTRA_FILE) if extra.exists() else None
 
 
 def _replace_directory(new, path, old):

@@ -6,13 +6,11 @@ import json
 import math
 import numbers
 import operator
-import os
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
 import numpy as np
 
-from keras_normface._io import atomic_write
+from keras_normface._io import JsonFormat, read_bounded, write_text
 from keras_normface.metrics.bootstrap import CONFIDENCE, Resamples
 from keras_normface.metrics.verification import RocCurve
 
@@ -285,7 +283,7 @@ def curve_from_dict(content):
     return RocCurve(**arrays, **counts)
 
 
-FORMAT, VERSION = "keras_normface evaluation result", 1
+FORMAT = JsonFormat("keras_normface evaluation result", 1, indent=1)
 
 
 def checked_figures(figures):
@@ -327,14 +325,7 @@ def plain_settings(settings):
 
 def checked_content(text):
     """JSON text of a result as a dict with all its keys, each of its type; otherwise a ValueError."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"text must be JSON. Received: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f'text must be a JSON object with "format": "{FORMAT}". Received: {str(content)[:80]}')
-    if content.get("version") != VERSION:
-        raise ValueError(f"version must be {VERSION}. Received: version={content.get('version')!r}")
+    content = FORMAT.parse(text)
     types = {"protocol": str, "figures": list, "counts": dict, "settings": dict, "curves": dict}
     for key, kind in types.items():
         if not isinstance(content.get(key), kind):
@@ -430,15 +421,13 @@ class Result:
     def to_json(self):
         """The whole result as JSON text."""
         content = {
-            "format": FORMAT,
-            "version": VERSION,
             "protocol": self.protocol,
             "figures": [value_to_dict(figure) for figure in self.figures],
             "counts": self.counts,
             "settings": self.settings,
             "curves": {name: curve_to_dict(curve) for name, curve in self.curves.items()},
         }
-        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+        return FORMAT.text(content)
 
     @classmethod
     def from_json(cls, text):
@@ -459,13 +448,12 @@ class Result:
         return cls(content["protocol"], figures, content["counts"], content["settings"], curves)
 
     def save(self, path):
-        """Write `to_json` to a file, whole or not at all.
+        """Write `to_json` to a file, atomically.
 
         Args:
             path: a file in an existing directory; replaced.
         """
-        with atomic_write(path) as beside:
-            Path(beside).write_text(self.to_json(), encoding="utf-8")
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path):
@@ -481,14 +469,7 @@ class Result:
             ValueError: the file is damaged or not a result; the message names it.
             OSError: it cannot be read.
         """
-        with open(path, "rb") as file:
-            text = file.read(_LARGEST_FILE + 1)
-        try:
-            if len(text) > _LARGEST_FILE:
-                raise ValueError(f"larger than {_LARGEST_FILE} bytes")
-            return cls.from_json(text)
-        except ValueError as error:
-            raise ValueError(f"{os.fspath(path)} is no stored result: {error}") from error
+        return read_bounded(path, cls.from_json, _LARGEST_FILE)
 
     def _cells(self, figure):
         spread = "" if figure.spread is None else f"{shown(figure.spread, figure.unit)} ({figure.spread_of})"

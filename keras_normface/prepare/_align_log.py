@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 
-from keras_normface._io import UNFINISHED_PREFIX, atomic_write
+from keras_normface._io import UNFINISHED_PREFIX, JsonFormat
 from keras_normface.prepare._output import OutputError
 
 LOG_NAME = "align.jsonl"
@@ -129,7 +129,7 @@ def report_of(path, resumed=0):
 
 
 SETTINGS_NAME = "align.json"
-FORMAT, VERSION = "keras_normface.align", 1
+FORMAT = JsonFormat("keras_normface.align", 1, indent=1)
 
 
 def settings_of(reader, **settings):
@@ -138,7 +138,7 @@ def settings_of(reader, **settings):
     for number in range(len(reader)):
         digest.update(os.fsencode(reader.name(number)) + b"\0")
     source = {"kind": type(reader).__name__, "samples": len(reader), "names_sha256": digest.hexdigest()}
-    return {"format": FORMAT, "version": VERSION, **settings, "source": source}
+    return {**settings, "source": source}
 
 
 def begin(out, settings):
@@ -153,18 +153,11 @@ def begin(out, settings):
         raise OutputError(
             f"`out` must be a new or empty directory, or one begun earlier. Received: {out} with {found[0]}"
         )
-    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
-        json.dump(settings, file, indent=1)
+    FORMAT.write(path, settings)
 
 
 def _compare(path, settings):
-    try:
-        with open(path, "rb") as file:
-            found = json.loads(file.read(2**16))
-    except (ValueError, RecursionError) as error:
-        raise OutputError(f"{path} is corrupt: {error}") from error
-    if not isinstance(found, dict):
-        raise OutputError(f"{path} is corrupt: it must hold a dictionary. Received: {type(found).__name__}")
+    found = FORMAT.read(path, error=OutputError)
     now = json.loads(json.dumps(settings))
     differing = [key for key in {**found, **now} if found.get(key) != now.get(key)]
     if differing:

@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_normface._io import UNFINISHED_PREFIX, atomic_write
+from keras_normface._io import UNFINISHED_PREFIX, JsonFormat, atomic_write
 from keras_normface.data.shards import (
     FORMAT,
     INDEX_NAME,
     METADATA_NAME,
     MOST_SHARDS,
-    VERSION,
     file_sha256,
     read_metadata,
     write_index,
@@ -56,6 +55,8 @@ def _describe_file(path):
 
 
 PLAN_NAME, INVALID_NAME = "plan.json", "invalid.jsonl"
+PLAN_FORMAT = JsonFormat("keras_normface.plan", 1, indent=1)
+LARGEST_PLAN = 1 << 28
 OWN_NAMES = re.compile(r"shard-\d{5}-of-\d{5}\.tfrecord|\.shard-\d{5}\.entry\.json")
 IN_METADATA = ("source", "preprocessing", "excluded")
 UNFINISHED = re.compile(re.escape(UNFINISHED_PREFIX))
@@ -78,7 +79,6 @@ def number_of_shards(samples, images_per_shard, shards=None):
 def make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded):
     """Return what must be equal for a run to resume, a dictionary that JSON can hold."""
     return {
-        "version": 1,
         "source": describe_source(reader),
         "shards": shards,
         "shuffle_seed": shuffle_seed,
@@ -101,16 +101,11 @@ def begin(directory, plan):
     if foreign:
         raise OutputError(f"{directory} must be empty, new, or hold what an earlier run began. Received: {foreign[:3]}")
     if begun:
-        with open(path, "rb") as file:
-            try:
-                found = json.load(file)
-            except (ValueError, RecursionError) as error:
-                raise OutputError(f"{path} is corrupt: {error}") from error
+        found = PLAN_FORMAT.read(path, LARGEST_PLAN, OutputError)
         _refuse_other_plan(found, plan, f"{directory} was begun")
     clear(directory, UNFINISHED)
     if not begun:
-        with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
-            json.dump(plan, file, indent=1)
+        PLAN_FORMAT.write(path, plan)
     return None
 
 
@@ -177,8 +172,7 @@ def _metadata(reader, plan, entries, kept, skipped):
     sizes = {tuple(size) for entry in entries for size in entry.sizes}
     size = reader.image_size if not plan["validate"] else sizes.pop() if len(sizes) == 1 else None
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        **FORMAT.head,
         "samples": sum(len(entry.rows) for entry in entries),
         "num_identities": int(kept.sum()),
         "identities": [name for name, stays in zip(reader.identities, kept.tolist(), strict=True) if stays],

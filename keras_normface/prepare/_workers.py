@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_normface._io import atomic_write
+from keras_normface._io import json_text, write_text
 from keras_normface.data.shards import INDEX_DTYPE, write_shard
 from keras_normface.prepare._photos import InvalidImageError, validated_size
 
@@ -121,8 +121,7 @@ class ShardWriter:
 def write_entry(directory, number, entry):
     """Write the entry file of a shard."""
     packed = base64.b64encode(zlib.compress(entry.rows.tobytes(), 1)).decode()
-    with atomic_write(_entry_path(directory, number)) as beside, open(beside, "w", encoding="utf-8") as file:
-        json.dump({**asdict(entry), "rows": packed}, file)
+    write_text(_entry_path(directory, number), json_text({**asdict(entry), "rows": packed}, indent=None))
 
 
 def read_entry(directory, number, shards):

@@ -1,11 +1,10 @@
 """The recipes by name, their sources, tables and files."""
 
 import dataclasses
-import json
 import os
 from typing import NamedTuple
 
-from keras_normface._io import atomic_write
+from keras_normface._io import JsonFormat
 
 CERTAINTIES = ("paper", "authors' code", "abstract", "secondary", "not re-read", "ours")
 
@@ -181,19 +180,14 @@ def as_text(value):
 
 
 FILE_NAME = "recipe.json"
-FORMAT = "keras_normface.recipe"
-VERSION = 1
-LARGEST_BYTES = 1 << 20
+FORMAT = JsonFormat("keras_normface.recipe", 1)
 
 
 def write(directory, name, fields):
     """Write a recipe atomically, as versioned JSON."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, FILE_NAME)
-    content = {"format": FORMAT, "version": VERSION, "recipe": name, "fields": fields}
-    with atomic_write(path) as beside, open(beside, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    FORMAT.write(path, {"recipe": name, "fields": fields})
     return path
 
 
@@ -215,17 +209,8 @@ def read(path):
         FileNotFoundError: If there is none.
         ValueError: If it is not what `Recipe.save` writes.
     """
-    with open(path, "rb") as file:
-        text = file.read(LARGEST_BYTES + 1)
-    try:
-        content = json.loads(text) if len(text) <= LARGEST_BYTES else None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a valid recipe: it must be JSON of the format {FORMAT!r}")
-    if content.get("version") != VERSION:
-        raise ValueError(f"{path} must be of version {VERSION} of its format. Received: {content.get('version')!r}")
-    if set(content) != {"format", "version", "recipe", "fields"}:
+    content = FORMAT.read(path)
+    if set(content) != {"recipe", "fields"}:
         raise ValueError(f"{path} must have the keys format, version, recipe, fields. Received: {sorted(content)}")
     name = content["recipe"]
     recipe_class, _ = known(name)

@@ -114,11 +114,11 @@ class TestJson:
         ],
     )
     def test_damaged_text(self, tmp_path, text):
-        with pytest.raises(ValueError, match="Received"):
+        with pytest.raises(ValueError, match=r"Received|not valid JSON"):
             Result.from_json(text)
         path = tmp_path / "r.json"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        with pytest.raises(ValueError, match=r"r\.json is no stored result"):
+        with pytest.raises(ValueError, match=r"r\.json is not valid"):
             Result.load(path)
 
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestJson:
     def test_what_is_no_result(self, key, value):
         content = json.loads(toy().to_json())
         content[key] = value
-        with pytest.raises(ValueError, match="Received"):
+        with pytest.raises(ValueError, match=r"Received|not valid JSON"):
             Result.from_json(json.dumps(content))
 
 

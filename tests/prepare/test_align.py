@@ -388,7 +388,7 @@ def test_other_settings_and_other_photos_are_refused(tmp_path):
     assert tree(out) == before
     for damaged in ("", "[]", "[" * 60000):
         (out / "align.json").write_text(damaged)
-        with pytest.raises(ValueError, match=r"align\.json is corrupt"):
+        with pytest.raises(ValueError, match=r"align\.json is not valid"):
             align_images(IdentityFolder(photos), out, detect=fake_detect)
 
 

@@ -263,9 +263,12 @@ def test_foreign_files_are_refused_and_stay(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"thesis\.tex"):
         prepare_shards(reader, tmp_path / "out", shards=4)
     os.remove(tmp_path / "out" / "thesis.tex")
-    (tmp_path / "out" / "plan.json").write_text("[")
-    with pytest.raises(OutputError, match=r"plan\.json is corrupt"):
-        prepare_shards(reader, tmp_path / "out", shards=4)
+    plan = (tmp_path / "out" / "plan.json").read_text()
+    for corrupt in ("[", plan.replace('"version": 1,', '"version": 2,')):
+        assert corrupt != plan
+        (tmp_path / "out" / "plan.json").write_text(corrupt)
+        with pytest.raises(OutputError, match=r"plan\.json is not valid"):
+            prepare_shards(reader, tmp_path / "out", shards=4)
 
 
 def test_two_runs_at_once_are_refused(tmp_path):

@@ -227,7 +227,7 @@ def test_saving_again_replaces_the_file(tmp_path):
 
 
 def broken(change):
-    content = {"format": files.FORMAT, "version": files.VERSION, "recipe": AM.name, "fields": AM.to_fields()}
+    content = {**files.FORMAT.head, "recipe": AM.name, "fields": AM.to_fields()}
     change(content)
     return json.dumps(content)
 
@@ -237,10 +237,10 @@ def broken(change):
     [
         ("", "is not valid JSON"),
         ("[" * 100000, "is not valid JSON"),
-        ("[]", "is not a valid recipe"),
-        ("{}", "is not a valid recipe"),
-        (" " * (files.LARGEST_BYTES + 1), "is not a valid recipe"),
-        (broken(lambda c: c.update(version=2)), "must be of version 1 of its format. Received: 2"),
+        ("[]", r"recipe\.json is not valid: .* dictionary"),
+        ("{}", "`format` must be 'keras_normface.recipe'"),
+        (" " * ((1 << 20) + 1), "at most 1048576 bytes"),
+        (broken(lambda c: c.update(version=2)), "`version` must be 1. Received: version=2"),
         (broken(lambda c: c.update(more=2)), "must have the keys"),
         (broken(lambda c: c.update(recipe="other")), "must be one of am_softmax_casia"),
         (broken(lambda c: c.update(recipe=["a"])), "must be one of am_softmax_casia"),

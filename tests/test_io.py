@@ -1,0 +1,76 @@
+"""Versioned JSON: what is written comes back, and what is not of the format is refused with the file's name."""
+
+import json
+import os
+
+import pytest
+
+from keras_normface._io import JsonFormat, json_text, parse_json, read_bounded, write_text
+
+FORMAT = JsonFormat("keras_normface.toy", 3)
+
+
+def test_a_file_begins_with_format_and_version_and_comes_back(tmp_path):
+    content = {"names": ["é", "\udce9", "a"], "share": 0.1, "none": None}
+    FORMAT.write(tmp_path / "toy.json", content)
+    written = (tmp_path / "toy.json").read_bytes()
+    assert written.startswith(b'{\n  "format": "keras_normface.toy",\n  "version": 3,\n')
+    assert written.endswith(b"}\n")
+    assert FORMAT.read(tmp_path / "toy.json") == content
+    assert os.listdir(tmp_path) == ["toy.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "keras_normface.other"}, "`format` must be 'keras_normface.toy'. Received: .*other"),
+        ({"format": None}, "`format`"),
+        ({"version": 4}, "`version` must be 3. Received: version=4"),
+        ({"version": "3"}, "`version`"),
+        ({"version": 3.0}, "`version`"),
+        ({"version": True}, "`version`"),
+    ],
+)
+def test_another_format_or_version_is_refused(tmp_path, change, message):
+    path = tmp_path / "toy.json"
+    path.write_text(json.dumps({"format": "keras_normface.toy", "version": 3, **change}))
+    with pytest.raises(ValueError, match=rf"toy\.json is not valid: {message}"):
+        FORMAT.read(path)
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b'"a"', b"{", b"[" * 100_000, b"9" * 10_000, b"\xff", b'{"a": NaN}', b'{"a": -Infinity}']
+)
+def test_what_is_not_json_is_refused(tmp_path, text):
+    (tmp_path / "toy.json").write_bytes(text)
+    with pytest.raises(KeyError, match=r"toy\.json is not valid: it "):
+        FORMAT.read(tmp_path / "toy.json", error=KeyError)
+
+
+def test_the_size_is_bounded(tmp_path):
+    FORMAT.write(tmp_path / "toy.json", {"a": 1})
+    size = (tmp_path / "toy.json").stat().st_size
+    assert FORMAT.read(tmp_path / "toy.json", size) == {"a": 1}
+    with pytest.raises(ValueError, match=rf"toy\.json is not valid: it must have at most {size - 1} bytes"):
+        FORMAT.read(tmp_path / "toy.json", size - 1)
+
+
+def test_a_missing_file_remains_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "toy.json", parse_json)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_cannot_hold_is_not_written(tmp_path, value):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        FORMAT.write(tmp_path / "toy.json", {"a": value})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "a", json_text({"a": 1}))
+    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_text(tmp_path / "a", "other")
+    assert parse_json((tmp_path / "a").read_text()) == {"a": 1}
+    assert os.listdir(tmp_path) == ["a"]
