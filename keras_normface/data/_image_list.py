@@ -18,18 +18,30 @@ from keras_normface.data._reader import (
 )
 
 LONGEST_LABEL = 18
+PLAIN, INSIGHTFACE, MXNET = (
+    "a path and a label, a whole number not below 0",
+    "0 or 1, a path and a label, a whole number not below 0, with tabs between them",
+    "an index, a label, a whole number not below 0, and a path, with tabs between them",
+)
 
 
 class ImageList(Reader):
-    r"""Images named in a text file, `path label` in each line.
+    r"""Images named in a text file, one in each line.
 
-    The label is what follows the last space or tab, a whole number not below 0; the path may contain spaces.
-    Empty lines and lines that begin with `#` are passed over. Labels become dense: if 5 does not occur, 6 takes
-    its place. The name of an identity is its label in the file, in decimal digits.
+    The first image's line sets the form of all:
+
+    - `path label`: the label follows the last space or tab; the path may contain spaces.
+    - `flag<TAB>path<TAB>label`, InsightFace's `.lst`. The flag, 0 or 1, says whether the image is aligned; it is not
+      used. Lists that go on with a box and landmarks are refused: align those images first.
+    - `index<TAB>label<TAB>path`, MXNet's `.lst`. Labels may be written as 3.000000; of several the first counts.
+
+    Labels are whole numbers not below 0. Empty lines and lines that begin with `#` are skipped. Labels become dense:
+    if 5 does not occur, 6 takes its place. The name of an identity is its label in the file, in decimal digits.
 
     Args:
         path: The text file, in UTF-8.
-        root: Directory that the paths start from. `None`: that of the text file. No path may lead out of it.
+        root: Directory that the paths start from. `None`: that of the text file. No path, absolute ones included, may
+            lead out of it.
         exclude: Labels to leave out, as strings like `"17"`; or `CASIA_LFW_OVERLAP`, then the identities of
             which an image lies in a directory of one of those names.
 
@@ -84,24 +96,26 @@ class ImageList(Reader):
         return [self._files.read(self._names[index]) for index in indices.tolist()]
 
     def _paths(self, lines, labels):
+        """Yield the paths below the root, and append their labels."""
+        form = None
         for number, line in enumerate(lines, 1):
             line = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
             if line and not line.startswith(b"#"):
-                path, label = self._parsed(line, number)
-                labels.append(label)
-                yield path
+                form = form or _form(line)
+                # A line of another form than the first would give a wrong path or label.
+                fields = None if b"\0" in line or (form == PLAIN and _form(line) != PLAIN) else _FIELDS[form](line)
+                if fields is None:
+                    raise ValueError(
+                        f"Line {number} of {self.path} must be {form}. Received: {os.fsdecode(line[:80])!r}"
+                    )
+                labels.append(fields[1])
+                yield self._checked(os.fsdecode(fields[0]), number)
 
-    def _parsed(self, line, number):
-        fields = line.rsplit(None, 1)
-        if len(fields) != 2 or not fields[1].isdigit() or len(fields[1]) > LONGEST_LABEL or b"\0" in line:
-            raise ValueError(
-                f"Line {number} of {self.path} must be a path and a label, a whole number not below 0. "
-                f"Received: {os.fsdecode(line[:80])!r}"
-            )
-        path = os.fsdecode(fields[0].rstrip())
+    def _checked(self, path, number):
+        """Return a path as it is below the root."""
         if ".." in path or "./" in path or path.startswith("/") or os.sep != "/":
             path = self._within_root(path, number)
-        return path, int(fields[1])
+        return path
 
     def _within_root(self, path, number):
         start = os.path.join(self._files.root, "")
@@ -131,3 +145,57 @@ class ImageList(Reader):
         if not kept.any():
             raise ValueError("`exclude` must leave an identity. Received: all there are")
         return kept
+
+
+def _form(line):
+    """Return the form that a line is in."""
+    first, *fields = line.split(b"\t")
+    if len(fields) < 2 or not first.strip().isdigit():
+        return PLAIN
+    # InsightFace's second field is a path, which is no number; MXNet's is a label.
+    return INSIGHTFACE if _number(fields[0]) is None else MXNET
+
+
+def _number(text):
+    """Return the number in a field, a float, else `None`."""
+    try:
+        return float(text) if text.strip() and not set(text) - _DIGITS else None
+    except ValueError:
+        return None
+
+
+_DIGITS = frozenset(b"0123456789.+-eE ")
+
+
+def _plain_fields(line):
+    """Return path and label of `path label`, `None` if it is not."""
+    fields = line.rsplit(None, 1)
+    return (fields[0].rstrip(), int(fields[1])) if len(fields) == 2 and _is_label(fields[1]) else None
+
+
+def _insightface_fields(line):
+    """Return path and label of `flag<TAB>path<TAB>label`, `None` if it is not."""
+    fields = [field.strip() for field in line.split(b"\t")]
+    fits = len(fields) == 3 and fields[0] in (b"0", b"1") and fields[1] and _is_label(fields[2])
+    return (fields[1], int(fields[2])) if fits else None
+
+
+def _mxnet_fields(line):
+    """Return path and label of `index<TAB>label<TAB>path`, `None` if it is not."""
+    index, *fields = (field.strip() for field in line.split(b"\t"))
+    labels, path = fields[:-1], fields[-1] if fields else b""
+    numbers = [_number(label) for label in labels]
+    if not labels or not index.isdigit() or not path or None in numbers:
+        return None
+    if _is_label(labels[0]):
+        return path, int(labels[0])
+    # Beyond 2^53 a float is not the number that was written.
+    return (path, int(numbers[0])) if numbers[0].is_integer() and 0 <= numbers[0] <= 2**53 else None
+
+
+def _is_label(text):
+    """Tell whether a field is a whole number of at most 18 digits."""
+    return text.isdigit() and len(text) <= LONGEST_LABEL
+
+
+_FIELDS = {PLAIN: _plain_fields, INSIGHTFACE: _insightface_fields, MXNET: _mxnet_fields}

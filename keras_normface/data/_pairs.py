@@ -33,8 +33,10 @@ class PairFile:
 def read_pair_file(path):
     """Read a pair file without running anything that its pickle may hold.
 
-    The file is a pickle of (images, flags), written by Python 2 or 3 in any protocol from 0 to 5; images are
-    bytes or uint8 arrays of one dimension, flags are bools of Python or NumPy. The whole file is held in memory.
+    The file is a pickle of (images, flags), each a list or tuple, written by Python 2 or 3 in any protocol from 0
+    to 5. Images are bytes, or uint8 arrays of one dimension, one row or one column, as `cv2.imencode` gives them.
+    Flags are bools, or the integers 0 and 1, of Python or NumPy; they may be one NumPy array. The whole file is held
+    in memory.
 
     Args:
         path: The file.
@@ -69,25 +71,36 @@ def read_pair_file(path):
 
 
 def _pairs(content, path):
-    is_pair = isinstance(content, tuple | list) and len(content) == 2
-    if not is_pair or not all(isinstance(part, list) for part in content):
+    """Return the `PairFile` of what the pickle holds."""
+    if not isinstance(content, tuple | list) or len(content) != 2 or not isinstance(content[0], tuple | list):
         raise BrokenPickleError("it must hold two lists, images and flags")
-    images, same = content
-    if not same:
+    images, same = content[0], _flags(content[1])
+    if not len(same):
         raise BrokenPickleError("it holds no pairs")
     if len(images) != 2 * len(same):
         raise BrokenPickleError(
             f"it must hold two images for each flag, but holds {len(images)} images and {len(same)} flags"
         )
-    for index, flag in enumerate(same):
-        if not isinstance(flag, bool):
-            raise BrokenPickleError(f"flag {index} must be a bool, but is of type {type(flag).__name__}")
-    return PairFile([_image(item, index) for index, item in enumerate(images)], np.array(same, dtype=bool), path)
+    return PairFile([_image(item, index) for index, item in enumerate(images)], same, path)
+
+
+def _flags(stored):
+    """Return the flags as a bool array."""
+    if isinstance(stored, StoredArray) and stored.data is not None:
+        stored = np.frombuffer(stored.data, stored.dtype).tolist()
+    if not isinstance(stored, tuple | list):
+        raise BrokenPickleError("it must hold two lists, images and flags")
+    for index, flag in enumerate(stored):
+        if not isinstance(flag, int) or flag not in (0, 1):
+            shown = repr(flag)[:40] if isinstance(flag, int) else f"of type {type(flag).__name__}"
+            raise BrokenPickleError(f"flag {index} must be a bool, 0 or 1, but is {shown}")
+    return np.array(stored, dtype=bool)
 
 
 def _image(item, index):
+    """Return the bytes of one image."""
     if isinstance(item, StoredArray):
-        if item.dtype != "uint8":
+        if item.data is not None and item.dtype != np.uint8:
             raise BrokenPickleError(f"image {index} must be an array of uint8, but is one of {item.dtype}")
         item = item.data
     if not isinstance(item, bytes):

@@ -1,10 +1,16 @@
 """A restricted unpickler for files that come from anywhere."""
 
 import io
+import math
 import pickle
+import re
+
+import numpy as np
 
 MOST_LISTS = 16
 LONGEST_NUMBER = 32
+# Of the bytes beyond these one in 16 may begin an instruction: images are far longer than what stores one takes.
+LEAST_INSTRUCTIONS = 1 << 14
 ADMITTED_NAMES = frozenset(
     ["_codecs.encode", "__builtin__.bytes", "builtins.bytes", "numpy.ndarray", "numpy.dtype"]
     + [
@@ -42,6 +48,8 @@ OTHER_THINGS = {
     0x8B: "an enormous number",
 }
 STOP, FRAME, MEMOIZE, GLOBAL, STACK_GLOBAL, SHORT_BINUNICODE = ord("."), 0x95, 0x94, ord("c"), 0x93, 0x8C
+FLAGS = frozenset(b"\x88\x89")
+RUN_OF_FLAGS = re.compile(rb"[\x88\x89]+")
 LISTS = frozenset(b"]l")
 TUPLES = frozenset(b"t\x85\x86\x87")
 NUMBER_LINES = frozenset(b"ILFpg")
@@ -50,12 +58,19 @@ PUTS = {ord("p"): None, ord("q"): 1, ord("r"): 4}
 
 def scan_pickle(content):
     """Refuse a pickle with instructions that none of our files needs, or with claims larger than itself."""
-    position, lists, tuples, memo, strings = 0, 0, 0, 0, []
+    position, instructions, lists, tuples, memo, strings = 0, 0, 0, 0, 0, []
     most_tuples, most_memo = 64 + len(content) // 8, 64 + len(content) // 3
+    most_instructions = LEAST_INSTRUCTIONS + len(content) // 16
     while True:
         if position >= len(content):
             raise BrokenPickleError("it is truncated, or no pickle: its end is missing")
         start, code = position, content[position]
+        instructions += 1
+        if instructions > most_instructions:
+            raise BrokenPickleError(f"it has more instructions than such a file needs, at byte {start}")
+        if code in FLAGS:
+            position, strings = RUN_OF_FLAGS.match(content, start).end(), []
+            continue
         argument, position = _argument(content, start)
         _check_name(code, content[start + 1 : position] if code == GLOBAL else strings)
         if code == SHORT_BINUNICODE:
@@ -129,26 +144,28 @@ def _place(code, argument):
 
 
 NDARRAY = object()
-DTYPES = {"u1": "uint8", "b1": "bool"}
+DTYPES = frozenset(["b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))])
 
 
 class StoredType:
-    """A NumPy type in a pickle: its name, "uint8" or "bool"."""
+    """A NumPy type in a pickle, of bools or integers: `dtype` is NumPy's own."""
 
-    __slots__ = ("name",)
+    __slots__ = ("dtype",)
 
     def __init__(self, name):
-        self.name = name
+        self.dtype = np.dtype(name)
 
     def __setstate__(self, state):
-        """Take NumPy's state of such a type, and refuse one with fields or another byte order."""
-        fits = isinstance(state, tuple) and len(state) in (8, 9) and _text(state[1]) == "|"
-        if not fits or any(part is not None for part in state[2:5]):
+        """Take the byte order from NumPy's state of such a type, and refuse a type with fields."""
+        order = _text(state[1]) if isinstance(state, tuple) and len(state) in (8, 9) else None
+        orders = ("|",) if self.dtype.itemsize == 1 else ("<", ">")
+        if order not in orders or any(part is not None for part in state[2:5]):
             raise BrokenPickleError("it holds a NumPy type with fields")
+        self.dtype = self.dtype.newbyteorder(order)
 
 
 class StoredArray:
-    """A NumPy array of one dimension in a pickle: `dtype`, a name, and `data`, its bytes (`None`: unfinished)."""
+    """A NumPy array of one row or column in a pickle: `dtype` and `data`, its bytes (`None`: unfinished)."""
 
     __slots__ = ("data", "dtype")
 
@@ -165,11 +182,12 @@ class StoredArray:
         """Check that the three belong together, and keep them."""
         if not isinstance(dtype, StoredType) or not isinstance(data, bytes):
             raise BrokenPickleError("it holds an array without bytes or without a type")
-        if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int:
-            raise BrokenPickleError("it holds an array that has not one dimension")
-        if shape[0] != len(data):
-            raise BrokenPickleError(f"it holds an array of length {shape[0]} with {len(data)} bytes")
-        self.dtype, self.data = dtype.name, data
+        whole = isinstance(shape, tuple) and all(type(side) is int for side in shape)
+        if not whole or not 1 <= len(shape) <= 2 or (len(shape) == 2 and 1 not in shape):
+            raise BrokenPickleError("it holds an array that is not of one dimension, one row or one column")
+        if min(shape) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(data):
+            raise BrokenPickleError(f"it holds an array of shape {str(shape)[:40]} with {len(data)} bytes")
+        self.dtype, self.data = dtype.dtype, data
 
 
 def restricted_loads(content):
@@ -181,7 +199,7 @@ def restricted_loads(content):
         raise
     except Exception as error:  # the unpickler has many for bytes that are no pickle: KeyError, EOFError, ...
         raise BrokenPickleError(
-            f"it is no pickle, or a damaged one: {type(error).__name__}: {str(error)[:200]}"
+            f"it is no pickle, or a corrupt one: {type(error).__name__}: {str(error)[:200]}"
         ) from error
 
 
@@ -248,8 +266,8 @@ def stored_type(name, *flags):
     if isinstance(_text(name), str) and _text(name).startswith("O"):
         raise UnsafePickleError(f"it names the NumPy type {_text(name)!r}, Python objects")
     if _text(name) not in DTYPES or any(type(flag) not in (bool, int) for flag in flags):
-        raise BrokenPickleError(f"it names the NumPy type {_text(name)!r}; only uint8 and bool are read")
-    return StoredType(DTYPES[_text(name)])
+        raise BrokenPickleError(f"it names the NumPy type {_text(name)!r}; only bools and integers are read")
+    return StoredType(_text(name))
 
 
 def empty_array(kind, shape, letter):
@@ -261,9 +279,9 @@ def empty_array(kind, shape, letter):
 
 def stored_scalar(dtype, data):
     """Stand in for NumPy's `scalar`."""
-    if not isinstance(dtype, StoredType) or not isinstance(data, bytes) or len(data) != 1:
-        raise BrokenPickleError("it holds a NumPy number that is neither uint8 nor bool")
-    return data != b"\0" if dtype.name == "bool" else data[0]
+    if not isinstance(dtype, StoredType) or not isinstance(data, bytes) or len(data) != dtype.dtype.itemsize:
+        raise BrokenPickleError("it holds a NumPy number whose bytes do not fit its type")
+    return np.frombuffer(data, dtype.dtype)[0].item()
 
 
 def _text(value):

@@ -28,6 +28,9 @@ LENGTH_BITS = 29
 LENGTH_MASK = (1 << LENGTH_BITS) - 1
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 HEAD_BYTES = PREFIX.size + HEADER.size + FLOAT.size
+# A writer cuts a record only where the magic word stands in an image, which is rare: few images have three parts.
+MOST_PARTS = 4096
+LARGEST_READ = 1 << 20
 
 
 class RecordError(ValueError):
@@ -42,40 +45,55 @@ class RecordFile:
         self._files = OpenFiles([self.path])
         self.size = os.fstat(self._files.descriptor(0)).st_size
 
-    def payload(self, offset, span=1 << 14):
-        """Return the payload of the record at `offset`, its parts put together."""
-        return next(self.payloads([offset], [span]))
+    def payload(self, offset, span=None):
+        """Return the payload of the record at `offset`, its parts put together; `span` as in `spans`."""
+        return next(self.payloads([offset], [self.size - offset if span is None else span]))
 
     def payloads(self, offsets, spans):
         """Yield the payloads of many records; as `payload`, but faster."""
         descriptor, unpack, pread, start = self._files.descriptor(0), PREFIX.unpack_from, os.pread, PREFIX.size
         for offset, span in zip(offsets, spans, strict=True):
-            content = pread(descriptor, span, offset)
+            content = pread(descriptor, min(span, LARGEST_READ), offset)
             magic, word = unpack(content) if len(content) >= start else (None, 0)
             # A word above the length of the content is a longer record, or one in parts.
             if magic == MAGIC and word <= len(content) - start:
                 yield content[start : start + word]
             else:
-                yield MAGIC_BYTES.join(self._files.read(0, *part[:2]) for part in self.parts(offset))
+                yield MAGIC_BYTES.join(self._files.read(0, *part[:2]) for part in self.parts(offset, span))
 
-    def label(self, offset):
+    def label(self, offset, span=None):
         """Return the first label in the header of the record at `offset`, unchecked, without reading its image."""
-        content = self._files.read(0, offset, HEAD_BYTES)
+        span = self.size - offset if span is None else span
+        content = self._files.read(0, offset, min(span, HEAD_BYTES))
+        whole = False
         if len(content) == HEAD_BYTES:
             magic, word = PREFIX.unpack_from(content)
-            if magic == MAGIC and HEAD_BYTES - PREFIX.size <= word <= self.size - offset - PREFIX.size:
-                return split_payload(content[PREFIX.size :], only_label=True)[1]
-        return split_payload(self.payload(offset), only_label=True)[1]
+            whole = magic == MAGIC and HEAD_BYTES - PREFIX.size <= word <= span - PREFIX.size
+        payload = content[PREFIX.size :] if whole else self.payload(offset, span)
+        return self.split(payload, offset, only_label=True)[1]
 
-    def parts(self, offset):
+    def split(self, payload, offset, only_label=False):
+        """Take the payload of the record at `offset` apart; errors name it."""
+        try:
+            return split_payload(payload, only_label)
+        except RecordError as error:
+            raise RecordError(f"{self.path} has a record at byte {offset} that is corrupt: {error}") from error
+
+    def parts(self, offset, span=None):
         """Return the parts of the record at `offset`: list of triples of start, length, and end with the padding."""
         parts, position, expected = [], offset, (WHOLE, FIRST)
+        end = self.size if span is None else offset + span
         while True:
             kind, length = self._prefix(position)
-            if kind not in expected:
-                raise RecordError(f"{self.path} has a record at byte {offset} whose part at byte {position} is garbled")
+            if kind not in expected or len(parts) == MOST_PARTS:
+                raise RecordError(f"{self.path} has a record at byte {offset} whose part at byte {position} is corrupt")
             start = position + PREFIX.size
             position = start + (length + 3) // 4 * 4
+            if start + length > end:
+                raise RecordError(
+                    f"{self.path} has a record at byte {offset} that reaches beyond byte {end}, where its index begins "
+                    "another"
+                )
             parts.append((start, length, position))
             if kind in (WHOLE, LAST):
                 return parts
@@ -104,7 +122,7 @@ class RecordFile:
         length = word & LENGTH_MASK
         if length > self.size - position - PREFIX.size:
             raise RecordError(
-                f"{self.path} is truncated or garbled: a record at byte {position} has {length} bytes, "
+                f"{self.path} is truncated or corrupt: a record at byte {position} has {length} bytes, "
                 f"the file {self.size}"
             )
         return word >> LENGTH_BITS, length
@@ -124,7 +142,7 @@ def split_payload(payload, only_label=False):
 
 
 CHUNK_BYTES = 1 << 22
-LARGEST_SPAN = 1 << 20
+LARGEST_SPAN = (1 << 32) - 1
 
 
 def record_offsets(file, index=None):
@@ -157,16 +175,20 @@ def read_index(path):
         twice = np.flatnonzero(keys[1:] == keys[:-1])
         if len(twice):
             raise RecordError(f"{path} has the key {keys[twice[0]]} twice")
+    if not np.all(offsets[1:] > offsets[:-1]):
+        order = np.argsort(offsets, kind="stable")
+        twice = np.flatnonzero(offsets[order][1:] == offsets[order][:-1])
+        if len(twice):
+            first, second = keys[order[twice[0] : twice[0] + 2]]
+            raise RecordError(f"{path} has the offset {offsets[order[twice[0]]]} twice, for the keys {first}, {second}")
     return keys, np.ascontiguousarray(offsets)
 
 
 def spans(offsets, size):
-    """Return how far it is from each record to the next in the file, uint32, at most a megabyte."""
-    if np.all(offsets[1:] > offsets[:-1]):
-        following = np.append(offsets[1:], size)
-    else:
-        bounds = np.append(np.unique(offsets), size)
-        following = bounds[np.searchsorted(bounds, offsets, side="right")]
+    """Return how many bytes there are from each record to the next in the file, uint32; no offset is repeated."""
+    order = np.argsort(offsets, kind="stable")
+    following = np.empty_like(offsets)
+    following[order] = np.append(offsets[order[1:]], size)
     return np.minimum(following - offsets, LARGEST_SPAN).astype("uint32")
 
 
@@ -205,15 +227,15 @@ def _check_offsets(keys, offsets, index, file):
 
 
 LARGEST_LABEL = 2**62
-PAIR_SPAN = 64
+PAIR_BYTES = HEADER.size + 2 * FLOAT.size
 
 
-def image_labels(file, keys, offsets):
-    """Find out which records are images, and their labels."""
-    bounds = _pair(file, keys, offsets, 0) if keys[0] == 0 else None
+def image_labels(file, keys, offsets, reach):
+    """Find out which records are images, and their labels; `reach` holds the `spans` of the records."""
+    bounds = _pair(file, keys, offsets, reach, 0) if keys[0] == 0 else None
     if bounds is None:
         images = slice(0, len(keys))
-        return images, _labels_by_header(file, keys, offsets)
+        return images, _labels_by_header(file, keys, offsets, reach)
     first, end = bounds
     if not 2 <= first <= end <= len(keys):
         raise RecordError(
@@ -223,8 +245,10 @@ def image_labels(file, keys, offsets):
     if not np.array_equal(keys[:end], np.arange(end)):
         raise RecordError(f"{file.path} says in record 0 that it has the keys 0 to {end - 1}, but some are missing")
     images = slice(1, first)
-    labels = _labels_by_identity(file, keys, offsets, first, end)
-    return images, _labels_by_header(file, keys[images], offsets[images]) if labels is None else labels
+    labels = _labels_by_identity(file, keys, offsets, reach, first, end)
+    if labels is None:
+        labels = _labels_by_header(file, keys[images], offsets[images], reach[images])
+    return images, labels
 
 
 def whole_label(label, where):
@@ -234,28 +258,29 @@ def whole_label(label, where):
     return int(label)
 
 
-def _pair(file, keys, offsets, number):
+def _pair(file, keys, offsets, reach, number):
     """Return the two labels of a record that has two and no image, else `None`."""
-    where = f"{file.path}#key {keys[number]}"
-    payload = file.payload(int(offsets[number]), PAIR_SPAN)
-    if len(payload) != HEADER.size + 2 * FLOAT.size or split_payload(payload)[0] != 2:
+    where, offset = f"{file.path}#key {keys[number]}", int(offsets[number])
+    payload = file.payload(offset, int(reach[number]))
+    if len(payload) != PAIR_BYTES or file.split(payload, offset, only_label=True)[0] != 2:
         return None
     first, second = (FLOAT.unpack_from(payload, HEADER.size + FLOAT.size * at)[0] for at in range(2))
     return whole_label(first, where), whole_label(second, where)
 
 
-def _labels_by_header(file, keys, offsets):
+def _labels_by_header(file, keys, offsets, reach):
+    """Return the label in the header of each record, int64."""
     labels = np.empty(len(offsets), "int64")
-    for number, offset in enumerate(offsets.tolist()):
-        labels[number] = whole_label(file.label(offset), f"{file.path}#key {keys[number]}")
+    for number, (offset, span) in enumerate(zip(offsets.tolist(), reach.tolist(), strict=True)):
+        labels[number] = whole_label(file.label(offset, span), f"{file.path}#key {keys[number]}")
     return labels
 
 
-def _labels_by_identity(file, keys, offsets, first, end):
+def _labels_by_identity(file, keys, offsets, reach, first, end):
     """Return the labels of the images 1 to `first - 1`; `None` if the identity records do not tell them for sure."""
     ranges = []
     for key in range(first, end):
-        pair = _pair(file, keys, offsets, key)
+        pair = _pair(file, keys, offsets, reach, key)
         if pair is None:
             raise RecordError(f"{file.path}#key {key} must be an identity's record: two labels and no image")
         if pair[0] != pair[1]:
@@ -264,7 +289,9 @@ def _labels_by_identity(file, keys, offsets, first, end):
     starts, ends = [pair[0] for pair in ranges], [pair[1] for pair in ranges]
     if [*starts, first] != [1, *ends] or any(start > stop for start, stop in ranges):
         return None
-    labels = [whole_label(file.label(int(offsets[start])), f"{file.path}#key {start}") for start in starts]
+    labels = [
+        whole_label(file.label(int(offsets[start]), int(reach[start])), f"{file.path}#key {start}") for start in starts
+    ]
     if len(set(labels)) != len(labels):
         return None
     return np.repeat(np.array(labels, "int64"), np.subtract(ends, starts))
@@ -276,7 +303,7 @@ class RecordIO(Reader):
     Two forms are read. If record 0 has two labels and no image, they tell where the images end and where the
     records of the identities end, which each tell the range of its images (InsightFace's form). Otherwise each
     record is an image. A label is the first one in an image's header; labels become dense. Opening reads the
-    index, and of the images only what the labels need; garbage inside a record shows when it is read.
+    index, and of the images only what the labels need; a corrupt record shows when it is read.
 
     Args:
         path: The `.rec` file.
@@ -289,7 +316,7 @@ class RecordIO(Reader):
         image_size: `(height, width)` if there is a file `property` beside it, else `None`.
 
     Raises:
-        RecordError: A ValueError. If the file or its index is truncated or garbled, or labels are not whole
+        RecordError: A ValueError. If the file or its index is truncated or corrupt, or labels are not whole
             numbers from 0 on.
         ValueError: If the number of identities differs from that in `property`, or `identities` or `exclude` do
             not fit.
@@ -316,8 +343,8 @@ class RecordIO(Reader):
         self.path = os.fspath(path)
         self._file = RecordFile(path)
         keys, offsets = record_offsets(self._file, index)
-        images, stored = image_labels(self._file, keys, offsets)
         reach = spans(offsets, self._file.size)
+        images, stored = image_labels(self._file, keys, offsets, reach)
         self._stored, labels = np.unique(stored, return_inverse=True)
         self.image_size = _image_size(self.path, len(self._stored))
         names = _names(self._stored, identities)
@@ -360,7 +387,7 @@ class RecordIO(Reader):
                 images.append(content[start:])
         except RecordError as error:
             index = int(indices[len(images)])
-            raise RecordError(f"{self.name(index)} at byte {self._offsets[index]} is garbled: {error}") from error
+            raise RecordError(f"{self.name(index)} at byte {self._offsets[index]} is corrupt: {error}") from error
         return images
 
 

@@ -32,6 +32,57 @@ def test_spaces_comments_byte_order_mark_and_windows_lines(tmp_path):
     assert reader.identities == ["2", "7", "10"]
 
 
+def test_insightface_lists(tmp_path):
+    text = f"1\ta b/c.jpg\t0\n# head\n0\t{tmp_path}/d\u2028.jpg\t7\r\n1\t17\t3\n1\t0.5\t7"
+    reader = ImageList(write(tmp_path, text))
+    assert names(reader) == ["a b/c.jpg", "d\u2028.jpg", "17", "0.5"]
+    assert reader.labels.tolist() == [0, 2, 1, 2]
+    assert reader.identities == ["0", "3", "7"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../out.jpg", "a/../../out.jpg"])
+@pytest.mark.parametrize("form", ["1\t{}\t0", "12\t3.0\t{}", "{} 3"])
+def test_paths_of_each_form_stay_in_root(tmp_path, form, path):
+    with pytest.raises(ValueError, match=rf"Line 1 of .*list\.txt leads out .* Received: '{path}'"):
+        ImageList(write(tmp_path, form.format(path)))
+
+
+def test_mxnet_lists(tmp_path):
+    text = "17\t3.000000\ta b/c.jpg\n3\t5\td.jpg\r\n4\t5.0\t0.25\t-1\te.jpg\n5\t1e1\t12\n"
+    reader = ImageList(write(tmp_path, text))
+    assert names(reader) == ["a b/c.jpg", "d.jpg", "e.jpg", "12"]
+    assert reader.labels.tolist() == [0, 1, 1, 2]
+    assert reader.identities == ["3", "5", "10"]
+    many = write(tmp_path, "0\t123456789012345678\ta.jpg\n")
+    assert ImageList(many).identities == ["123456789012345678"]
+
+
+@pytest.mark.parametrize(
+    ("first", "line", "message"),
+    [
+        ("1\ta.jpg\t0", "1\ta.jpg", "0 or 1, a path and a label"),
+        ("1\ta.jpg\t0", "1\ta.jpg\t0.5", "0 or 1, a path and a label"),
+        ("1\ta.jpg\t0", "2\ta.jpg\t0", "0 or 1, a path and a label"),
+        ("1\ta.jpg\t0", "1\ta.jpg\t0\t1\t2\t3\t4", "0 or 1, a path and a label"),
+        ("1\ta.jpg\t0", "1\t\t0", "0 or 1, a path and a label"),
+        ("1\ta.jpg\t0", "b.jpg 7", "0 or 1, a path and a label"),
+        ("5\t3\ta.jpg", "b.jpg 7", "an index, a label"),
+        ("5\t3\ta.jpg", "6\t-1\tb.jpg", "an index, a label"),
+        ("5\t3\ta.jpg", "6\tnan\tb.jpg", "an index, a label"),
+        ("5\t3\ta.jpg", "6\t1e400\tb.jpg", "an index, a label"),
+        ("5\t3\ta.jpg", "6\t0.5\tb.jpg", "an index, a label"),
+        ("5\t3\ta.jpg", "6\t1e17\tb.jpg", "an index, a label"),
+        ("5\t3\ta.jpg", "6\tb.jpg\t3", "an index, a label"),
+        ("5\t3\ta.jpg", "6\t3\t \t", "an index, a label"),
+        ("a.jpg 7", "1\tb.jpg\t0", "a path and a label"),
+        ("a.jpg 7", "1\t0\tb.jpg", "a path and a label"),
+    ],
+)
+def test_a_line_of_another_form_than_the_first(tmp_path, first, line, message):
+    with pytest.raises(ValueError, match=rf"Line 2 of .*list\.txt must be {message}"):
+        ImageList(write(tmp_path, f"{first}\n{line}\n"))
+
+
 def test_absolute_paths_within_root_and_another_root(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.jpg").write_bytes(b"one")

@@ -79,6 +79,40 @@ def test_every_protocol(tmp_path, protocol, flags, items):
     assert Image.open(io.BytesIO(pairs.images[1])).size == (6, 8)
 
 
+def as_column(data):
+    return np.frombuffer(data, np.uint8)[:, None]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [1, 0, 1],
+        (True, False, True),
+        np.array(SAME),
+        np.array([1, 0, 1], "uint8"),
+        np.array([1, 0, 1]),
+        np.array([[1], [0], [1]], ">i2"),
+        [np.int64(1), np.uint8(0), np.array([1], ">i4")[0]],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "arranged",
+    [as_column, lambda data: as_column(data).T, lambda data: as_column(data).copy("F")],
+    ids=["column", "row", "copy"],
+)
+def test_shapes_flags_and_tuples_that_packers_write(tmp_path, protocol, flags, arranged):
+    items = [arranged(face) for face in FACES]
+    for whole in [(items, flags), [tuple(items), flags]]:
+        content = pickle.dumps(whole, protocol)
+        for variant in {content, with_numpy_1_names(content)}:
+            pairs = read(tmp_path, variant)
+            assert pairs.images == FACES
+            assert pairs.same.dtype == bool
+            assert pairs.same.tolist() == SAME
+
+
 def test_the_renaming_of_these_tests_renames():
     arrays = as_arrays(True)
     for protocol in PROTOCOLS:
@@ -130,10 +164,14 @@ def test_arrays_as_python_2_wrote_them(tmp_path):
         ((FACES[:5], SAME), "5 images and 3 flags"),
         (([], []), "no pairs"),
         ((FACES, SAME, SAME), "two lists"),
-        ((FACES, tuple(SAME)), "two lists"),
+        ((FACES, b"abc"), "two lists"),
+        ((np.zeros(6, "uint8"), SAME), "two lists"),
         (FACES, "two lists"),
         (b"image", "two lists"),
-        ((FACES, [True, 1, False]), "flag 1 must be a bool, but is of type int"),
+        ((FACES, [True, 2, False]), "flag 1 must be a bool, 0 or 1, but is 2"),
+        ((FACES, [True, False, -1]), "flag 2 .* is -1"),
+        ((FACES, np.array([1, 0, 256])), "flag 2 .* is 256"),
+        ((FACES, np.array([1, 0])), "6 images and 2 flags"),
         ((FACES, [True, False, None]), "flag 2 .* NoneType"),
         ((FACES, [0.5, False, True]), "flag 0 .* float"),
         ((["text", *FACES[1:]], SAME), "image 0 .* str"),
@@ -141,8 +179,10 @@ def test_arrays_as_python_2_wrote_them(tmp_path):
         (([*FACES[:2], b"", *FACES[3:]], SAME), "image 2 is empty"),
         (([np.zeros(0, "uint8"), *FACES[1:]], SAME), "image 0 is empty"),
         (([*FACES[:5], np.ones(3, bool)], SAME), "image 5 .* bool"),
-        (([np.ones(3, "float32"), *FACES[1:]], SAME), "'f4'; only uint8 and bool"),
+        (([np.ones(3, "float32"), *FACES[1:]], SAME), "'f4'; only bools and integers"),
         (([np.ones((3, 2), "uint8"), *FACES[1:]], SAME), "one dimension"),
+        (([np.ones((3, 1, 1), "uint8"), *FACES[1:]], SAME), "one dimension"),
+        (([np.ones(3, "int8"), *FACES[1:]], SAME), "image 0 .* int8"),
         (([np.ones(2, [("a", "u1")]), *FACES[1:]], SAME), "dictionary"),
         ((FACES, {"same": SAME}), "dictionary"),
         ((FACES, {True, False}), "set|'.*set'"),
@@ -371,6 +411,15 @@ def test_claims_larger_than_the_file_take_neither_memory_nor_time(content):
     finally:
         tracemalloc.stop()
     assert time.perf_counter() - before < 2
+
+
+@pytest.mark.parametrize("code", [b"(", b"N", b")", b"0", b"]", b"(t", b"K\x00", b"\x88N", b"h\x00", b"\x88"], ids=repr)
+def test_five_megabytes_of_one_instruction_take_little_time(code):
+    content = code * (5_000_000 // len(code))
+    before = time.process_time()
+    with pytest.raises(BrokenPickleError, match=r"instruction|memo places|end is missing"):
+        restricted_loads(content)
+    assert time.process_time() - before < 2
 
 
 def test_the_same_bytes_named_again_and_again_are_not_copied_again_and_again():

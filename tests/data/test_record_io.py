@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_normface.data import CASIA_LFW_OVERLAP, RecordError, RecordIO
-from keras_normface.data._recordio import RecordFile, image_labels
+from keras_normface.data._recordio import MOST_PARTS, RecordFile, image_labels, spans
 from tests.support import faces
 
 
@@ -87,16 +87,16 @@ def test_identity_records_and_the_headers_tell_the_same(rec):
 class CountedFile(RecordFile):
     labels_read = 0
 
-    def label(self, offset):
+    def label(self, offset, span=None):
         self.labels_read += 1
-        return super().label(offset)
+        return super().label(offset, span)
 
 
 def test_identity_records_spare_the_headers_of_the_images(rec):
     write(rec, people=3, images=4)
     keys, offsets = np.loadtxt(rec.with_suffix(".idx"), dtype="int64").T
     file = CountedFile(rec)
-    images, labels = image_labels(file, keys, offsets)
+    images, labels = image_labels(file, keys, offsets, spans(offsets, file.size))
     assert (images, labels.tolist()) == (slice(1, 13), [0] * 4 + [1] * 4 + [2] * 4)
     assert file.labels_read == 3
 
@@ -202,7 +202,7 @@ def test_a_truncated_file(rec, index, missing):
             ("1\t99999999", "past its end"),
             ("1\t2", "middle"),
             ("0\t0", "key 0 twice"),
-            ("1\t8", "no record at byte 8"),
+            ("1\t8", "at byte 0 that reaches beyond byte 8"),
         ),
         *((bad, "Line 2") for bad in ("", "1", "1\tx", "1 4", "-1\t4", "\t4", "1\t4\t5", "1.0\t4", "1\t" + "4" * 30)),
     ],
@@ -222,14 +222,14 @@ def test_an_index_in_another_order_with_gaps_and_windows_lines(rec):
     assert [reader.name(k)[-len(str(2**40)) :].split()[-1] for k in range(3)] == ["7", "90", str(2**40)]
 
 
-def test_what_is_garbled_shows_when_read_and_is_named(rec):
+def test_what_is_corrupt_shows_when_read_and_is_named(rec):
     write(rec, people=2, images=3)
     reader = RecordIO(rec)
     offset = int(rec.with_suffix(".idx").read_text().splitlines()[2].split()[1])
     original = rec.read_bytes()
     for at, value, message in [(0, b"oops", "magic"), (12, struct.pack("<f", 1.0), "label is 1.0, and should be 0")]:
         rec.write_bytes(original[: offset + at] + value + original[offset + at + len(value) :])
-        with pytest.raises(RecordError, match=rf"train\.rec#key 2 at byte {offset} is garbled: .*{message}"):
+        with pytest.raises(RecordError, match=rf"train\.rec#key 2 at byte {offset} is corrupt: .*{message}"):
             reader.encoded([0, 1])
         assert reader.sample(0) == (faces.face(1, 1), 0)
         assert RecordIO(rec).num_identities == 2
@@ -249,6 +249,58 @@ def test_a_length_larger_than_the_file_is_not_believed(rec, index):
         rec.with_suffix(".idx").write_text("0\t0\n")
     with pytest.raises(RecordError, match="500000000 bytes"):
         RecordIO(rec)
+
+
+def part(kind, content=b""):
+    return struct.pack("<II", faces.MAGIC, kind << 29 | len(content)) + content
+
+
+def test_an_offset_that_is_repeated_is_refused(rec):
+    write_images(rec, [0.0, 1.0])
+    lines = [f"{key}\t{0}\n" for key in range(2000)]
+    rec.with_suffix(".idx").write_text("".join(lines))
+    start = time.process_time()
+    with pytest.raises(RecordError, match=r"train\.idx has the offset 0 twice, for the keys 0, 1"):
+        RecordIO(rec)
+    assert time.process_time() - start < 1
+
+
+def test_records_that_share_their_parts_are_refused(rec):
+    # 2 000 records of which each reaches to the same 2 000 parts: together 4 000 000 parts in 32 kB.
+    count = 2000
+    first = b"".join(struct.pack("<II", faces.MAGIC, 1 << 29 | 8 * (count - 1 - k)) for k in range(count))
+    rec.write_bytes(first + part(2) * count + part(3, faces.payload(0.0, b"image")))
+    rec.with_suffix(".idx").write_text("".join(f"{key}\t{8 * key}\n" for key in range(count)))
+    start = time.process_time()
+    with pytest.raises(RecordError, match=r"at byte 0 that reaches beyond byte 8"):
+        RecordIO(rec)
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_the_parts_of_a_record_are_bounded(rec, index):
+    head = faces.payload(0.0)
+    for count, fits in [(MOST_PARTS, True), (MOST_PARTS + 1, False), (10**6, False)]:
+        rec.write_bytes(part(1, head) + part(2) * (count - 2) + part(3, b"image"))
+        if index:
+            rec.with_suffix(".idx").write_text("0\t0\n")
+        start = time.process_time()
+        if fits:
+            assert RecordIO(rec).sample(0) == (faces.MAGIC_BYTES * (count - 1) + b"image", 0)
+        else:
+            with pytest.raises(RecordError, match=r"record at byte 0 whose part at byte \d+ is corrupt"):
+                RecordIO(rec)
+        assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("content", [b"short", struct.pack("<IfQQ", 5, 0.0, 0, 0), faces.payload([1.0])[:-1]])
+def test_a_record_too_short_for_its_header_or_labels_names_the_file(rec, index, content):
+    faces.write_records(rec.with_suffix(""), [faces.payload(0.0, b"image"), content], index)
+    with pytest.raises(RecordError, match=r"train\.rec has a record at byte 40 that is corrupt: .*too short"):
+        RecordIO(rec)
+    faces.write_records(rec.with_suffix(""), [struct.pack("<IfQQff", 5, 0.0, 0, 0, 2, 3)], index)
+    assert RecordIO(rec).identities == ["2"]
 
 
 def test_more_labels_than_bytes(rec):
@@ -326,9 +378,9 @@ def test_files_are_closed_with_the_reader(rec):
     assert descriptors() == []
 
 
-def test_what_is_garbled_is_named_by_a_dataset_too(rec):
+def test_what_is_corrupt_is_named_by_a_dataset_too(rec):
     import tensorflow as tf
 
     faces.write_records(rec.with_suffix(""), [faces.payload(0.0, b"image"), faces.payload(0.0)])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"train\.rec#key 1 at byte 40 is garbled"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"train\.rec#key 1 at byte 40 is corrupt"):
         list(RecordIO(rec).source())
