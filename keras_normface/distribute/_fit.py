@@ -3,6 +3,7 @@
 import warnings
 
 import keras
+import numpy as np
 
 from keras_normface.distribute import _functions, _step
 from keras_normface.distribute._data import Batches, split_validation
@@ -91,7 +92,8 @@ def evaluate_epoch(model, batches, callbacks, steps):
 
 def _floats(logs):
     """Scalars as Python floats, other results (a score a class) as arrays."""
-    return {name: float(v) if v.shape.rank == 0 else v.numpy() for name, v in logs.items()}
+    arrays = {name: np.asarray(value) for name, value in logs.items()}
+    return {name: value if value.ndim else float(value) for name, value in arrays.items()}
 
 
 def fit(

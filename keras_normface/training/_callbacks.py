@@ -47,8 +47,10 @@ class AtSteps(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Act if it is time."""
-        # With several steps in one execution, Keras counts on past the end of the epoch.
-        before, self.now = self.now, self._epoch * self._length + min(batch + 1, self._length)
+        # With several steps in one execution, `batch` is the first of them before Keras 3.11, later the last, which may
+        # lie past the end of the epoch.
+        before = self.now
+        self.now = min(before + self.model.steps_per_execution, (self._epoch + 1) * self._length)
         if self.is_due(before, self.now):
             self.act(before, self.now, {} if logs is None else logs)
 
