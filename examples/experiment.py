@@ -17,6 +17,12 @@ from keras_normface.distribute import is_chief
 from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, WeightSnapshots, average_snapshots
 
 BACKBONE_FILE, RECIPE_FILE, RUN_FILE = "backbone.weights.h5", "recipe.json", "run.json"
+# Template of the data, template and size of the recipe: where cutting gives the one from the other.
+EXACT_CUT = ("arcface_112x112", "sphereface_112x96", (112, 96))
+WAYS_OUT = (
+    "Here: --center-crop cuts larger images; --set preprocessing.size=[height,width] changes the recipe's size, and "
+    "--set preprocessing.template=null its template; or align the photos anew with keras-normface align --template."
+)
 LOAD_AND_COMPARE = """
 import sys
 sys.modules["keras_normface"] = None
@@ -46,7 +52,12 @@ def parser(description, recipe):
         action=switch,
         help="exclude the identities that are in LFW too; default: as the recipe says",
     )
-    add("--center-crop", action="store_true", help="cut larger images in their middle: 112x112 becomes 112x96")
+    add(
+        "--center-crop",
+        action=switch,
+        help="cut larger images in their middle, 112x112 to 112x96; default: where the data record a template that "
+        "the cut makes that of the recipe",
+    )
     add("--pairs", type=Path, nargs="+", default=[], metavar="FILE", help="pair files: lfw.bin, agedb_30.bin")
     add("--strategy", choices=["one", "mirrored", "multi-worker"], default="one", help="devices (default: one)")
     add("--virtual-devices", type=int, default=1, metavar="N", help="cut the CPU into N devices, to try --strategy")
@@ -104,20 +115,25 @@ def strategy_of(args):
 
 
 def training_data(recipe, args):
-    """The batches; images of another size than the recipe's are found out at once."""
+    """The batches; images of another size than the recipe's are refused at once; settles `args.center_crop`."""
     options = {"exclude": recipe.excluded_identities}
     if args.identities is not None:
         options["identities"] = args.identities.read_text(encoding="utf-8").splitlines()
     try:
         reader = open_reader(args.data, args.format, **options)
-        data = recipe.data(reader, args.seed, center_crop=args.center_crop)
     except (OSError, ValueError) as error:
         sys.exit(f"--data {args.data}: {error}")
+    if args.center_crop is None:
+        args.center_crop = (reader.template, recipe.preprocessing.template, recipe.preprocessing.size) == EXACT_CUT
+    try:
+        data = recipe.data(reader, args.seed, center_crop=args.center_crop)
+    except ValueError as error:
+        sys.exit(f"--data {args.data}: {error}\n{WAYS_OUT}")
     size = decode_image(reader.sample(0)[0]).shape[:2]
     if tuple(size) != recipe.preprocessing.size and not args.center_crop:
         sys.exit(
             f"The images are {size[0]}x{size[1]}, the recipe's {'x'.join(map(str, recipe.preprocessing.size))} (height "
-            "x width). Cut them with --center-crop, align them anew, or --set preprocessing.size=[height,width]."
+            f"x width).\n{WAYS_OUT}"
         )
     return data
 

@@ -138,7 +138,8 @@ def _check_pixels(model, data):
             f"Received: data with scale={data.scale}, a model with {own}, so that they are scaled {scales}"
         )
     if own is not None:
-        check_same_preprocessing(data.preprocessing, own)
+        remedy = "Give the data the model's: ImageBatches(..., preprocessing=preprocessing_in(model), scale=False)"
+        check_same_preprocessing(data.preprocessing, own, remedy=remedy)
     made = data.preprocessing.output_shape if data.scale else (*data.preprocessing.size, 3)
     inputs = getattr(getattr(model, "backbone", model), "inputs", None) or []
     taken = [tuple(tensor.shape)[1:] for tensor in inputs]

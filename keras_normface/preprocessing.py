@@ -16,7 +16,8 @@ SCALINGS = {
     "none": {"scale": 1.0, "offset": 0.0},
 }
 CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
-TEMPLATES = ("sphereface_112x96", "arcface_112x112")
+TEMPLATE_SIZES = {"sphereface_112x96": (112, 96), "arcface_112x112": (112, 112)}
+TEMPLATES = tuple(TEMPLATE_SIZES)
 LUMA = (0.299, 0.587, 0.114)
 LARGEST_SIZE = 4096
 LARGEST_NUMBER = 1e30
@@ -27,8 +28,9 @@ VERSION = 2
 class Preprocessing:
     """How pixels in 0..255 become the input of a backbone: x · scale + offset, as `keras.layers.Rescaling`.
 
-    The same object belongs to the training data, lies beside prepared data as JSON, and is built into an
-    exported model, so that the three cannot disagree. It does not resize: images come in its size.
+    The same object belongs to the recipe, to the training data, and to the exported model, so that the three
+    cannot disagree. Prepared shards record size and template alone: their bytes are not scaled. It does not resize:
+    images come in its size.
 
     Args:
         size: Pair `(height, width)` in pixels, each from 1 to 4096.
@@ -218,13 +220,14 @@ class PixelScaling(keras.layers.Layer):
         return {**super().get_config(), "preprocessing": self.preprocessing.to_dict()}
 
 
-def check_same_preprocessing(first, second, names=("data", "model")):
+def check_same_preprocessing(first, second, names=("data", "model"), remedy=""):
     """Refuse two objects that treat pixels differently.
 
     Args:
         first: A `Preprocessing`.
         second: A `Preprocessing`.
         names: What the two are called in the message.
+        remedy: How the message ends: what to change.
 
     Raises:
         ValueError: If a field differs; the message has both values of each such field.
@@ -237,7 +240,7 @@ def check_same_preprocessing(first, second, names=("data", "model")):
     """
     differences = first.differences(second, names)
     if differences:
-        raise ValueError(f"The preprocessing differs. {'; '.join(differences)}")
+        raise ValueError(f"The preprocessing differs. {'; '.join(differences)}{remedy and f'. {remedy}'}")
 
 
 def preprocessing_from_json(text):

@@ -25,6 +25,7 @@ ROOMS = {
     "margins": "ψ and η",
     "preprocessing": "what happens to pixels, for data, training and export",
     "_threshold": "a calibrated threshold, as a record",
+    "_alignment": "the record of the template that `align` leaves beside the faces",
     "layers": "`CosineDense`, `LearnableScale`, `L2Constraint`",
     "optimizers": "the weight decay that the papers mean",
     "losses": "losses on cosines, on logits, on the pairs of a batch",

@@ -13,7 +13,7 @@ from keras_normface.cli._console import FAILED, failures_in_one_line, progress_b
 from keras_normface.data import CASIA_LFW_OVERLAP, READERS, guess_format, open_reader
 from keras_normface.data.shards import METADATA_NAME
 from keras_normface.prepare import ENCODINGS, IMAGES_PER_SHARD, NO_FACE_CHOICES, align_images, prepare_shards
-from keras_normface.preprocessing import CHANNELS, SCALINGS, TEMPLATES, Preprocessing
+from keras_normface.preprocessing import TEMPLATES
 from keras_normface.protocols.pair_drawing import RULE, make_pairs
 from keras_normface.protocols.pair_files import write_pair_list
 
@@ -59,8 +59,6 @@ def _lines(path):
 IMAGES_WORTH_A_PROCESS = 20_000
 Format = Enum("Format", {name: name for name in READERS})
 Template = Enum("Template", {name: name for name in TEMPLATES})
-Scaling = Enum("Scaling", {name: name for name in SCALINGS})
-Channels = Enum("Channels", {name: name for name in CHANNELS})
 
 
 def prepare(
@@ -89,9 +87,9 @@ def prepare(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Height and width of the images, such as 112x96.")
     ] = None,
-    template: Annotated[Template | None, typer.Option(help="How the faces were aligned, to note down.")] = None,
-    scaling: Annotated[Scaling | None, typer.Option(help="How training is to scale pixels, to note down.")] = None,
-    channels: Annotated[Channels | None, typer.Option(help="Channels that training is to use, to note down.")] = None,
+    template: Annotated[
+        Template | None, typer.Option(help="By which template the faces were aligned; `align` records it in SOURCE.")
+    ] = None,
     validate: Annotated[bool, typer.Option("--validate", help="Decode each image.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be used.")] = False,
 ):
@@ -110,10 +108,10 @@ def prepare(
     for name, value, belongs in (("--root", root, "list"), ("--identities", identities, "recordio")):
         if value is not None and kind != belongs:
             raise typer.BadParameter(f"{name} is for --format {belongs} only, and SOURCE is: {kind}")
+    image_size = _image_size(size)
     begun = time.monotonic()
     with failures_in_one_line():
         reader, excluded = open_source(source, kind, exclude, exclude_lfw_overlap, root, identities)
-    preprocessing = _preprocessing(reader, size, template, scaling, channels)
     complete = os.path.exists(out / METADATA_NAME)
     with failures_in_one_line(), progress_bar("images") as progress:
         metadata = prepare_shards(
@@ -121,7 +119,8 @@ def prepare(
             out,
             images_per_shard=images_per_shard or IMAGES_PER_SHARD,
             shards=shards,
-            preprocessing=preprocessing,
+            size=image_size,
+            template=None if template is None else template.value,
             shuffle_seed=None if no_shuffle else shuffle_seed,
             jobs=jobs or min(os.cpu_count() or 1, 1 + len(reader) // IMAGES_WORTH_A_PROCESS),
             validate=validate,
@@ -134,28 +133,14 @@ def prepare(
     show_summary(_prepare_summary(metadata, None if complete else time.monotonic() - begun))
 
 
-def _preprocessing(reader, size, template, scaling, channels):
-    """Return the `Preprocessing` that the options describe, or `None` if there are none of them."""
-    if size is None and template is None and scaling is None and channels is None:
+def _image_size(size):
+    """The pair (height, width) of `--size`, or `None`."""
+    if size is None:
         return None
-    named = {"template": template, "channels": channels}
-    fields = {name: value.value for name, value in named.items() if value is not None}
-    fields.update({} if scaling is None else SCALINGS[scaling.value])
-    if size is not None:
-        match = re.fullmatch(r"([0-9]{1,4})[xX]([0-9]{1,4})", size)
-        if not match:
-            raise typer.BadParameter(f"--size must be the height and the width, such as 112x96. Received: {size}")
-        fields["size"] = (int(match[1]), int(match[2]))
-    elif template is not None:
-        fields["size"] = tuple(map(int, template.value.rsplit("_", 1)[1].split("x")))
-    elif reader.image_size is not None:
-        fields["size"] = tuple(reader.image_size)
-    else:
-        raise typer.BadParameter("--size must be given with --scaling or --channels: SOURCE does not say it")
-    try:
-        return Preprocessing(**fields)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    match = re.fullmatch(r"([1-9][0-9]{0,3})[xX]([1-9][0-9]{0,3})", size)
+    if not match:
+        raise typer.BadParameter(f"--size must be the height and the width, such as 112x96. Received: {size}")
+    return int(match[1]), int(match[2])
 
 
 def _prepare_summary(metadata, seconds):

@@ -7,14 +7,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from keras_normface.data._images import (
-    Augmentation,
-    center_crop,
-    cropped_preprocessing,
-    decode_image,
-    resize_image,
-)
-from keras_normface.preprocessing import check_same_preprocessing
+from keras_normface.data._images import Augmentation, center_crop, check_images_fit, decode_image, resize_image
 
 
 class ResumableData(Protocol):
@@ -120,8 +113,8 @@ class ImageBatches:
     Args:
         reader: A `Reader`: `IdentityFolder`, `ImageList`, `RecordIO` or `TFRecordShards`.
         batch_size: Images in a batch; with several replicas or workers, in that of all of them.
-        preprocessing: A `Preprocessing`. If the reader brings one, as prepared shards do, the two must be the same;
-            `None` takes the reader's.
+        preprocessing: A `Preprocessing`, such as `recipe.preprocessing`. If the reader records the size and the
+            template of its images, as prepared shards and the directories of `align` do, they must be those of it.
         seed: Non-negative integer. Order and augmentation follow from it.
         augmentation: An `Augmentation`, or `None` for none at all. By default half of the images are mirrored.
         scale: Whether batches are preprocessed, float32 `(batch, height, width, channels)`. Otherwise they are
@@ -137,7 +130,8 @@ class ImageBatches:
         drop_remainder: Whether a last batch that is not full is left out.
 
     Raises:
-        ValueError: If an argument does not fit, or two preprocessings differ, naming both.
+        ValueError: If an argument does not fit, or the images are of another size or template, naming both and the
+            option that mends it.
 
     Example:
     >>> import tempfile
@@ -156,7 +150,7 @@ class ImageBatches:
     """
 
     def __init__(
-        self, reader, batch_size, preprocessing=None, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
+        self, reader, batch_size, preprocessing, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
         center_crop=False, images_per_identity=None, drop_remainder=True,
     ):  # fmt: skip
         if seed < 0:
@@ -164,7 +158,8 @@ class ImageBatches:
         if resize and center_crop:
             raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
         self.reader, self.batch_size, self.seed = reader, batch_size, seed
-        self.preprocessing = _agreed(reader, preprocessing, center_crop)
+        self.preprocessing = preprocessing
+        check_images_fit(_recorded_size(reader), getattr(reader, "template", None), preprocessing, resize, center_crop)
         self.augmentation, self.scale, self.resize, self.center_crop = augmentation, scale, resize, center_crop
         if images_per_identity is None:
             self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
@@ -287,15 +282,9 @@ def _one_thread_an_operation():
     return options
 
 
-def _agreed(reader, preprocessing, center_crop):
-    stored = getattr(reader, "preprocessing", None)
-    if center_crop and stored is not None and preprocessing is not None:
-        stored = cropped_preprocessing(stored, preprocessing.size)
-    if preprocessing is None and stored is None:
-        raise ValueError(f"`preprocessing` must be given, for {reader} brings none. Received: None")
-    if preprocessing is not None and stored is not None:
-        check_same_preprocessing(stored, preprocessing, ("the reader", "the argument"))
-    return preprocessing or stored
+def _recorded_size(reader):
+    size = getattr(reader, "image_size", None)
+    return None if size is None else tuple(size)
 
 
 class ArrayBatches:

@@ -4,8 +4,10 @@ import os
 
 import numpy as np
 
+from keras_normface._alignment import recorded_template
 from keras_normface._io import ContainedFiles
 from keras_normface.data._reader import PackedNames, Reader, kept_identities, read_only
+from keras_normface.preprocessing import TEMPLATE_SIZES
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
@@ -24,6 +26,7 @@ class IdentityFolder(Reader):
     Attributes:
         ignored: Number of other things that were found, such as `Thumbs.db`; hidden ones are not counted.
         empty_identities: Names of the directories without an image. They get no label.
+        template: Name of the landmark template, if `align` wrote the directory; `image_size` is then its size.
 
     Raises:
         FileNotFoundError: If there is no such directory.
@@ -48,6 +51,8 @@ class IdentityFolder(Reader):
     def __init__(self, path, exclude=()):
         self.path = os.fspath(path)
         self._files = ContainedFiles(path)
+        self.template = recorded_template(self.path)
+        self.image_size = TEMPLATE_SIZES.get(self.template)
         self.ignored, self.empty_identities = 0, []
         directories = self._listed(self.path, "", want_directories=True)
         kept = kept_identities(directories, exclude)

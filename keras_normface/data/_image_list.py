@@ -5,6 +5,7 @@ from array import array
 
 import numpy as np
 
+from keras_normface._alignment import recorded_template
 from keras_normface._io import ContainedFiles
 from keras_normface.data._reader import (
     PackedNames,
@@ -16,6 +17,7 @@ from keras_normface.data._reader import (
     read_only,
     without_excluded,
 )
+from keras_normface.preprocessing import TEMPLATE_SIZES
 
 LONGEST_LABEL = 18
 PLAIN, INSIGHTFACE, MXNET = (
@@ -45,6 +47,9 @@ class ImageList(Reader):
         exclude: Labels to leave out, as strings like `"17"`; or `CASIA_LFW_OVERLAP`, then the identities of
             which an image lies in a directory of one of those names.
 
+    Attributes:
+        template: Name of the landmark template, if `align` wrote `root`; `image_size` is then its size.
+
     Raises:
         FileNotFoundError: If there is no such file or root.
         NotADirectoryError: If `root` is a file.
@@ -73,6 +78,8 @@ class ImageList(Reader):
             kind = NotADirectoryError if os.path.exists(root) else FileNotFoundError
             raise kind(f"`root` must be a directory. Received: {root}")
         self._files = ContainedFiles(root)
+        self.template = recorded_template(root)
+        self.image_size = TEMPLATE_SIZES.get(self.template)
         original = array("q")
         with open(self.path, "rb") as file:
             self._names = PackedPaths(self._paths(file, original))

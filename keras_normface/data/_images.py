@@ -80,12 +80,36 @@ def center_crop(image, size):
     return image[start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
-def cropped_preprocessing(preprocessing, size):
-    """Say how images that are cut were prepared: another size, and a template where there is one."""
-    if preprocessing.size == tuple(size):
-        return preprocessing
-    known = preprocessing.template == "arcface_112x112" and (preprocessing.size, size) == ((112, 112), (112, 96))
-    return preprocessing.replace(size=size, template="sphereface_112x96" if known else None)
+def cropped_template(template, image_size, size):
+    """Template of images of `image_size` that are cut to `size` in their middle; `None` if there is none."""
+    if image_size is None or image_size == tuple(size):
+        return template
+    known = template == "arcface_112x112" and (image_size, tuple(size)) == ((112, 112), (112, 96))
+    return "sphereface_112x96" if known else None
+
+
+def check_images_fit(image_size, template, preprocessing, resize, center_crop):
+    """Refuse images whose recorded size or template is not that of `preprocessing`, naming the option that mends it."""
+    size = preprocessing.size
+    cuts = image_size is not None and all(ours >= wanted for ours, wanted in zip(image_size, size, strict=True))
+    differences = []
+    if image_size is not None and image_size != size and not resize and not (center_crop and cuts):
+        differences.append(f"size: the data {image_size}, `preprocessing` {size}")
+    found = cropped_template(template, image_size, size) if center_crop else template
+    if None not in (found, preprocessing.template) and found != preprocessing.template:
+        differences.append(f"template: the data {found!r}, `preprocessing` {preprocessing.template!r}")
+    if not differences:
+        return
+    if cuts and not center_crop and cropped_template(template, image_size, size) in (None, preprocessing.template):
+        remedy = "`center_crop=True` cuts the images in their middle"
+        remedy += ", which is the same template" if template and preprocessing.template else ""
+    elif preprocessing.template is not None:
+        remedy = (
+            f"Align the photos with template={preprocessing.template!r}, or change `preprocessing` to what was used"
+        )
+    else:
+        remedy = "`resize=True` resizes the images"
+    raise ValueError(f"The images do not fit `preprocessing`. {'; '.join(differences)}. {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -95,8 +95,8 @@ class Reader(abc.ABC):
         path: The path it was opened with.
         labels: Read-only int32 array `(samples,)`, from 0 to `num_identities - 1`.
         identities: Sequence of `num_identities` names, by label.
-        image_size: `(height, width)` if the data say it, else `None`.
-        preprocessing: The `Preprocessing` that the data say they were made for, else `None`.
+        image_size: `(height, width)` if the data record it, else `None`.
+        template: Name of the landmark template by which the faces were aligned, if the data record it, else `None`.
 
     Example:
     >>> import numpy as np
@@ -117,7 +117,7 @@ class Reader(abc.ABC):
     labels = None
     identities = ()
     image_size = None
-    preprocessing = None
+    template = None
 
     def __len__(self):
         return len(self.labels)

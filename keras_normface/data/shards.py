@@ -18,7 +18,7 @@ from keras_normface.data._reader import (
     read_only,
     without_excluded,
 )
-from keras_normface.preprocessing import Preprocessing
+from keras_normface.preprocessing import TEMPLATES
 
 INDEX_NAME = "index.npy"
 INDEX_DTYPE = np.dtype([("offset", "<i8"), ("length", "<u4"), ("label", "<i4"), ("shard", "<u2")])
@@ -156,7 +156,7 @@ def _example(encoded, label, identity, file_name):
 
 
 METADATA_NAME = "dataset.json"
-FORMAT = JsonFormat("keras_normface.shards", 1, indent=1)
+FORMAT = JsonFormat("keras_normface.shards", 2, indent=1)
 MOST_SHARDS = 2**16
 LARGEST_METADATA = 1 << 30
 
@@ -170,10 +170,11 @@ def write_metadata(directory, metadata):
 
     Args:
         directory: Directory of the shards.
-        metadata: Dictionary with the keys `format` ("keras_normface.shards"), `version` (1), `samples`,
+        metadata: Dictionary with the keys `format` ("keras_normface.shards"), `version` (2), `samples`,
             `num_identities`, `identities` (names by label), `image_size` (`[height, width]` in pixels or `None`),
-            `preprocessing` (dictionary or `None`), `source` (dictionary), `excluded` (names), `skipped` (pairs of a
-            name and a reason), `shards` (dictionaries of `name`, `samples`, `bytes`, `sha256`), and `created_by`.
+            `template` (name of the landmark template by which the faces were aligned, or `None`), `source`
+            (dictionary), `excluded` (names), `skipped` (pairs of a name and a reason), `shards` (dictionaries of
+            `name`, `samples`, `bytes`, `sha256`), and `created_by`.
 
     Raises:
         MetadataError: If it would not be read back.
@@ -184,8 +185,8 @@ def write_metadata(directory, metadata):
     >>> shard = {"name": "shard-00000-of-00001.tfrecord", "samples": 2, "bytes": 99, "sha256": "0" * 64}
     >>> directory = tempfile.mkdtemp()
     >>> write_metadata(directory, {
-    ...     "format": "keras_normface.shards", "version": 1, "samples": 2, "num_identities": 1,
-    ...     "identities": ["0000045"], "image_size": [112, 112], "preprocessing": None, "source": {},
+    ...     "format": "keras_normface.shards", "version": 2, "samples": 2, "num_identities": 1,
+    ...     "identities": ["0000045"], "image_size": [112, 112], "template": None, "source": {},
     ...     "excluded": [], "skipped": [], "shards": [shard], "created_by": "keras_normface"})
     >>> read_metadata(directory)["samples"]
     2
@@ -215,23 +216,6 @@ def _parsed_metadata(text):
     metadata = {**FORMAT.head, **FORMAT.parse(text)}
     check_metadata(metadata)
     return metadata
-
-
-def preprocessing_of(metadata):
-    """Return the `Preprocessing` in a metadata, or `None` if there is none.
-
-    Args:
-        metadata: Dictionary from `read_metadata`.
-
-    Raises:
-        MetadataError: If it describes none.
-    """
-    if metadata["preprocessing"] is None:
-        return None
-    try:
-        return Preprocessing.from_dict(metadata["preprocessing"])
-    except ValueError as error:
-        raise MetadataError(f"`preprocessing` in dataset.json: {error}") from error
 
 
 def check_metadata(metadata):
@@ -282,6 +266,10 @@ def _is_pairs(value):
     return isinstance(value, list) and all(_is_strings(item) and len(item) == 2 for item in value)
 
 
+def _is_template(value):
+    return isinstance(value, str) and value in TEMPLATES
+
+
 def _is_file_name(value):
     return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value, re.ASCII) is not None and ".." not in value
 
@@ -294,7 +282,7 @@ CHECKS = {
     "num_identities": _COUNT,
     "identities": (_is_strings, "a list of strings"),
     "image_size": (_is_size, "null or [height, width]"),
-    "preprocessing": (lambda value: value is None or isinstance(value, dict), "null or a dictionary"),
+    "template": (lambda value: value is None or _is_template(value), f"null or one of {list(TEMPLATES)}"),
     "source": (lambda value: isinstance(value, dict), "a dictionary"),
     "excluded": (_is_strings, "a list of strings"),
     "skipped": (_is_pairs, "a list of pairs of strings, a name and a reason"),
@@ -323,7 +311,7 @@ class TFRecordShards(Reader):
         metadata: The dictionary of `dataset.json`; see `write_metadata`. It describes all that is there, also
             what `exclude` leaves out.
         image_size: `(height, width)` in pixels if all images have it, else `None`.
-        preprocessing: The `Preprocessing` in `dataset.json`, if there is one.
+        template: Name of the landmark template by which the faces were aligned, if `dataset.json` records it.
 
     Raises:
         MetadataError: A ValueError. If `dataset.json`, `index.npy` and the shards do not fit one another.
@@ -339,8 +327,8 @@ class TFRecordShards(Reader):
     >>> write_index(directory, entry.rows)
     >>> shard = {"name": name, "samples": 1, "bytes": entry.bytes, "sha256": entry.sha256}
     >>> write_metadata(directory, {
-    ...     "format": "keras_normface.shards", "version": 1, "samples": 1, "num_identities": 1,
-    ...     "identities": ["0000045"], "image_size": None, "preprocessing": None, "source": {},
+    ...     "format": "keras_normface.shards", "version": 2, "samples": 1, "num_identities": 1,
+    ...     "identities": ["0000045"], "image_size": None, "template": None, "source": {},
     ...     "excluded": [], "skipped": [], "shards": [shard], "created_by": "keras_normface"})
     >>> faces = TFRecordShards(directory)
     >>> faces.sample(0)
@@ -353,7 +341,7 @@ class TFRecordShards(Reader):
         self.path = os.fspath(path)
         self.metadata = read_metadata(self.path)
         self.image_size = None if self.metadata["image_size"] is None else tuple(self.metadata["image_size"])
-        self.preprocessing = preprocessing_of(self.metadata)
+        self.template = self.metadata["template"]
         shards = self.metadata["shards"]
         self._files = OpenFiles([os.path.join(self.path, shard["name"]) for shard in shards])
         self._check_sizes()

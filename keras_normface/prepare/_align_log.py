@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 
-from keras_normface._io import UNFINISHED_PREFIX, JsonFormat
+from keras_normface._alignment import FORMAT, LOG_NAME, SETTINGS_NAME
+from keras_normface._io import UNFINISHED_PREFIX
 from keras_normface.prepare._output import OutputError
 
-LOG_NAME = "align.jsonl"
 PART_NAME = f"{LOG_NAME}.part"
 
 
@@ -126,10 +126,6 @@ def report_of(path, resumed=0):
             several += record["faces"] > 1
             not_an_image += str(record["reason"]).startswith(NOT_AN_IMAGE)
     return AlignReport(images, aligned, no_face, several, not_an_image, resumed)
-
-
-SETTINGS_NAME = "align.json"
-FORMAT = JsonFormat("keras_normface.align", 1, indent=1)
 
 
 def settings_of(reader, **settings):

@@ -22,6 +22,7 @@ from keras_normface.data.shards import (
 from keras_normface.prepare._output import OutputError, locked
 from keras_normface.prepare._photos import InvalidImageError, pillow
 from keras_normface.prepare._workers import ShardWriter, Task, read_entry, shard_name, write_shards
+from keras_normface.preprocessing import TEMPLATE_SIZES, Preprocessing
 from keras_normface.version import __version__
 
 HASHED_WHOLE = 1 << 26
@@ -55,10 +56,10 @@ def _describe_file(path):
 
 
 PLAN_NAME, INVALID_NAME = "plan.json", "invalid.jsonl"
-PLAN_FORMAT = JsonFormat("keras_normface.plan", 1, indent=1)
+PLAN_FORMAT = JsonFormat("keras_normface.plan", 2, indent=1)
 LARGEST_PLAN = 1 << 28
 OWN_NAMES = re.compile(r"shard-\d{5}-of-\d{5}\.tfrecord|\.shard-\d{5}\.entry\.json")
-IN_METADATA = ("source", "preprocessing", "excluded")
+IN_METADATA = ("source", "template", "excluded")
 UNFINISHED = re.compile(re.escape(UNFINISHED_PREFIX))
 HELPERS = re.compile(rf"{UNFINISHED.pattern}|\.shard-\d{{5}}\.entry\.json|plan\.json$")
 
@@ -76,13 +77,14 @@ def number_of_shards(samples, images_per_shard, shards=None):
     return number
 
 
-def make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded):
+def make_plan(reader, shards, shuffle_seed, size, template, validate, excluded):
     """Return what must be equal for a run to resume, a dictionary that JSON can hold."""
     return {
         "source": describe_source(reader),
         "shards": shards,
         "shuffle_seed": shuffle_seed,
-        "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
+        "size": None if size is None else list(size),
+        "template": template,
         "validate": bool(validate),
         "excluded": sorted(excluded),
     }
@@ -170,14 +172,14 @@ def _write_invalid(out, skipped):
 
 def _metadata(reader, plan, entries, kept, skipped):
     sizes = {tuple(size) for entry in entries for size in entry.sizes}
-    size = reader.image_size if not plan["validate"] else sizes.pop() if len(sizes) == 1 else None
+    size = sizes.pop() if plan["size"] is None and len(sizes) == 1 else plan["size"]
     return {
         **FORMAT.head,
         "samples": sum(len(entry.rows) for entry in entries),
         "num_identities": int(kept.sum()),
         "identities": [name for name, stays in zip(reader.identities, kept.tolist(), strict=True) if stays],
         "image_size": None if size is None else list(size),
-        "preprocessing": plan["preprocessing"],
+        "template": plan["template"],
         "source": plan["source"],
         "excluded": plan["excluded"],
         "skipped": skipped,
@@ -204,7 +206,8 @@ def prepare_shards(
     *,
     images_per_shard=IMAGES_PER_SHARD,
     shards=None,
-    preprocessing=None,
+    size=None,
+    template=None,
     shuffle_seed=0,
     jobs=None,
     validate=False,
@@ -223,8 +226,10 @@ def prepare_shards(
         out: Directory to write to; it must be new, empty, or begun by an earlier run of the same options.
         images_per_shard: Most images in a shard. Shards are of equal size, give or take one.
         shards: Number of shards, instead of `images_per_shard`.
-        preprocessing: A `Preprocessing` to record in `dataset.json`. No pixel is changed. With `validate`,
-            images must have its size.
+        size: Pair `(height, width)` in pixels of the images, to be recorded; with `validate` they must have it.
+            `None`: that of the template, or what the reader records.
+        template: Name of the landmark template by which the faces were aligned, to be recorded. `None`: what the
+            reader records, as the directories of `align_images` do. No pixel is changed.
         shuffle_seed: Seed of the order, from 0 to 2^32 - 1, so that neighbours in a shard are of different
             identities. `None`: the reader's order.
         jobs: Number of processes. `None` or 1: none but this one. Otherwise a script must call this below
@@ -260,12 +265,12 @@ def prepare_shards(
     >>> sorted(TFRecordShards(shards).sample(index) for index in range(3))[0]
     (b'photos/Ada/1.jpg', 0)
     """
-    _check_arguments(reader, preprocessing, shuffle_seed, jobs, validate)
+    _check_arguments(reader, shuffle_seed, jobs)
+    size, template = _described(reader, size, template)
     if validate:
         pillow()
     shards = number_of_shards(len(reader), images_per_shard, shards)
-    plan = make_plan(reader, shards, shuffle_seed, preprocessing, validate, excluded)
-    size = reader.image_size if preprocessing is None else preprocessing.size
+    plan = make_plan(reader, shards, shuffle_seed, size, template, validate, excluded)
     with locked(os.fspath(out)):
         metadata = begin(out, plan)
         if metadata is None:
@@ -278,18 +283,25 @@ def prepare_shards(
     return metadata
 
 
-def _check_arguments(reader, preprocessing, shuffle_seed, jobs, validate):
+def _check_arguments(reader, shuffle_seed, jobs):
     for name, value, least in (("shuffle_seed", shuffle_seed, 0), ("jobs", jobs, 1)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32):
             raise ValueError(f"`{name}` must be None or an integer from {least} to 2^32 - 1. Received: {value!r}")
     if not len(reader):
         raise ValueError(f"`reader` must hold an image. Received: {reader!r}")
-    stated = reader.image_size
-    if preprocessing is not None and stated is not None and tuple(stated) != preprocessing.size:
-        raise ValueError(
-            f"`preprocessing` must have the size of the images, {tuple(stated)} as the source says. "
-            f"Received: {preprocessing.size}"
-        )
+
+
+def _described(reader, size, template):
+    """Size and template of the images, from the arguments or from the reader's record; the two must agree."""
+    if size is not None or template is not None:
+        size = Preprocessing(
+            size=TEMPLATE_SIZES.get(template, (1, 1)) if size is None else size, template=template
+        ).size
+    stated = None if reader.image_size is None else tuple(reader.image_size)
+    for name, given, recorded in (("size", size, stated), ("template", template, reader.template)):
+        if None not in (given, recorded) and given != recorded:
+            raise ValueError(f"`{name}` must be that which {reader.path} records, {recorded}. Received: {given}")
+    return size or stated, template or reader.template
 
 
 class _Progress:

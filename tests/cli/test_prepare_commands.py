@@ -55,15 +55,24 @@ def test_the_table_counts_by_reason_and_a_second_run_does_nothing(tmp_path):
     (photos / "0000001" / "001.jpg").write_bytes(b"")
     (photos / "0000001" / "002.jpg").write_bytes(b"<html>")
     (photos / "0000003" / "002.jpg").write_bytes(b"<html>")
-    arguments = ("prepare", photos, tmp_path / "out", "--validate", "--size", "112x92", "--scaling", "zero_to_one")
+    arguments = (
+        "prepare",
+        photos,
+        tmp_path / "out",
+        "--validate",
+        "--size",
+        "112x92",
+        "--template",
+        "sphereface_112x96",
+    )
     result = call(*arguments)
     assert result.exit_code == 0, result.output
     cells = [line.strip("│ ").split("│") for line in result.stdout.splitlines() if "│" in line]
     table = {name.strip(): value.strip() for name, value in cells}
     assert (table["images"], table["identities"]) == ("9", "3")
     assert (table["skipped"], table["zero bytes"], table["not an image"]) == ("3", "1", "2")
-    stored = metadata(tmp_path / "out")["preprocessing"]
-    assert (stored["scale"], stored["offset"]) == (1 / 255, 0)
+    stored = metadata(tmp_path / "out")
+    assert (stored["image_size"], stored["template"]) == ([112, 92], "sphereface_112x96")
     again = call(*arguments)
     assert again.exit_code == 0
     assert "complete already" in again.stdout
@@ -110,8 +119,7 @@ def test_root_and_identities(tmp_path):
     [
         (["--size", "112"], "112x96"),
         (["--size", "0x96"], "size"),
-        (["--scaling", "none"], "--size"),
-        (["--scaling", "half"], "--scaling"),
+        (["--template", "half"], "--template"),
         (["--shards", "2", "--images-per-shard", "4"], "--shards"),
         (["--root", "."], "--root"),
         (["--identities", __file__], "--identities"),

@@ -52,8 +52,6 @@ def assert_equal(ours, theirs):
 class Numbered:
     """As a reader: images of 2 x 2 pixels that hold their number; counts what is read."""
 
-    preprocessing = None
-
     def __init__(self, samples):
         self.labels, self.read = np.arange(samples, dtype="int32"), []
 
@@ -193,16 +191,6 @@ def test_another_size_is_an_error_or_resized(folder):
     assert square.shape == (5, 112, 112, 3)
     same = batches(ImageBatches(folder, 5, ORL, resize=True))
     assert_equal(same, batches(ImageBatches(folder, 5, ORL)))
-
-
-def test_preprocessing_of_the_data_is_taken_or_compared(folder):
-    reader = Numbered(8)
-    reader.preprocessing = TINY
-    assert ImageBatches(reader, 4).preprocessing == TINY
-    with pytest.raises(ValueError, match=r"scale: the reader 1\.0, the argument 0\.0039"):
-        ImageBatches(reader, 4, TINY.replace(scale=1 / 255))
-    with pytest.raises(ValueError, match="`preprocessing` must be given"):
-        ImageBatches(folder, 4)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,16 @@ def test_a_key_that_is_missing_or_of_another_type(tmp_path, key):
 
 @pytest.mark.parametrize(
     ("path", "value"),
-    [(("version",), 2), (("format",), "other"), (("samples",), 6), (("num_identities",), 3), (("samples",), -5)]
+    [
+        (("version",), 1),
+        (("version",), 3),
+        (("template",), "other"),
+        (("template",), []),
+        (("format",), "other"),
+        (("samples",), 6),
+        (("num_identities",), 3),
+        (("samples",), -5),
+    ]
     + [(("identities",), ["a", "a"]), (("image_size",), [112]), (("image_size",), [0, 1]), (("skipped",), [["a"]])]
     + [
         (("shards", 0, "name"), n)

@@ -1,6 +1,7 @@
 """The scripts for CASIA-WebFace on ORL faces in CASIA's own shapes, from preparation to a reloaded SavedModel."""
 
 import argparse
+import io
 import json
 import re
 import runpy
@@ -10,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from typer.testing import CliRunner
 
 from keras_normface import recipes
@@ -89,6 +91,71 @@ def test_another_size_names_the_ways_out(tmp_path, monkeypatch):
     assert "112x96" in said
     assert "--center-crop" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_another_template_names_the_ways_out_and_an_exact_cut_is_made(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    script = runpy.run_path(str(EXAMPLES / "experiment.py"))
+    picture = tf.io.encode_png(np.arange(112 * 112 * 3).reshape(112, 112, 3).astype("uint8")).numpy()
+    for name in ("1", "2"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        (tmp_path / "faces" / name / "1.png").write_bytes(picture)
+    record = {"format": "keras_normface.align", "version": 1, "template": "arcface_112x112"}
+    (tmp_path / "faces" / "align.json").write_text(json.dumps(record))
+    assert CliRunner().invoke(app, ["prepare", str(tmp_path / "faces"), str(tmp_path / "shards")]).exit_code == 0
+    for data in (tmp_path / "faces", tmp_path / "shards"):
+        for name, crop in (("am_softmax_casia", True), ("sphereface_r_v2", False), ("normface_casia", True)):
+            recipe = recipes.get(name).replace(batch_size=2)
+            args = script["parser"]("", name).parse_args(["--data", str(data)])
+            images = next(iter(script["training_data"](recipe, args)(0, 0)))[0]
+            assert images.shape == (2, *recipe.preprocessing.output_shape)
+            assert args.center_crop == crop
+        arguments = ["--data", data, "--out", tmp_path / "out", "--batch-size", "2"]
+        said = str(run_here(monkeypatch, SCRIPTS[0], *arguments, "--no-center-crop"))
+        assert "`center_crop=True`" in said
+        assert "--center-crop" in said
+        said = str(run_here(monkeypatch, SCRIPTS[0], *arguments, "--set", "preprocessing.size=[100,100]"))
+        assert "--set preprocessing.template=null" in said
+
+
+@pytest.mark.slow
+def test_from_photos_to_figures_with_the_options_that_are_the_default(tmp_path):
+    """`align`, `prepare`, two recipes, pairs and their figures; few steps, images and layers."""
+    photos, aligned, shards = (tmp_path / name for name in ("photos", "aligned", "shards"))
+    for person in range(1, PEOPLE + 1):
+        (photos / f"{person:07d}").mkdir(parents=True)
+        for image in range(1, 6):
+            photo = Image.new("RGB", (250, 250), "grey")
+            photo.paste(Image.open(io.BytesIO(faces.face(person, image))).resize((138, 168)), (56, 41))
+            photo.save(photos / f"{person:07d}" / f"{image}.jpg")
+    (photos / "0000001" / "later.webp").write_bytes(b"RIFF")
+    for command_line in (
+        ("align", photos, aligned),
+        ("prepare", aligned, shards),
+        ("pairs", aligned, tmp_path / "pairs.tsv", "--folds", "2", "--pairs-per-fold", "20"),
+    ):
+        shown = CliRunner().invoke(app, [*map(str, command_line)])
+        assert shown.exit_code == 0, shown.output
+    metadata = json.loads((shards / "dataset.json").read_text())
+    assert (metadata["template"], metadata["image_size"]) == ("arcface_112x112", [112, 112])
+    assert metadata["samples"] >= 0.9 * PEOPLE * 5
+    for recipe, size in (((), (112, 96)), (("--recipe", "sphereface_r_v2"), (112, 112))):
+        out = tmp_path / f"out{size[1]}"
+        options = ["--data", shards, "--out", out, *recipe, "--steps", "2", "--batch-size", "8"]
+        options += ["--pairs", pair_file(tmp_path / "orl.bin", (112, 112))]
+        shown = run(SCRIPTS[0], *options, small=SMALL[:1])
+        assert re.search(r"^orl: accuracy=[01]\.\d+ \+- ", shown, re.MULTILINE), shown[-400:]
+        assert read_preprocessing(out / "embedding") == recipes.read(out / "recipe.json").preprocessing
+        assert read_preprocessing(out / "embedding").size == size
+    figures = CliRunner().invoke(
+        app,
+        [
+            *("evaluate", "pairs", "--protocol-file", str(tmp_path / "pairs.tsv"), "--images", str(aligned)),
+            *("--model", str(tmp_path / "out112" / "embedding")),
+        ],
+    )
+    assert figures.exit_code == 0, figures.output
+    assert re.search(r"accuracy", figures.stdout)
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from keras_normface.data import IdentityFolder, ImageList, RecordIO, TFRecordSha
 from keras_normface.prepare import InvalidImageError, OutputError, prepare_shards
 from keras_normface.prepare._output import locked
 from keras_normface.prepare._workers import ShardWriter
-from keras_normface.preprocessing import Preprocessing
 from tests.support import faces
 
 
@@ -113,15 +112,16 @@ def test_bad_images_are_left_out_and_labels_stay_dense(tmp_path):
     skipped = spoil(tmp_path / "photos")
     reader = IdentityFolder(tmp_path / "photos")
     metadata = prepare_shards(
-        reader, tmp_path / "out", shards=3, validate=True, preprocessing=Preprocessing(size=(112, 92), channels="BGR")
+        reader, tmp_path / "out", shards=3, validate=True, size=(112, 92), template="sphereface_112x96"
     )
     assert metadata["skipped"] == skipped
     lines = (tmp_path / "out" / "invalid.jsonl").read_text().splitlines()
     assert [list(json.loads(line).values()) for line in lines] == skipped
     assert metadata["identities"] == ["0000001", "0000003"]
     assert (metadata["samples"], metadata["num_identities"], metadata["image_size"]) == (6, 2, [112, 92])
-    assert Preprocessing.from_dict(metadata["preprocessing"]) == Preprocessing(size=(112, 92), channels="BGR")
+    assert metadata["template"] == "sphereface_112x96"
     result = TFRecordShards(tmp_path / "out")
+    assert (result.image_size, result.template) == ((112, 92), "sphereface_112x96")
     assert np.bincount(result.labels).tolist() == [3, 3]
     bad = {name for name, _ in skipped}
     good = [(reader.name(i), reader.sample(i)[0]) for i in range(12) if reader.name(i) not in bad]
@@ -134,7 +134,8 @@ def test_bad_images_are_left_out_and_labels_stay_dense(tmp_path):
             shards=3,
             validate=True,
             strict=True,
-            preprocessing=Preprocessing(size=(112, 92), channels="BGR"),
+            size=(112, 92),
+            template="sphereface_112x96",
         )
 
 
@@ -244,7 +245,7 @@ def test_a_run_that_was_begun_otherwise_is_refused(tmp_path, monkeypatch):
     for options, message in (
         ({"shards": 3}, "begun.*shards: then 4, now 3"),
         ({"shards": 4, "validate": True}, "validate: then false, now true"),
-        ({"shards": 4, "preprocessing": Preprocessing()}, "preprocessing: then null, now"),
+        ({"shards": 4, "template": "arcface_112x112"}, r"size: then null, now \[112, 112\]; template: then null, now"),
     ):
         with pytest.raises(OutputError, match=message):
             prepare_shards(reader, tmp_path / "out", **options)
@@ -264,7 +265,7 @@ def test_foreign_files_are_refused_and_stay(tmp_path, monkeypatch):
         prepare_shards(reader, tmp_path / "out", shards=4)
     os.remove(tmp_path / "out" / "thesis.tex")
     plan = (tmp_path / "out" / "plan.json").read_text()
-    for corrupt in ("[", plan.replace('"version": 1,', '"version": 2,')):
+    for corrupt in ("[", plan.replace('"version": 2,', '"version": 1,')):
         assert corrupt != plan
         (tmp_path / "out" / "plan.json").write_text(corrupt)
         with pytest.raises(OutputError, match=r"plan\.json is not valid"):
@@ -298,9 +299,44 @@ def test_wrong_arguments(tmp_path, options):
     assert not (tmp_path / "out").exists()
 
 
-def test_preprocessing_must_have_the_size_that_the_source_states(tmp_path):
-    with pytest.raises(ValueError, match=r"\(112, 92\) as the source says"):
-        prepare_shards(shards(tmp_path), tmp_path / "out", preprocessing=Preprocessing())
+def test_size_and_template_are_those_that_the_source_records(tmp_path):
+    reader = shards(tmp_path)
+    with pytest.raises(ValueError, match=r"`size` .* records, \(112, 92\)"):
+        prepare_shards(reader, tmp_path / "out", template="arcface_112x112")
+    reader.template, reader.image_size = "arcface_112x112", (112, 112)
+    with pytest.raises(ValueError, match=r"`template` .* records, arcface_112x112. Received: sphereface_112x96"):
+        prepare_shards(reader, tmp_path / "out", size=(112, 112), template="sphereface_112x96")
+    with pytest.raises(ValueError, match="`template`"):
+        prepare_shards(reader, tmp_path / "out", template="other")
+    assert not (tmp_path / "out").exists()
+    again = TFRecordShards(os.fspath(_prepared(reader, tmp_path / "out")))
+    assert (again.template, again.image_size) == ("arcface_112x112", (112, 112))
+
+
+def _prepared(reader, out):
+    prepare_shards(reader, out)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("record", "template"),
+    [
+        ('{"format": "keras_normface.align", "version": 1, "template": "sphereface_112x96"}', "sphereface_112x96"),
+        ('{"format": "keras_normface.align", "version": 1, "template": "other"}', None),
+        ('{"format": "keras_normface.align", "version": 1, "template": []}', None),
+        ('{"template": "sphereface_112x96"}', None),
+        ("[" * 9999, None),
+        ("", None),
+    ],
+)
+def test_what_align_records_is_taken_over(tmp_path, record, template):
+    photos = faces.write_folder(tmp_path / "photos")
+    faces_list = faces.write_list(tmp_path / "photos" / "list.txt")
+    (photos / "align.json").write_text(record)
+    for reader in (IdentityFolder(photos), ImageList(faces_list)):
+        assert reader.template == template
+        assert reader.image_size == (None if template is None else (112, 96))
+    assert prepare_shards(IdentityFolder(photos), tmp_path / "out")["template"] == template
 
 
 KILLED_AGAIN_AND_AGAIN = """

@@ -1,5 +1,6 @@
 """Running the scripts for CASIA-WebFace on small data, in a process of their own or in this one."""
 
+import io
 import pickle
 import runpy
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support import faces
 
@@ -37,11 +39,18 @@ def run_here(monkeypatch, script, *arguments):
     return ended.value.code
 
 
-def pair_file(path):
-    """Twenty pairs of people who are not trained on, same and different in turn."""
+def pair_file(path, size=None):
+    """Twenty pairs of people who are not trained on, same and different in turn; (height, width) resizes them."""
     images = []
     for number in range(20):
         person, other = 7 + number % 4, 7 + (number + number % 2) % 4
         images += [faces.face(person, 1 + number % 5), faces.face(other, 6 + number % 5)]
+    images = images if size is None else [_resized(image, size) for image in images]
     path.write_bytes(pickle.dumps((images, [number % 2 == 0 for number in range(20)])))
     return path
+
+
+def _resized(encoded, size):
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(encoded)).resize(size[::-1]).save(buffer, "PNG")
+    return buffer.getvalue()

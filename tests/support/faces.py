@@ -111,12 +111,12 @@ def metadata(shards, identities, **changes):
     samples = sum(shard["samples"] for shard in shards)
     return {
         "format": "keras_normface.shards",
-        "version": 1,
+        "version": 2,
         "samples": samples,
         "num_identities": len(identities),
         "identities": identities,
         "image_size": [112, 92],
-        "preprocessing": None,
+        "template": None,
         "source": {"kind": "IdentityFolder"},
         "excluded": [],
         "skipped": [["0000009/1.jpg", "no image"]],
