@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import reprlib
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
+LONGEST_NAME = 255
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = re.compile(r"[\\\0\r\n]")
 
 
@@ -16,7 +19,7 @@ _FORBIDDEN = re.compile(r"[\\\0\r\n]")
 def atomic_write(path):
     """Give a path to write to; when all went well, what is there is synced to the disk and renamed to `path`."""
     directory, name = os.path.split(os.fspath(path))
-    beside = os.path.join(directory, f"{UNFINISHED_PREFIX}{name}-{os.getpid()}")
+    beside = os.path.join(directory, _unfinished_name(name))
     try:
         yield beside
         descriptor = os.open(beside, os.O_RDWR)
@@ -26,10 +29,23 @@ def atomic_write(path):
             os.close(descriptor)
         os.replace(beside, path)
         _sync_directory(directory or os.curdir)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(beside)
+        # A write that fails, unlike an opening, does not say which file it was.
+        if isinstance(error, OSError) and error.errno in _DISK_FULL and error.filename is None:
+            error.filename = os.fspath(path)
         raise
+
+
+def _unfinished_name(name):
+    """Return the temporary name beside `name`, of at most as many bytes as a file's name may have."""
+    encoded, end = os.fsencode(name), f"-{os.getpid()}"
+    if len(UNFINISHED_PREFIX) + len(encoded) + len(end) > LONGEST_NAME:
+        digest = hashlib.sha256(encoded).hexdigest()[:32]
+        kept = encoded[: LONGEST_NAME - len(UNFINISHED_PREFIX) - len(end) - len(digest) - 1]
+        name = f"{kept.decode('utf-8', 'ignore')}-{digest}"
+    return f"{UNFINISHED_PREFIX}{name}{end}"
 
 
 def _sync_directory(directory):

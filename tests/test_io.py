@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keras_normface._io import JsonFormat, json_text, parse_json, read_bounded, write_text
+from keras_normface._io import JsonFormat, atomic_write, json_text, parse_json, read_bounded, write_text
 
 FORMAT = JsonFormat("keras_normface.toy", 3)
 
@@ -74,3 +74,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_text(tmp_path / "a", "other")
     assert parse_json((tmp_path / "a").read_text()) == {"a": 1}
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "a" * 235, "a.json"])
+def test_a_name_of_any_length_is_written(tmp_path, name):
+    for content in ("one", "two"):
+        write_text(tmp_path / name, content)
+    assert os.listdir(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "two"
+    with atomic_write(tmp_path / name) as first, atomic_write(tmp_path / (name[:-1] + "b")) as second:
+        assert first != second
+        for path in (first, second):
+            assert os.path.basename(path).startswith(".writing-")
+            with open(path, "w"):
+                pass

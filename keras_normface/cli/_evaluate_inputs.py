@@ -6,12 +6,12 @@ import os
 import numpy as np
 import typer
 
+from keras_normface._arrays import DAMAGE
 from keras_normface._io import ContainedFiles
 from keras_normface.cli._console import progress_bar
 from keras_normface.data import EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (
-    DAMAGE,
     ImageEmbedder,
     check_none_missing,
     embed_blocks,

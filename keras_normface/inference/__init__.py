@@ -11,7 +11,6 @@ from keras_normface.inference._export import (
     store_threshold,
 )
 from keras_normface.inference._store import (
-    DAMAGE,
     check_none_missing,
     embed_blocks,
     embed_images,
@@ -21,7 +20,6 @@ from keras_normface.inference._store import (
 )
 
 __all__ = [
-    "DAMAGE",
     "CalibratedThreshold",
     "ImageEmbedder",
     "check_none_missing",

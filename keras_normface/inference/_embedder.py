@@ -212,7 +212,14 @@ def _loaded(path):
     """Return a function from images to embeddings, and the dtype that it takes."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(path)
+    try:
+        loaded = tf.saved_model.load(path)
+    except OSError:
+        raise
+    # TensorFlow raises whatever its readers meet in files that are cut or corrupt: IndexError, DataLossError, ...
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ValueError(f"{path} must be a SavedModel, but it is truncated or corrupt: {reason}") from error
     serving = loaded.signatures.get("serving_default")
     inputs = {} if serving is None else serving.structured_input_signature[1]
     if len(inputs) != 1 or len(serving.structured_outputs) != 1:

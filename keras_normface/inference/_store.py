@@ -3,23 +3,16 @@
 import hashlib
 import json
 import os
-import tokenize
 import warnings
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_normface._arrays import DAMAGE, read_npz
 from keras_normface._io import atomic_write
 from keras_normface.inference._embedder import SHOWN_DIGITS, ImageEmbedder
 
 _MOST_LISTED = 5
-# What NumPy and zipfile raise for damaged files, and for headers that were made up.
-DAMAGE = (
-    *(ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    *(AttributeError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError),
-)
 
 
 def save_embeddings(path, names, embeddings):
@@ -53,7 +46,8 @@ def load_embeddings(path):
 
     Args:
         path: An `.npz` file with the arrays `names` and `embeddings`, as `save_embeddings` or `numpy.savez` write it.
-            Nothing in it runs: pickled arrays are refused.
+            Nothing in it runs: pickled arrays are refused. So are arrays of more than 64 times the file's size (and
+            more than 16 MiB), which only a file made to fill the memory holds.
 
     Returns:
         Pair of a string array `(N,)` and a float array `(N, dim)`.
@@ -62,15 +56,7 @@ def load_embeddings(path):
         ValueError: If it is no such file, is damaged, or the two do not fit each other.
         OSError: If it cannot be read.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names, embeddings = file["names"], file["embeddings"]
-    except FileNotFoundError:
-        raise
-    except DAMAGE as error:
-        raise ValueError(
-            f"{os.fspath(path)} must be an .npz file with the arrays names and embeddings: {error}"
-        ) from error
+    names, embeddings = read_npz(path, "names", "embeddings")
     return _checked(names, embeddings, os.fspath(path))
 
 
@@ -142,8 +128,7 @@ class ChunkCache:
         """Return the embeddings of a chunk, or `None` if there are none. A damaged chunk is none, with a warning."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:  # zip files have a checksum of each member
-                embeddings, stored = file["embeddings"], file["key"]
+            embeddings, stored = read_npz(path, "embeddings", "key")  # zip files have a checksum of each member
             sound = str(stored) == key and embeddings.ndim == 2 and len(embeddings) == count
             reason = None if sound and embeddings.dtype == np.float32 else "it is not what its name says"
         except FileNotFoundError:

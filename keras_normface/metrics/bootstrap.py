@@ -330,7 +330,7 @@ def resampled_units(subjects, left, right):
 
 
 def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats, seed):
-    """Accuracy over the folds, EER and TAR@FAR on each resample, every threshold chosen anew.
+    """Accuracy over the folds (if there are two or more), EER and TAR@FAR on each resample, all thresholds chosen anew.
 
     Args:
         units: from `resampled_units`.
@@ -359,8 +359,9 @@ def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats, seed):
     for counts in count_blocks(num_units, repeats, seed, columns=same.size):
         weights = pair_weights(counts, left, right)
         tar, eer = weighted_error_rates(pooled, same, weights, fars)
-        parts.append(np.stack([weighted_accuracy(rows, same, codes, weights), eer, *tar]))
-    names = ["accuracy", "EER", *(rate_name("TAR@FAR", far) for far in fars)]
+        accuracy = [weighted_accuracy(rows, same, codes, weights)] if codes.any() else []
+        parts.append(np.stack([*accuracy, eer, *tar]))
+    names = [*(["accuracy"] if codes.any() else []), "EER", *(rate_name("TAR@FAR", far) for far in fars)]
     return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
 
 

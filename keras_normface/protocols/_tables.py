@@ -56,8 +56,8 @@ class PairTable:
 
 def pairs_name(name, pairs, folds):
     """(LFW, 6000, 10) → `LFW, 6 000 pairs, ten folds`."""
-    in_words = "ten" if folds == 10 else folds
-    return f"{name}, {pairs:,} pairs, {in_words} folds".replace(",", " ").replace("  ", ", ")
+    in_words = "one fold" if folds == 1 else f"{'ten' if folds == 10 else folds} folds"
+    return f"{name}, {pairs:,} pairs, {in_words}".replace(",", " ").replace("  ", ", ")
 
 
 class TemplateTable:

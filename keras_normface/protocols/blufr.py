@@ -23,6 +23,7 @@ from keras_normface.metrics.projection import fitted_projection
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TopScores, chosen_rates, unit_rows_float32
 from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._matlab import check_matlab
 from keras_normface.protocols._records import (
     checked_indices,
     checked_keys,
@@ -145,6 +146,7 @@ def _variables(path):
     except ImportError as error:
         raise ImportError("MATLAB files need SciPy: pip install keras-normface[mat]") from error
     try:
+        check_matlab(path, _FIELDS)
         variables = loadmat(path, variable_names=list(_FIELDS))
         found = [name for name, _, _ in whosmat(path)]
     # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.

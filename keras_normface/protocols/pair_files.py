@@ -17,7 +17,8 @@ def read_lfw_pairs(path, suffix=".jpg", name="LFW"):
     r"""Read the pairs of LFW, or others in the same form.
 
     The first line holds the number of folds and the number n of pairs of each kind in a fold. For each fold follow n
-    genuine pairs, `name i j`, and n impostor pairs, `name i name j`, separated by tabs or spaces. Image i of a person
+    genuine pairs, `name i j`, and n impostor pairs, `name i name j`, separated by tabs, or by spaces where names hold
+    none. `pairsDevTrain.txt` and `pairsDevTest.txt` hold n alone in the first line, and one fold. Image i of a person
     is the file `name/name_000i.jpg`.
 
     Args:
@@ -33,7 +34,7 @@ def read_lfw_pairs(path, suffix=".jpg", name="LFW"):
             impostor pair; file and line are named.
         OSError: If it cannot be read.
 
-    Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2.
+    Source: Huang et al. 2007, "Labeled Faces in the Wild", Views 1 and 2.
 
     Example:
     >>> import os, tempfile
@@ -60,19 +61,23 @@ def read_lfw_pairs(path, suffix=".jpg", name="LFW"):
 
 
 def _counts(line, path):
+    """Return the numbers of folds and of pairs of each kind in a fold."""
     if line is None:
         raise ProtocolFileError(f"{path} is empty")
     fields = line.text.split()
-    if len(fields) != 2:
-        raise line.error("must hold two numbers, of folds and of pairs of each kind in a fold")
-    return line.whole_number(fields[0], "the number of folds", 2), line.whole_number(
-        fields[1], "the number of pairs", 1
-    )
+    if len(fields) not in (1, 2):
+        raise line.error("must hold two numbers, of folds and of pairs of each kind in a fold, or that of pairs alone")
+    folds = 1 if len(fields) == 1 else line.whole_number(fields[0], "the number of folds", 2)
+    return folds, line.whole_number(fields[-1], "the number of pairs", 1)
 
 
 def _lfw_images(line, genuine, suffix):
-    fields = line.text.split()
-    if len(fields) != (3 if genuine else 4):
+    """Return the two (image, person) of a pair."""
+    count = 3 if genuine else 4
+    fields = [field.strip() for field in line.text.split("\t")]
+    if len(fields) != count:
+        fields = line.text.split()
+    if len(fields) != count:
         raise line.error(f"must be {'a genuine pair, name i j' if genuine else 'an impostor pair, name i name j'}")
     left = _image(line, fields[0], fields[1], suffix)
     right = _image(line, fields[0] if genuine else fields[2], fields[-1], suffix)

@@ -31,12 +31,12 @@ class PairProtocol:
         images: N keys of the images, each once; embeddings have one row for each.
         left, right: (P,) indices into `images`.
         same: (P,) bool, true where both images show one subject.
-        folds: (P,) fold of each pair, integers or strings, at least two folds.
+        folds: (P,) fold of each pair, integers or strings. With one fold alone there is no cross-validated accuracy.
         subjects: (N,) subject of each image, -1 where unknown, or None.
 
     Raises:
-        ValueError: lists that do not fit each other, pairs of one kind only, one fold only, or a pair whose two
-            subjects contradict `same`.
+        ValueError: lists that do not fit each other, pairs of one kind only, or a pair whose two subjects contradict
+            `same`.
 
     Example:
         >>> protocol = PairProtocol("toy", ("a1", "a2", "b1"), [0, 0], [1, 2], [True, False], [0, 1], [7, 7, 8])
@@ -64,8 +64,6 @@ class PairProtocol:
                 f"Received: same with {genuine} genuine and {left.size - genuine} impostor pairs"
             )
         changes["folds"] = checked_labels(self.folds, "folds", left.size)
-        if np.unique(changes["folds"]).size < 2:
-            raise ValueError(f"folds must name at least two folds. Received: folds all {changes['folds'][0]!r}")
         if self.subjects is not None:
             changes["subjects"] = checked_subjects(self.subjects, len(images))
             check_agreement(changes["subjects"], left, right, changes["same"])
@@ -207,6 +205,11 @@ def score_pairs(protocol, embeddings, mirrored=None, *, flip="sum", center=False
         cosines = _paired_cosines(features, left, right)
         return PairScores(cosines[None], cosines, settings)
     names, codes = np.unique(protocol.folds, return_inverse=True)
+    if names.size == 1:
+        raise ValueError(
+            "`center` and `pca` are fitted on the other folds, so the protocol must have at least two. "
+            f"Received: center={center!r}, pca={pca!r} with one fold, {names[0]}"
+        )
     rows, dimensions = np.empty((names.size, left.size)), []
     for fold, projection in enumerate(fold_projections(features, left, right, codes, pca)):
         what = f"embeddings as projected for fold {names[fold]}"
@@ -263,11 +266,12 @@ def evaluate_pairs(
         seed: of the draws.
 
     Returns:
-        A `Result` with "accuracy" (its spread is the standard error of the folds), "EER" and "TAR@FAR=...".
+        A `Result` with "accuracy" (its spread is the standard error of the folds), "EER" and "TAR@FAR=...". Where there
+        is one fold alone, as in `pairsDevTest.txt`, "accuracy" is left out: no other pairs give its threshold.
 
     Raises:
         ValueError: embeddings that do not fit the protocol or are not finite, a FAR that the impostor pairs do not
-            resolve, a fold outside which there are pairs of one kind only.
+            resolve, a fold outside which there are pairs of one kind only, `center` or `pca` with one fold.
 
     Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2; NormFace (arXiv 1704.06369), section 5.1.
 
@@ -285,11 +289,13 @@ def evaluate_pairs(
 def _evaluate_pair_scores(protocol, scores, *, fars=None, intervals=True, repeats=REPEATS, seed=0):
     """`evaluate_pairs` from `PairScores` on."""
     fars = _checked_fars(fars, np.count_nonzero(~protocol.same))
-    accuracy = cross_validated_accuracy(scores.rows, protocol.same, folds=protocol.folds)
+    accuracy = None
+    if np.unique(protocol.folds).size > 1:
+        accuracy = cross_validated_accuracy(scores.rows, protocol.same, folds=protocol.folds)
     settings = {
         **scores.settings,
-        "fold_accuracies": accuracy.accuracies,
-        "fold_thresholds": accuracy.thresholds,
+        "fold_accuracies": () if accuracy is None else accuracy.accuracies,
+        "fold_thresholds": () if accuracy is None else accuracy.thresholds,
         "repeats": repeats if intervals else 0,
         "seed": seed,
     }
@@ -318,18 +324,13 @@ def _checked_fars(fars, num_impostor):
 
 def _figures(protocol, pooled, accuracy, fars, ranges, note):
     notes = "; ".join(part for part in (_OWN_THRESHOLD, note) if part)
-    folds = _COUNT_WORDS.get(accuracy.accuracies.size, str(accuracy.accuracies.size))
-    figures = [
-        MetricValue(
-            "accuracy",
-            accuracy.mean,
-            ranges.get("accuracy"),
-            accuracy.standard_error,
-            f"standard error of {folds} folds",
-            note=note,
-        ),
-        MetricValue("EER", equal_error_rate(pooled, protocol.same), ranges.get("EER"), note=notes),
-    ]
+    figures = []
+    if accuracy is not None:
+        folds = _COUNT_WORDS.get(accuracy.accuracies.size, str(accuracy.accuracies.size))
+        spread_of = f"standard error of {folds} folds"
+        interval = ranges.get("accuracy")
+        figures.append(MetricValue("accuracy", accuracy.mean, interval, accuracy.standard_error, spread_of, note=note))
+    figures.append(MetricValue("EER", equal_error_rate(pooled, protocol.same), ranges.get("EER"), note=notes))
     for far in fars:
         name, point = rate_name("TAR@FAR", far), tar_at_far(pooled, protocol.same, far)
         figures.append(MetricValue(name, point.tar, ranges.get(name), threshold=point.threshold, note=notes))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import warnings
 from pathlib import Path
@@ -103,8 +104,8 @@ def write_checkpoint(path, header, arrays):
         file.write(digest.digest())
 
 
-def read_checkpoint(path):
-    """The header and arrays that `write_checkpoint` wrote; `CorruptCheckpointError` for anything else."""
+def read_checkpoint(path, *keys):
+    """The header, of these keys, and arrays that `write_checkpoint` wrote; `CorruptCheckpointError` for others."""
     content = memoryview(Path(path).read_bytes())
     start = len(MAGIC) + 8
     if len(content) < start + DIGEST_BYTES or content[: len(MAGIC)] != MAGIC:
@@ -112,15 +113,53 @@ def read_checkpoint(path):
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
         raise CorruptCheckpointError(f"{path} is truncated or damaged: its checksum is wrong")
+    try:
+        return _parsed(body, start, keys)
+    # A header that was made up can be wrong in as many ways as JSON has.
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CorruptCheckpointError(f"{path} is not a valid checkpoint: its header is corrupt: {reason}") from error
+
+
+def _parsed(body, start, keys):
+    """The header at `start`, checked, and the arrays behind it."""
     end = start + int.from_bytes(body[len(MAGIC) : start], "little")
     header = json.loads(bytes(body[start:end]))
     arrays = []
     for spec in header.pop("arrays"):
         dtype, shape = np.dtype(spec["dtype"]), tuple(spec["shape"])
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
+        if dtype.hasobject or min(shape, default=0) < 0 or count * dtype.itemsize > len(body) - end:
+            raise ValueError(f"it has an array of shape {shape} and {dtype} with {len(body) - end} bytes")
         arrays.append(np.frombuffer(body, dtype, count, offset=end).reshape(shape))
         end += count * dtype.itemsize
+    if end != len(body):
+        raise ValueError(f"{len(body) - end} bytes follow its arrays")
+    if keys and sorted(header) != sorted(keys):
+        raise ValueError(f"it must have the keys {', '.join(keys)}. Received: {', '.join(header)}")
+    for key, value in header.items():
+        if key in _FITS and not _FITS[key](value, len(arrays)):
+            raise ValueError(f"`{key}` is not as it was written. Received: {str(value)[:80]}")
     return header, arrays
+
+
+def _is_position(value, _):
+    return type(value) is int and value >= 0
+
+
+def _are_entries(value, count):
+    named = isinstance(value, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("group", "path")) for entry in value
+    )
+    return named and len(value) == count
+
+
+_FITS = {
+    "epoch": _is_position,
+    "step": _is_position,
+    "entries": _are_entries,
+    "extra": lambda value, _: isinstance(value, dict),
+}
 
 
 def _bytes_of(array):
@@ -234,7 +273,7 @@ class CheckpointStore:
         found = self._found()
         for _, path in reversed(found):
             try:
-                header, arrays = read_checkpoint(path)
+                header, arrays = read_checkpoint(path, "epoch", "step", "entries", "extra")
             except CorruptCheckpointError as error:
                 _warn(f"Passed over a checkpoint: {error}")
                 continue

@@ -1,9 +1,12 @@
 """Embeddings of images by an exported model: against the model itself, from the cache, and from files."""
 
+import errno
 import io
 import json
 import os
 import pickle
+import shutil
+import tracemalloc
 import zipfile
 
 import keras
@@ -319,3 +322,58 @@ def test_what_is_no_file_of_embeddings(tmp_path):
         load_embeddings(tmp_path / "matrix.npy")
     with pytest.raises(FileNotFoundError):
         load_embeddings(tmp_path / "nowhere.npz")
+
+
+def test_an_npz_file_that_is_a_bomb_takes_little_memory(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, names=np.array(["a"]), embeddings=np.zeros((1, 2**25), "float32"))
+    assert path.stat().st_size < 2**18
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"bomb\.npz .* embeddings of 134217728 bytes is too large for its file"):
+            load_embeddings(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_compressed_embeddings_are_read(tmp_path):
+    names, rows = [f"{k:07d}/{k:03d}.jpg" for k in range(2**16)], np.ones((2**16, 64), "float32")
+    rows[:, :8] = np.random.default_rng(0).normal(size=(2**16, 8))
+    np.savez_compressed(tmp_path / "e.npz", names=names, embeddings=rows)
+    found, read = load_embeddings(tmp_path / "e.npz")
+    assert found.tolist() == names
+    np.testing.assert_array_equal(read, rows)
+
+
+@pytest.mark.parametrize("member", ["names", "embeddings"])
+def test_a_member_that_is_no_array_is_named_with_the_file(tmp_path, member):
+    path = tmp_path / "e.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, array in (("names", np.array(["a"])), ("embeddings", np.eye(1))):
+            file.writestr(f"{name}.npy", b"no array at all" if name == member else saved(array))
+    with pytest.raises(ValueError, match=rf"e\.npz must be an \.npz file .*: {member} is not an array") as caught:
+        load_embeddings(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 10, 40, 0.5, -1])
+@pytest.mark.parametrize("pattern", ["variables/*.index", "variables/*.data-*", "saved_model.pb"])
+def test_a_saved_model_that_is_cut_is_named_in_one_line(model, tmp_path, pattern, kept):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (cut,) = copy.glob(pattern)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises((ValueError, OSError), match="copy") as caught:
+        ImageEmbedder(copy)
+    assert "\n" not in str(caught.value).strip()
+
+
+def test_a_full_disk_names_the_cached_file(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*e\.npz'"):
+        save_embeddings(tmp_path / "e.npz", ["a"], [[1.0]])
+    assert list(tmp_path.iterdir()) == []

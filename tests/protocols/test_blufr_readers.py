@@ -1,6 +1,9 @@
 """BLUFR's lists as text and as a MATLAB file."""
 
 import builtins
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -164,14 +167,62 @@ def test_without_scipy(tmp_path, monkeypatch):
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_garbled_matlab_files_give_nothing_but_a_value_error(tmp_path, data):
+def test_corrupt_matlab_files_give_nothing_but_a_value_error(tmp_path, data):
     content = bytearray(files.write_blufr_mat(tmp_path / "x.mat").read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) :]
-    path = files.write(tmp_path / "garbled.mat", bytes(content))
+    path = files.write(tmp_path / "corrupt.mat", bytes(content))
     try:
         read_blufr(path)
     except ProtocolFileError:
         return
     assert len(content) > 128
+
+
+def matlab(name, kind, shape, *parts, compressed=True):
+    """A variable of a MATLAB file, written with struct alone: `parts` are the elements after the name."""
+
+    def element(kind, data):
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    head = element(6, struct.pack("<II", kind, 0)), element(5, struct.pack(f"<{len(shape)}i", *shape)), element(1, name)
+    matrix = element(14, b"".join([*head, *(element(of, data) for of, data in parts)]))
+    return struct.pack("<II", 15, len(packed := zlib.compress(matrix))) + packed if compressed else matrix
+
+
+def matlab_file(path, *variables):
+    return files.write(path, b"MATLAB".ljust(124) + b"\x00\x01IM" + b"".join(variables))
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        (matlab(b"labels", 6, (1, 2**27), (2, bytes(2**27))), "far larger than its file"),
+        (matlab(b"other", 6, (1, 2**27), (2, bytes(2**27))), "far larger than its file"),
+        (matlab(b"imageList", 1, (1, 2**30)), r"'imageList' of shape \(1, 1073741824\) has \d+ bytes"),
+        (matlab(b"imageList", 1, (2**16, 2**16), compressed=False), "'imageList' of shape"),
+        (matlab(b"labels", 6, (1, 2**30), (2, b"ab")), "'labels' of shape"),
+        (matlab(b"labels", 4, (1, 2**30), (16, b"ab")), "'labels' of shape"),
+        (matlab(b"labels", 2, (1, 2**30), (5, b"\x08\0\0\0")), "'labels' holds something else"),
+        (matlab(b"labels", 5, (2**30, 1)), "'labels' holds something else"),
+    ],
+    ids=range(8),
+)
+def test_a_matlab_file_that_is_a_bomb_takes_little_memory(tmp_path, variable, message):
+    path = matlab_file(tmp_path / "bomb.mat", variable)
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolFileError, match=rf"bomb\.mat .*{message}"):
+            read_blufr(path)
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_matlab_files_of_these_tests_are_read(tmp_path):
+    number = matlab(b"labels", 6, (1, 3), (2, b"\1\2\3"))
+    path = matlab_file(tmp_path / "x.mat", number)
+    with pytest.raises(ProtocolFileError, match=r"lacks the variables imageList, .* It holds: labels"):
+        read_blufr(path)

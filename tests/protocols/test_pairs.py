@@ -305,7 +305,6 @@ class TestErrors:
             ({"same": [True, 2]}, r"right and same \(0 or 1\)"),
             ({"same": [True, True]}, "2 genuine and 0 impostor pairs"),
             ({"same": [False, False]}, "0 genuine and 2 impostor pairs"),
-            ({"folds": [0, 0]}, "folds must name at least two folds"),
             ({"folds": [0, 1, 2]}, r"folds must have shape \(2,\)"),
             ({"subjects": [0, 0]}, "subjects must be a list of integers of 3 entries"),
             ({"subjects": [0, 0, 0]}, r"differ in impostor pairs. Received: same\[1\]=False for subjects 0 and 0"),
@@ -356,3 +355,16 @@ class TestErrors:
         mirrored[5] *= -1
         with pytest.raises(ValueError, match=r"the fused embeddings must be finite and nonzero.*row 5 is zero"):
             evaluate_pairs(protocol, embeddings, mirrored)
+
+
+def test_one_fold_gives_all_but_the_accuracy():
+    protocol, embeddings = toy(folds=1)
+    result = evaluate_pairs(protocol, embeddings, repeats=20)
+    scores = score_pairs(protocol, embeddings).pooled
+    assert [figure.name for figure in result.figures][:2] == ["EER", "TAR@FAR=1e-01"]
+    assert result["EER"].value == equal_error_rate(scores, protocol.same)
+    assert result["EER"].interval[0] <= result["EER"].value <= result["EER"].interval[1]
+    assert len(result.settings["fold_accuracies"]) == 0
+    for options in ({"center": True}, {"pca": 0.9}):
+        with pytest.raises(ValueError, match="`center` and `pca`"):
+            evaluate_pairs(protocol, embeddings, **options)

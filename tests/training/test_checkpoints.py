@@ -1,5 +1,7 @@
 """Checkpoints are complete or not there, and a damaged one is passed over."""
 
+import hashlib
+import json
 import os
 import re
 
@@ -52,6 +54,56 @@ def test_every_damage_is_seen(tmp_path):
         path.write_bytes(content)
         with pytest.raises(CorruptCheckpointError, match=r"a\.ckpt"):
             read_checkpoint(path)
+
+
+def with_header(text, data=b""):
+    """A checkpoint with the right sum and this header."""
+    body = b"KNFCKPT1" + len(text).to_bytes(8, "little") + text + data
+    return body + hashlib.sha256(body).digest()
+
+
+SOUND = {"epoch": 0, "step": 3, "entries": [{"group": "model", "path": "a"}], "extra": {}}
+ARRAY = {"dtype": "float32", "shape": [2]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"no json",
+        b"\xff",
+        b"[" * 100_000,
+        b"[]",
+        b"{}",
+        b'"text"',
+        *(
+            json.dumps({**SOUND, "arrays": [ARRAY], **change}).encode()
+            for change in (
+                *({"arrays": arrays} for arrays in (None, 3, {}, [], [3], [{}], [ARRAY, ARRAY])),
+                *({"arrays": [{**ARRAY, "dtype": dtype}]} for dtype in ("nothing", "object", 3, None, "float64", "U2")),
+                *({"arrays": [{**ARRAY, "shape": shape}]} for shape in (2, [-2], [1], [2**40, 2**40], ["2"], [2.0])),
+                {"epoch": -1},
+                {"step": "3"},
+                {"step": True},
+                {"extra": []},
+                {"entries": []},
+                {"entries": [{"group": "model"}]},
+                {"entries": ["model"]},
+                {"more": 1},
+            )
+        ),
+        json.dumps({**{key: SOUND[key] for key in ("epoch", "entries", "extra")}, "arrays": [ARRAY]}).encode(),
+    ],
+)
+def test_a_bad_header_with_the_right_sum_is_one_line_that_names_the_file(tmp_path, text):
+    path = tmp_path / "epoch-000000-step-000000003.ckpt"
+    path.write_bytes(with_header(json.dumps({**SOUND, "arrays": [ARRAY]}).encode(), bytes(8)))
+    assert CheckpointStore(tmp_path).latest().step == 3
+    path.write_bytes(with_header(text, bytes(8)))
+    with pytest.raises(CorruptCheckpointError, match=r"step-000000003\.ckpt is not a valid checkpoint") as caught:
+        read_checkpoint(path, *SOUND)
+    assert "\n" not in str(caught.value)
+    with pytest.warns(RuntimeWarning, match="Passed over"), pytest.raises(ValueError, match="All checkpoints"):
+        CheckpointStore(tmp_path).latest()
 
 
 @pytest.mark.parametrize("fails", ["write", "fsync", "replace"])
