@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import asdict, dataclass, fields
 
+from keras_normface import _validation
 from keras_normface._io import JsonFormat
 
 BY_SUBJECT = "subjects"
@@ -52,13 +52,11 @@ class CalibratedThreshold:
 
     def __post_init__(self):
         for name in ("far", "achieved_far", "tar"):
-            _check_number(name, getattr(self, name), 0.0, 1.0)
+            _validation.number(name, getattr(self, name), at_least=0, at_most=1)
         # The next float above the cosine 1, which accepts nothing, is a threshold too.
-        _check_number("cosine", self.cosine, -1.0, 1.01)
+        _validation.number("cosine", self.cosine, at_least=-1, at_most=1.01)
         for name in ("num_genuine", "num_impostor"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1. Received: {name}={value!r}")
+            object.__setattr__(self, name, _validation.integer(name, getattr(self, name), 1))
         if not isinstance(self.protocol, str) or not self.protocol:
             raise ValueError(f"protocol must say what the pairs were. Received: protocol={self.protocol!r}")
         if self.resampled not in (BY_SUBJECT, BY_PAIR):
@@ -67,7 +65,7 @@ class CalibratedThreshold:
             if not isinstance(self.interval, (tuple, list)) or len(self.interval) != 2:
                 raise ValueError(f"interval must be (low, high) or None. Received: interval={self.interval!r}")
             for end in self.interval:
-                _check_number("interval", end, -1.0, 1.01)
+                _validation.number("interval", end, at_least=-1, at_most=1.01)
             if self.interval[0] > self.interval[1]:
                 raise ValueError(f"interval must be (low, high), low <= high. Received: interval={self.interval!r}")
             object.__setattr__(self, "interval", tuple(self.interval))
@@ -107,16 +105,9 @@ class CalibratedThreshold:
         if set(content) != {field.name for field in fields(cls)}:
             raise ValueError(f"text must hold the keys of a threshold. Received: {sorted(content)}")
         threshold = cls(**content)
-        _check_number("squared_distance", distance, -1e-5, 4.0)
+        _validation.number("squared_distance", distance, at_least=-1e-5, at_most=4)
         if abs(distance - threshold.squared_distance) > 1e-9:
             raise ValueError(
                 f"squared_distance must be 2 - 2 cosine, {threshold.squared_distance}. Received: {distance}"
             )
         return threshold
-
-
-def _check_number(name, value, low, high):
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    # NaN is not in the range, and an integer of any size can be compared.
-    if not number or not low <= value <= high:
-        raise ValueError(f"{name} must be a number in [{low:g}, {high:g}]. Received: {name}={value!r}")

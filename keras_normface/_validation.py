@@ -3,23 +3,42 @@
 import itertools
 import json
 import math
+import numbers
+import operator
 import re
 
 
-def whole(field, value, least):
-    """Return an integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{field}` must be an integer of at least {least}. Received: {field}={value!r}")
-    return value
+def integer(name, value, at_least=None, at_most=None):
+    """Return an integer, which may be NumPy's, as an int; bools are none."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    too_small = number is None or (at_least is not None and number < at_least)
+    if too_small or (at_most is not None and number > at_most):
+        raise ValueError(f"`{name}` must be {_integers(at_least, at_most)}. {received(name, value)}")
+    return number
 
 
-def number(field, value, least=0.0, most=math.inf, above=False):
-    """Return a finite number from `least` to `most` as a float."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
-    if not fits or not least <= value <= most or (above and value == least):
-        bounds = f"{'above' if above else 'from'} {least:g}" + ("" if most == math.inf else f" to {most:g}")
-        raise ValueError(f"`{field}` must be a number {bounds}. Received: {field}={value!r}")
+def _integers(at_least, at_most):
+    if at_most is not None:
+        return f"an integer from {at_least} to {at_most}"
+    known = {None: "an integer", 0: "a non-negative integer", 1: "a positive integer"}
+    return known.get(at_least, f"an integer of at least {at_least}")
+
+
+def number(name, value, *, at_least=None, above=None, at_most=None, below=None):
+    """Return a finite real number, which may be NumPy's, as a float; bools are none."""
+    bounds = ((">=", at_least), (">", above), ("<=", at_most), ("<", below))
+    bounds = [(sign, bound) for sign, bound in bounds if bound is not None]
+    fits = isinstance(value, numbers.Real) and not isinstance(value, bool) and _is_finite(value)
+    if not fits or not all(_HOLDS[sign](value, bound) for sign, bound in bounds):
+        words = " and ".join(f"{sign} {bound:g}" for sign, bound in bounds)
+        raise ValueError(f"`{name}` must be a finite number{words and ' '}{words}. {received(name, value)}")
     return float(value)
+
+
+_HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
 def _is_finite(value):
@@ -29,35 +48,44 @@ def _is_finite(value):
         return False
 
 
-def choice(field, value, known):
-    """Return a value that is one of `known`."""
+def received(name, value):
+    """Say at the end of a message what an argument was, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of too many digits
+        text = f"a {type(value).__name__} that is too long to print"
+    return f"Received: {name}={text if len(text) <= 200 else text[:197] + '...'}"
+
+
+def choice(name, value, known):
+    """Return a string that is one of `known`."""
     if not isinstance(value, str) or value not in known:
-        raise ValueError(f"`{field}` must be one of {', '.join(known)}. Received: {field}={value!r}")
+        raise ValueError(f"`{name}` must be one of {', '.join(known)}. {received(name, value)}")
     return value
 
 
-def yes_or_no(field, value):
+def boolean(name, value):
     """Return a bool."""
     if not isinstance(value, bool):
-        raise ValueError(f"`{field}` must be true or false. Received: {field}={value!r}")
+        raise ValueError(f"`{name}` must be True or False. {received(name, value)}")
     return value
 
 
-def switches(field, value, names):
-    """Refuse a dictionary in which a value that is to be true or false is something else, which would count as true."""
-    for name in names:
-        if name in value:
-            yes_or_no(f"{field}.{name}", value[name])
+def booleans(name, value, keys):
+    """Refuse a dictionary in which one of `keys` holds anything but a bool, such as "no", which would count as true."""
+    for key in keys:
+        if key in value:
+            boolean(f"{name}.{key}", value[key])
 
 
-def options(field, value):
+def json_dictionary(name, value):
     """Return a dictionary that JSON can hold as it comes back from JSON: a copy, lists in the place of tuples."""
     try:
         copy = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         copy = None
     if not isinstance(value, dict) or copy != _listed(value):
-        raise ValueError(f"`{field}` must be a dictionary that JSON can hold. Received: {field}={str(value)[:200]}")
+        raise ValueError(f"`{name}` must be a dictionary that JSON can hold. {received(name, value)}")
     return copy
 
 
@@ -67,33 +95,30 @@ def _listed(value):
     return [_listed(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def milestones(field, value):
-    """Return increasing steps as a tuple."""
-    steps = tuple(value) if isinstance(value, list | tuple) else (None,)
-    whole_numbers = all(isinstance(step, int) and not isinstance(step, bool) and step >= 1 for step in steps)
-    if not whole_numbers or any(b <= a for a, b in itertools.pairwise(steps)):
-        raise ValueError(f"`{field}` must be increasing integers of at least 1. Received: {field}={value!r}")
+def increasing_integers(name, value):
+    """Return increasing integers from 1 on as a tuple."""
+    try:
+        steps = tuple(integer(name, step, 1) for step in value) if isinstance(value, list | tuple) else None
+    except ValueError:
+        steps = None
+    if steps is None or any(b <= a for a, b in itertools.pairwise(steps)):
+        raise ValueError(f"`{name}` must be increasing positive integers. {received(name, value)}")
     return steps
 
 
-def multipliers(field, value):
-    """Return the rules of `CoupledSGD`."""
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"`{field}` must be a list of triples. Received: {field}={value!r}")
-    return checked_multipliers(value)
-
-
-def names(field, value):
+def strings(name, value):
     """Return several strings as a sorted tuple."""
     several = isinstance(value, list | tuple | set | frozenset)
-    if not several or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"`{field}` must be several names, strings. Received: {field}={str(value)[:200]}")
+    if not several or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"`{name}` must be a list of strings. {received(name, value)}")
     return tuple(sorted(value))
 
 
-def checked_multipliers(multipliers):
-    """Return the argument `multipliers` of `CoupledSGD` as a tuple of tuples."""
-    return tuple(_checked_rule(rule) for rule in multipliers)
+def multipliers(value):
+    """Return the rules of `CoupledSGD`, (regular expression, learning rate, decay) each, as a tuple of tuples."""
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"`multipliers` must be a list of triples. {received('multipliers', value)}")
+    return tuple(_checked_rule(rule) for rule in value)
 
 
 def _checked_rule(rule):

@@ -6,7 +6,7 @@ import warnings
 import keras
 from keras import ops
 
-from keras_normface import sphere
+from keras_normface import _validation, sphere
 from keras_normface.sphere import normalize, scale_for_probability
 
 _BLOCK_NUMBERS = 2**25
@@ -142,11 +142,9 @@ class CosineDense(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: units={units!r}")
         if not epsilon > 0:
             raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon!r}")
-        self.units = units
+        self.units = _validation.integer("units", units, 1)
         self.normalize_inputs = bool(normalize_inputs)
         self.normalize_kernel = bool(normalize_kernel)
         initializer = UnitSphere() if kernel_initializer is None else kernel_initializer

@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from keras_normface._validation import checked_multipliers
+from keras_normface import _validation
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -67,7 +67,7 @@ class CoupledSGD(keras.optimizers.SGD):
             )
         super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, **kwargs)
         self.coupled_weight_decay = float(coupled_weight_decay)
-        self.multipliers = checked_multipliers(multipliers)
+        self.multipliers = _validation.multipliers(multipliers)
         self._table = _Table()
 
     def build(self, variables):
@@ -121,7 +121,7 @@ def multipliers_of(path, multipliers):
 
     Args:
         path: Path of a variable.
-        multipliers: From `checked_multipliers`.
+        multipliers: From `_validation.multipliers`.
 
     Example:
     >>> multipliers_of("stage1_conv/bias", (("/bias$", 2.0, 0.0),))

@@ -8,6 +8,8 @@ import math
 import keras
 from keras import ops
 
+from keras_normface import _validation
+
 EPSILON = 1e-12
 """Added to the squared norm before its root, so that a zero vector has a finite image and gradient."""
 
@@ -148,5 +150,4 @@ def scale_for_probability(num_classes, probability, *, geometry="simplex"):
 
 
 def _check_num_classes(num_classes, *, least):
-    if int(num_classes) != num_classes or num_classes < least:
-        raise ValueError(f"`num_classes` must be an integer of at least {least}. Received: num_classes={num_classes}")
+    _validation.integer("num_classes", num_classes, least)

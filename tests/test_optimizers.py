@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_normface.optimizers import CoupledSGD, checked_multipliers, multipliers_of
+from keras_normface.optimizers import CoupledSGD, multipliers_of
 from tests.support.helpers import POLICIES, to_numpy
 
 RULES = (("agents/kernel$", 0.5, 3.0), ("/bias$", 2.0, 0.0))
@@ -186,7 +186,7 @@ def test_config_and_file(tmp_path):
 
 
 def test_the_first_rule_that_is_found_counts():
-    rules = checked_multipliers([["agents", 1, 0], ("kernel", 3, 4)])
+    rules = CoupledSGD(multipliers=[["agents", 1, 0], ("kernel", 3, 4)]).multipliers
     assert multipliers_of("net/agents/kernel", rules) == (1.0, 0.0)
     assert multipliers_of("net/body/kernel", rules) == (3.0, 4.0)
     assert multipliers_of("net/body/bias", rules) == (1.0, 1.0)

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from keras_normface import _validation
+
 EMBEDDING = "embedding"
 
 
@@ -19,10 +21,8 @@ def checked_input(input_shape, embedding_dim, dropout, at_least=1):
             f"`input_shape` must be (height, width, channels), height and width at least {at_least}. "
             f"Received: input_shape={input_shape}"
         )
-    if not (isinstance(embedding_dim, int) and embedding_dim > 0):
-        raise ValueError(f"`embedding_dim` must be a positive integer. Received: embedding_dim={embedding_dim!r}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be from 0 to below 1. Received: dropout={dropout!r}")
+    _validation.integer("embedding_dim", embedding_dim, 1)
+    _validation.number("dropout", dropout, at_least=0, below=1)
     return keras.Input(shape, name="image")
 
 

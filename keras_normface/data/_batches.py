@@ -7,6 +7,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface.data._images import Augmentation, center_crop, check_images_fit, decode_image, resize_image
 
 
@@ -153,8 +154,7 @@ class ImageBatches:
         self, reader, batch_size, preprocessing, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
         center_crop=False, images_per_identity=None, drop_remainder=True,
     ):  # fmt: skip
-        if seed < 0:
-            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        _validation.integer("seed", seed, 0)
         if resize and center_crop:
             raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
         self.reader, self.batch_size, self.seed = reader, batch_size, seed
@@ -323,13 +323,8 @@ class ArrayBatches:
         if len(lengths) != 1:
             raise ValueError(f"`x`, `y` and `sample_weight` must be equally long. Received: lengths {lengths}")
         (self.samples,) = lengths
-        if not 1 <= batch_size <= self.samples:
-            raise ValueError(
-                f"`batch_size` must be from 1 to the number of samples, {self.samples}. "
-                f"Received: batch_size={batch_size}"
-            )
-        if seed < 0:
-            raise ValueError(f"`seed` must not be negative. Received: seed={seed}")
+        _validation.integer("batch_size", batch_size, 1, self.samples)
+        _validation.integer("seed", seed, 0)
         self.batch_size, self.seed = batch_size, seed
         self.augment, self.drop_remainder = augment, drop_remainder
         self.arrays = _on_the_host(arrays)

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+from keras_normface import _validation
+
 
 def decode_image(encoded):
     """Decode an image by its content, whatever its name says. Training, evaluation and embedding all decode by this.
@@ -142,11 +144,10 @@ class Augmentation:
     image: Callable | None = None
 
     def __post_init__(self):
-        if self.crop < 0 or not 0 <= self.brightness < 1 or not 0 <= self.contrast < 1:
-            raise ValueError(
-                "`crop` must not be negative, `brightness` and `contrast` must be in [0, 1). Received: "
-                f"crop={self.crop}, brightness={self.brightness}, contrast={self.contrast}"
-            )
+        _validation.boolean("mirror", self.mirror)
+        object.__setattr__(self, "crop", _validation.integer("crop", self.crop, 0))
+        for name in ("brightness", "contrast"):
+            _validation.number(name, getattr(self, name), at_least=0, below=1)
 
     def __call__(self, image, mirrored, seed):
         """Return the changed image, a uint8 tensor of the same shape.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_normface import sphere
+from keras_normface import _validation, sphere
 from keras_normface.fused._compiled import compiled
 
 BIG = 1e30
@@ -54,8 +54,7 @@ def check_mode(mode, block):
     """Raise a ValueError if `mode` or `block` is out of its range."""
     if mode not in ("buffer", "stream"):
         raise ValueError(f'`mode` must be "buffer" or "stream". Received: mode={mode!r}')
-    if not isinstance(block, int) or block < 1:
-        raise ValueError(f"`block` must be a positive integer. Received: block={block!r}")
+    _validation.integer("block", block, 1)
 
 
 def target_cosines(units, kernel, ids):

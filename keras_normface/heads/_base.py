@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_normface import _labels as label_checks
 from keras_normface import sphere
-from keras_normface._validation import whole
+from keras_normface._validation import integer
 from keras_normface.heads._cost import head_cost
 from keras_normface.layers import UnitSphere
 
@@ -73,7 +73,7 @@ class Head(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        self.units = whole("units", units, 1)
+        self.units = integer("units", units, 1)
         initializer = UnitSphere() if kernel_initializer is None else kernel_initializer
         self.kernel_initializer = keras.initializers.get(initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from keras_normface._validation import whole
+from keras_normface._validation import integer
 
 ARRAYS = {
     (False, False): (1.0, 3.0),
@@ -67,8 +67,8 @@ def readable(size):
 def head_cost(classes, dim, batch_size, mode, *, optimizer_slots=1, jit_compile=True, itemsize=4):
     """Cost of a head on C classes, by arithmetic → `HeadCost`."""
     for name, value in {"classes": classes, "dim": dim, "batch_size": batch_size}.items():
-        whole(name, value, 1)
-    whole("optimizer_slots", optimizer_slots, 0)
+        integer(name, value, 1)
+    integer("optimizer_slots", optimizer_slots, 0)
     if (mode, bool(jit_compile)) not in ARRAYS:
         raise ValueError(f'`mode` must be False, "buffer" or "stream". Received: mode={mode!r}')
     kernel, products = itemsize * classes * dim, itemsize * batch_size * classes

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_normface import sphere
+from keras_normface import _validation, sphere
 from keras_normface.heads._base import HeadStatistics
 from keras_normface.heads._cost import cost_of_sample
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead
@@ -41,8 +41,6 @@ def check_numbers(head):
     """Raise a ValueError that names the first argument of a sampled head that is out of its range."""
     rules = {
         "sample_rate": ("in (0, 1]", lambda v: 0 < v <= 1),
-        "minimum_sample": ("a positive integer", lambda v: _is_whole(v, 1)),
-        "seed": ("an integer in [0, 2^31)", lambda v: _is_whole(v, 0)),
         "momentum": ("in [0, 1)", lambda v: 0 <= v < 1),
         "weight_decay": ("at least 0", lambda v: 0 <= v < math.inf),
         "learning_rate": (
@@ -51,14 +49,12 @@ def check_numbers(head):
         ),
         "rate_multiplier": ("positive", lambda v: 0 < v < math.inf),
     }
+    for name, least in (("minimum_sample", 1), ("seed", 0)):
+        setattr(head, name, _validation.integer(name, getattr(head, name), least, 2**31 - 1))
     for name, (expected, fits) in rules.items():
         value = getattr(head, name)
         if not fits(value):
             raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
-
-
-def _is_whole(number, least):
-    return isinstance(number, int) and not isinstance(number, bool) and least <= number < 2**31
 
 
 SWITCHED_OFF = -1e30

@@ -4,6 +4,7 @@ import re
 
 import keras
 
+from keras_normface import _validation
 from keras_normface import fused as fused_terms
 from keras_normface.heads._base import Head, class_shards
 
@@ -65,9 +66,10 @@ def class_sharding(heads, devices=None, batch_groups=1):
         )
     heads = list(heads) if isinstance(heads, list | tuple) else [heads]
     devices = keras.distribution.list_devices() if devices is None else list(devices)
-    if not isinstance(batch_groups, int) or batch_groups < 1 or not devices or len(devices) % batch_groups:
+    _validation.integer("batch_groups", batch_groups, 1)
+    if not devices or len(devices) % batch_groups:
         raise ValueError(
-            "`batch_groups` must be a positive integer that divides the number of devices. "
+            "`batch_groups` must divide the number of devices. "
             f"Received: batch_groups={batch_groups!r}, {len(devices)} devices"
         )
     shards = len(devices) // batch_groups

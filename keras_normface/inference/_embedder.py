@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._io import read_whole
 from keras_normface.data import decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing
@@ -108,8 +109,7 @@ class ImageEmbedder:
     """
 
     def __init__(self, path, *, batch_size=64, resize=False):
-        if batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        _validation.integer("batch_size", batch_size, 1)
         self.path, self.batch_size, self.resize = os.fspath(path), batch_size, bool(resize)
         self.preprocessing = read_preprocessing(path)
         if self.preprocessing is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._threshold import BY_PAIR, BY_SUBJECT
 from keras_normface.metrics._arrays import as_float64
 from keras_normface.metrics.verification import candidate_thresholds
@@ -81,8 +81,8 @@ def count_blocks(num_subjects, repeats, seed, columns=1):
         >>> [len(part) for part in count_blocks(5, repeats=3, seed=0, columns=2**18)]
         [2, 1]
     """
-    num_subjects = checked_count(num_subjects, "num_subjects", 1)
-    repeats, seed = checked_count(repeats, "repeats", 1), checked_count(seed, "seed", 0)
+    num_subjects = _validation.integer("num_subjects", num_subjects, 1)
+    repeats, seed = _validation.integer("repeats", repeats, 1), _validation.integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
     for block in blocks(repeats, max(num_subjects, columns)):
         rows = block.stop - block.start
@@ -168,30 +168,6 @@ def blocks(rows, columns):
         yield slice(start, min(start + size, rows))
 
 
-def checked_count(value, name, least):
-    """`value` as an int of at least `least`.
-
-    Args:
-        value: what came.
-        name: of the argument.
-        least: the smallest that is admitted.
-
-    Raises:
-        ValueError: it is none.
-
-    Example:
-        >>> checked_count(3, "repeats", 1)
-        3
-    """
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = least - 1
-    if isinstance(value, (bool, np.bool_)) or count < least:
-        raise ValueError(f"{name} must be an integer of at least {least}. Received: {name}={value!r}")
-    return count
-
-
 @dataclass(frozen=True, eq=False)
 class Resamples:
     """Figures on the draws of a bootstrap.
@@ -221,8 +197,8 @@ class Resamples:
     values: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
-        object.__setattr__(self, "repeats", checked_count(self.repeats, "repeats", 1))
-        object.__setattr__(self, "seed", checked_count(self.seed, "seed", 0))
+        object.__setattr__(self, "repeats", _validation.integer("repeats", self.repeats, 1))
+        object.__setattr__(self, "seed", _validation.integer("seed", self.seed, 0))
 
     def keep(self, name, values):
         """Take a figure's values on the draws.

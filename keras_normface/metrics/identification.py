@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface.metrics._arrays import checked_labels, unit_rows
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TIE
 
@@ -92,15 +92,7 @@ def _text_kind(labels):
 
 
 def _checked_rank(rank, gallery_size):
-    try:
-        value = operator.index(rank)
-    except TypeError:
-        value = 0
-    if isinstance(rank, (bool, np.bool_)) or not 1 <= value <= gallery_size:
-        raise ValueError(
-            f"rank must be an integer from 1 to the size of the gallery, {gallery_size}. Received: rank={rank!r}"
-        )
-    return value
+    return _validation.integer("rank", rank, 1, gallery_size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-import numbers
-import operator
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._io import JsonFormat, read_bounded, write_text
 from keras_normface.metrics.bootstrap import CONFIDENCE, Resamples
 from keras_normface.metrics.verification import RocCurve
@@ -49,10 +47,10 @@ class MetricValue:
     def __post_init__(self):
         for key, optional in (("name", False), ("spread_of", True), ("note", False), ("unit", False)):
             _check_text(key, getattr(self, key), optional)
-        object.__setattr__(self, "value", _finite("value", self.value))
+        object.__setattr__(self, "value", _validation.number("value", self.value))
         for key in ("spread", "threshold"):
             if getattr(self, key) is not None:
-                object.__setattr__(self, key, _finite(key, getattr(self, key)))
+                object.__setattr__(self, key, _validation.number(key, getattr(self, key)))
         if self.spread is not None and (self.spread < 0.0 or not self.spread_of):
             raise ValueError(
                 "spread must not be negative and spread_of must say what it is. "
@@ -158,19 +156,10 @@ def _check_text(key, value, optional):
         raise ValueError("name must not be empty. Received: name=''")
 
 
-def _finite(key, value):
-    try:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-            raise ValueError(f"{key} must be a finite number. Received: {key}={value!r}")
-        return float(value)
-    except OverflowError:
-        raise ValueError(f"{key} must be a finite number. Received: {key} beyond what a float can hold") from None
-
-
 def _checked_interval(interval):
     if not isinstance(interval, (tuple, list)) or len(interval) != 2:
         raise ValueError(f"interval must be (low, high). Received: interval={interval!r}")
-    low, high = (_finite("interval", end) for end in interval)
+    low, high = (_validation.number("interval", end) for end in interval)
     if low > high:
         raise ValueError(f"interval must be (low, high) with low <= high. Received: interval={interval!r}")
     return low, high
@@ -203,12 +192,7 @@ def downsampled_curve(curve, steps=_STEPS):
         >>> len(curve.far), len(downsampled_curve(curve).far) < 1003
         (4001, True)
     """
-    try:
-        enough = operator.index(steps) >= 2
-    except TypeError:
-        enough = False
-    if not enough:
-        raise ValueError(f"steps must be an integer of at least 2. Received: steps={steps!r}")
+    steps = _validation.integer("steps", steps, 2)
     if len(curve.far) <= 2 * steps + 2:
         return curve
     fars = np.geomspace(1.0 / curve.num_impostor, 1.0, steps)
@@ -268,10 +252,10 @@ def curve_from_dict(content):
     try:
         arrays = {key: np.array(content[key], np.float64) for key in ("far", "tar")}
         arrays["thresholds"] = np.array([np.inf if value is None else value for value in content["thresholds"]], float)
-        counts = {key: operator.index(content[key]) for key in ("num_genuine", "num_impostor")}
+        counts = {key: _validation.integer(key, content[key], 1) for key in ("num_genuine", "num_impostor")}
         rates = np.stack([arrays["far"], arrays["tar"]])
         sound = rates.ndim == 2 and rates.size and arrays["thresholds"].shape == rates.shape[1:]
-        sound = sound and rates.min() >= 0.0 and rates.max() <= 1.0 and min(counts.values()) >= 1
+        sound = sound and rates.min() >= 0.0 and rates.max() <= 1.0
         sound = sound and bool((np.diff(rates) >= 0.0).all()) and not np.isnan(arrays["thresholds"]).any()
     except (KeyError, TypeError, ValueError, OverflowError):
         sound = False
@@ -301,10 +285,9 @@ def checked_figures(figures):
 
 def checked_counts(counts):
     """`counts` as a dict of ints; otherwise a ValueError."""
-    try:
-        return {str(name): operator.index(count) for name, count in counts.items()}
-    except (AttributeError, TypeError):
-        raise ValueError(f"counts must be a dict of whole numbers. Received: counts={counts!r}") from None
+    if not isinstance(counts, dict):
+        raise ValueError(f"`counts` must be a dictionary of integers. Received: counts={counts!r}")
+    return {str(name): _validation.integer(f"counts[{name!r}]", count) for name, count in counts.items()}
 
 
 def plain_settings(settings):

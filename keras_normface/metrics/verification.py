@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface.metrics._arrays import checked_labels, checked_scores, unit_rows
 
 _BLOCK_ROWS = 256
@@ -350,12 +350,7 @@ def _fold_ids(folds, num_pairs):
         if np.unique(ids).size < 2:
             raise ValueError(f"folds must name at least two folds. Received: folds all {ids[0]!r}")
         return ids
-    try:
-        count = operator.index(folds)
-    except TypeError:
-        count = 0
-    if count < 2 or isinstance(folds, (bool, np.bool_)):
-        raise ValueError(f"folds must be an integer of at least 2 or an array of ids. Received: folds={folds!r}")
+    count = _validation.integer("folds", folds, 2)
     if num_pairs % count:
         raise ValueError(f"folds must divide the number of pairs, {num_pairs}. Received: folds={folds!r}")
     return np.repeat(np.arange(count), num_pairs // count)

@@ -1,7 +1,6 @@
 """Photos to aligned faces: names, decoding, detection, warping, and the resumable run."""
 
 import json
-import operator
 import os
 import warnings
 from collections import defaultdict
@@ -9,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._io import ContainedFiles, atomic_write
 from keras_normface.data import ImageList
 from keras_normface.prepare._align_log import (
@@ -338,11 +338,9 @@ def _check(template, no_face, encoding, quality, batch, jobs):
         ("no_face", no_face, NO_FACE_CHOICES),
         ("encoding", encoding, tuple(ENCODINGS)),
     ):
-        if value not in choices:
-            raise ValueError(f"`{argument}` must be one of {list(choices)}. Received: {value!r}")
+        _validation.choice(argument, value, choices)
     for argument, value, most in (("quality", quality, 100), ("batch", batch, 2**16), ("jobs", jobs, 1024)):
-        if isinstance(value, bool) or not 1 <= operator.index(value) <= most:
-            raise ValueError(f"`{argument}` must be an integer from 1 to {most}. Received: {value!r}")
+        _validation.integer(argument, value, 1, most)
 
 
 def _no_progress(done, total):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._io import UNFINISHED_PREFIX, JsonFormat, atomic_write
 from keras_normface.data.shards import (
     FORMAT,
@@ -67,8 +68,8 @@ HELPERS = re.compile(rf"{UNFINISHED.pattern}|\.shard-\d{{5}}\.entry\.json|plan\.
 def number_of_shards(samples, images_per_shard, shards=None):
     """Return into how many shards images go."""
     for name, value in (("images_per_shard", images_per_shard), ("shards", shards)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"`{name}` must be a positive integer. Received: {value!r}")
+        if value is not None:
+            _validation.integer(name, value, 1)
     number = -(-samples // images_per_shard) if shards is None else shards
     if not 1 <= number <= min(samples, MOST_SHARDS):
         raise ValueError(
@@ -285,8 +286,8 @@ def prepare_shards(
 
 def _check_arguments(reader, shuffle_seed, jobs):
     for name, value, least in (("shuffle_seed", shuffle_seed, 0), ("jobs", jobs, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**32):
-            raise ValueError(f"`{name}` must be None or an integer from {least} to 2^32 - 1. Received: {value!r}")
+        if value is not None:
+            _validation.integer(name, value, least, 2**32 - 1)
     if not len(reader):
         raise ValueError(f"`reader` must hold an image. Received: {reader!r}")
 

@@ -1,7 +1,10 @@
 """Checks of what protocols consist of: image keys, index lists, subjects."""
 
+from numbers import Number
+
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface.metrics.bootstrap import UNKNOWN
 
 
@@ -65,11 +68,10 @@ def embeddings_of(embeddings, count, name):
 
 def checked_ranks(ranks):
     """Ranks as a tuple, each an integer of at least 1, each once."""
-    ranks = (ranks,) if isinstance(ranks, (int, np.integer)) else tuple(ranks)
-    wrong = [rank for rank in ranks if isinstance(rank, bool) or not isinstance(rank, (int, np.integer)) or rank < 1]
-    if not ranks or wrong:
-        raise ValueError(f"ranks must be integers of at least 1. Received: ranks={ranks}")
-    return tuple(dict.fromkeys(int(rank) for rank in ranks))
+    ranks = (ranks,) if isinstance(ranks, Number) else tuple(ranks)
+    if not ranks:
+        raise ValueError("`ranks` must hold at least one rank. Received: ranks=()")
+    return tuple(dict.fromkeys(_validation.integer("ranks", rank, 1) for rank in ranks))
 
 
 def checked_same(same, left, right):

@@ -4,9 +4,11 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Number
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface._io import atomic_write, is_contained
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
@@ -64,15 +66,15 @@ class MegaFaceProtocol:
                 "subjects must have two images each, a probe and its mate. "
                 f"Received: subject {values[counts.argmin()]} with one"
             )
-        if isinstance(self.distractors, bool) or not isinstance(self.distractors, (int, np.integer)):
+        if isinstance(self.distractors, Number):
+            object.__setattr__(self, "distractors", _validation.integer("distractors", self.distractors, 1))
+        else:
             object.__setattr__(self, "distractors", checked_keys(self.distractors, "distractors"))
-        elif self.distractors < 1:
-            raise ValueError(f"distractors must be at least one. Received: distractors={self.distractors}")
 
     @property
     def num_distractors(self):
         """How many distractors there are."""
-        return len(self.distractors) if isinstance(self.distractors, tuple) else int(self.distractors)
+        return len(self.distractors) if isinstance(self.distractors, tuple) else self.distractors
 
 
 def read_megaface(probes, distractors, name="MegaFace"):
@@ -109,8 +111,8 @@ def read_megaface(probes, distractors, name="MegaFace"):
     # Not NumPy's unique, to which a name is the same with zero characters behind it.
     places = {person: place for place, person in enumerate(sorted(set(persons)))}
     numbers = np.array([places[person] for person in persons])
-    others = distractors if isinstance(distractors, int) else _list(distractors)[0]
-    count = others if isinstance(others, int) else len(others)
+    others = distractors if isinstance(distractors, Number) else _list(distractors)[0]
+    count = others if isinstance(others, Number) else len(others)
     counted = f"{len(images):,} probes; {count:,} distractors".replace(",", " ").replace(";", ",")
     with faults_of(probes):
         return MegaFaceProtocol(f"{name}, {counted}", images, numbers, others)
@@ -252,9 +254,7 @@ class MegafaceFeatures:
         wrong = next((name for name in names if not is_contained(name + suffix)), None)
         if wrong is not None or not len(names):
             raise ValueError(f"`names` must be paths that stay in {self.root}, at least one. Received: {wrong!r}")
-        if block_rows is not None and block_rows < 1:
-            raise ValueError(f"`block_rows` must be at least 1. Received: block_rows={block_rows}")
-        self._block_rows = block_rows
+        self._block_rows = None if block_rows is None else _validation.integer("block_rows", block_rows, 1)
 
     def __len__(self):
         return len(self.names)

@@ -53,15 +53,15 @@ def margin_schedule(description, feature_norm, margin=None):
 
 
 def _ramp(slope, last):
-    last, slope = _validation.number("last", last, above=True), _validation.number("slope", slope, above=True)
+    last, slope = _validation.number("last", last, above=0), _validation.number("slope", slope, above=0)
     return keras.optimizers.schedules.PolynomialDecay(0.0, last / slope, last), last
 
 
 def _rises(first, step, milestones):
-    milestones = _validation.milestones("milestones", milestones)
+    milestones = _validation.increasing_integers("milestones", milestones)
     if not milestones:
         raise ValueError("`milestones` must hold at least one step. Received: milestones=[]")
-    first, step = _validation.number("first", first), _validation.number("step", step)
+    first, step = (_validation.number(name, value, at_least=0) for name, value in (("first", first), ("step", step)))
     values = [round(first + rises * step, 9) for rises in range(len(milestones) + 1)]
     return steps_at(milestones, values), values[-1]
 
@@ -116,12 +116,12 @@ class HeadDescription:
 
     def __post_init__(self):
         _validation.choice("kind", self.kind, KINDS)
-        object.__setattr__(self, "options", _validation.options("options", self.options))
-        _validation.switches("options", self.options, SWITCHES)
+        object.__setattr__(self, "options", _validation.json_dictionary("options", self.options))
+        _validation.booleans("options", self.options, SWITCHES)
         nested = [key for key, value in self.options.items() if isinstance(value, dict) and key not in NESTED]
         if nested:  # Keras would make any object of its own of them
             raise ValueError(f"`options` may hold dictionaries as {', '.join(NESTED)} alone. Received: {nested}")
-        object.__setattr__(self, "weight", _validation.number("weight", self.weight, above=True))
+        object.__setattr__(self, "weight", _validation.number("weight", self.weight, above=0))
         self.build(2, "hard")  # what does not fit is better found now than after the data is open
 
     def build(self, num_classes, feature_norm, name=None):
@@ -154,18 +154,18 @@ class HeadDescription:
 
 def _scale(scale):
     if not isinstance(scale, dict):
-        return _validation.number("scale", scale, above=True)
+        return _validation.number("scale", scale, above=0)
     unknown = set(scale) - {"initial", "minimum"}
     if unknown or "initial" not in scale:
         raise ValueError(f'`scale` must be a number or have the keys "initial", "minimum". Received: scale={scale}')
-    initial, minimum = (_validation.number(key, scale.get(key, 0.01), above=True) for key in ("initial", "minimum"))
+    initial, minimum = (_validation.number(key, scale.get(key, 0.01), above=0) for key in ("initial", "minimum"))
     return LearnableScale(initial, minimum=minimum, name="scale")
 
 
 def _margin_softmax(arguments, feature_norm):
-    margin = _validation.options("margin", arguments.pop("margin", {"kind": "none"}))
+    margin = _validation.json_dictionary("margin", arguments.pop("margin", {"kind": "none"}))
     kind = _validation.choice("margin kind", margin.pop("kind", None), MARGINS)
-    _validation.switches("margin", margin, ["only_above_margin"])
+    _validation.booleans("margin", margin, ["only_above_margin"])
     schedule, factor = arguments.pop("margin_schedule", None), arguments.pop("loss_factor", None)
     made = {**arguments, "margin": MARGINS[kind](**margin), "feature_norm": feature_norm}
     if schedule is not None:
@@ -173,7 +173,7 @@ def _margin_softmax(arguments, feature_norm):
     if factor is not None and feature_norm != "none":
         if isinstance(made.get("scale"), LearnableScale):
             raise ValueError("`loss_factor` needs a fixed `scale`. Received: a learnable one")
-        made["loss_weight"] = _validation.number("loss_factor", factor, above=True) / made.get("scale", DEFAULT_SCALE)
+        made["loss_weight"] = _validation.number("loss_factor", factor, above=0) / made.get("scale", DEFAULT_SCALE)
     return made
 
 
@@ -234,11 +234,7 @@ def augmentation(value):
         unknown = sorted(set(value) - set(PLAIN_AUGMENTATION))
         if unknown:
             raise ValueError(f"`augmentation` must have keys of {PLAIN_AUGMENTATION}. Received: {unknown}")
-        _validation.switches("augmentation", value, ["mirror"])
-        try:
-            value = Augmentation(**{**value, "crop": _validation.whole("augmentation.crop", value.get("crop", 0), 0)})
-        except TypeError as error:
-            raise ValueError(f"`augmentation` must hold numbers. Received: {value}") from error
+        value = Augmentation(**value)
     if value is not None and (not isinstance(value, Augmentation) or value.image is not None):
         raise ValueError(
             "`augmentation` must be an Augmentation without a function, or None; give a function to `data`. "

@@ -80,25 +80,25 @@ class Recipe:
     def __post_init__(self):
         checked = {
             "backbone": _validation.choice("backbone", self.backbone, known_backbones()),
-            "backbone_options": _validation.options("backbone_options", self.backbone_options),
-            "embedding_dim": _validation.whole("embedding_dim", self.embedding_dim, 1),
-            "dropout": _validation.number("dropout", self.dropout, most=0.999),
+            "backbone_options": _validation.json_dictionary("backbone_options", self.backbone_options),
+            "embedding_dim": _validation.integer("embedding_dim", self.embedding_dim, 1),
+            "dropout": _validation.number("dropout", self.dropout, at_least=0, below=1),
             "preprocessing": _components.preprocessing(self.preprocessing),
             "augmentation": _components.augmentation(self.augmentation),
             "heads": _components.heads(self.heads),
             "feature_norm": _validation.choice("feature_norm", self.feature_norm, FEATURE_NORMS),
-            "batch_size": _validation.whole("batch_size", self.batch_size, 1),
-            "steps": _validation.whole("steps", self.steps, 1),
-            "learning_rate": _validation.number("learning_rate", self.learning_rate, above=True),
-            "milestones": _validation.milestones("milestones", self.milestones),
-            "learning_rate_factor": _validation.number("learning_rate_factor", self.learning_rate_factor, above=True),
-            "momentum": _validation.number("momentum", self.momentum, most=1.0),
-            "weight_decay": _validation.number("weight_decay", self.weight_decay),
-            "multipliers": _validation.multipliers("multipliers", self.multipliers),
-            "snapshots": _validation.whole("snapshots", self.snapshots, 0),
-            "snapshot_share": _validation.number("snapshot_share", self.snapshot_share, most=1.0, above=True),
-            "excluded_identities": _validation.names("excluded_identities", self.excluded_identities),
-            "initial_weights_needed": _validation.yes_or_no("initial_weights_needed", self.initial_weights_needed),
+            "batch_size": _validation.integer("batch_size", self.batch_size, 1),
+            "steps": _validation.integer("steps", self.steps, 1),
+            "learning_rate": _validation.number("learning_rate", self.learning_rate, above=0),
+            "milestones": _validation.increasing_integers("milestones", self.milestones),
+            "learning_rate_factor": _validation.number("learning_rate_factor", self.learning_rate_factor, above=0),
+            "momentum": _validation.number("momentum", self.momentum, at_least=0, at_most=1),
+            "weight_decay": _validation.number("weight_decay", self.weight_decay, at_least=0),
+            "multipliers": _validation.multipliers(self.multipliers),
+            "snapshots": _validation.integer("snapshots", self.snapshots, 0),
+            "snapshot_share": _validation.number("snapshot_share", self.snapshot_share, above=0, at_most=1),
+            "excluded_identities": _validation.strings("excluded_identities", self.excluded_identities),
+            "initial_weights_needed": _validation.boolean("initial_weights_needed", self.initial_weights_needed),
         }
         for field, value in checked.items():
             object.__setattr__(self, field, value)
@@ -142,7 +142,7 @@ class Recipe:
         Raises:
             ValueError: If the network cannot be built so.
         """
-        _validation.whole("num_classes", num_classes, 2)
+        _validation.integer("num_classes", num_classes, 2)
         shape = self.preprocessing.output_shape
         backbone = build_backbone(self.backbone, shape, self.embedding_dim, self.dropout, self.backbone_options)
         if scales_pixels(backbone) and self.preprocessing.scales_pixels:

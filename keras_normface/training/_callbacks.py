@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_normface import _validation
 from keras_normface.distribute import is_chief, same_everywhere
 from keras_normface.heads import MarginSoftmaxHead
 from keras_normface.layers import CosineDense, LearnableScale
@@ -82,8 +83,7 @@ class ScalarLog(AtSteps):
 
     def __init__(self, directory, *, every_steps=100):
         super().__init__()
-        if every_steps < 1:
-            raise ValueError(f"`every_steps` must be at least 1. Received: every_steps={every_steps}")
+        _validation.integer("every_steps", every_steps, 1)
         self.directory, self.every_steps, self._writer = os.fspath(directory), every_steps, None
 
     def on_train_begin(self, logs=None):
@@ -157,9 +157,9 @@ class WeightSnapshots(AtSteps):
 
     def __init__(self, directory, steps):
         super().__init__()
-        self.directory, self.steps = Path(directory), sorted(set(steps))
-        if not self.steps or self.steps[0] < 1:
-            raise ValueError(f"`steps` must hold numbers of at least 1. Received: steps={steps}")
+        self.directory, self.steps = Path(directory), sorted({_validation.integer("steps", step, 1) for step in steps})
+        if not self.steps:
+            raise ValueError(f"`steps` must hold at least one step. Received: steps={steps}")
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def written(self):
@@ -255,8 +255,7 @@ class NanGuard(keras.callbacks.Callback):
 
     def __init__(self, *, every_steps=1):
         super().__init__()
-        if every_steps < 1:
-            raise ValueError(f"`every_steps` must be at least 1. Received: every_steps={every_steps}")
+        _validation.integer("every_steps", every_steps, 1)
         self.every_steps = every_steps
         self._epoch, self._step, self._watched = 0, 0, None
 

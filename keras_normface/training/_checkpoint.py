@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from keras_normface import _validation
 from keras_normface._io import UNFINISHED_PREFIX, atomic_write
 
 
@@ -221,9 +222,7 @@ class CheckpointStore:
     """
 
     def __init__(self, directory, *, keep=3):
-        if keep < 1:
-            raise ValueError(f"`keep` must be at least 1. Received: keep={keep}")
-        self.directory, self.keep = Path(directory), keep
+        self.directory, self.keep = Path(directory), _validation.integer("keep", keep, 1)
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def save(self, model, epoch, step, *, extra=None, metrics=False, write=True):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_normface import _validation
 from keras_normface.checks import preprocessing_in
 from keras_normface.data import center_crop as cropped
 from keras_normface.data import decode_image
@@ -166,8 +167,8 @@ class PairEvaluation(AtSteps):
                 "`images` must hold two images for each entry of `same`. "
                 f"Received: {len(self.images)} images, same of shape {self.same.shape}"
             )
-        if every_steps is not None and every_steps < 1:
-            raise ValueError(f"`every_steps` must be at least 1. Received: every_steps={every_steps}")
+        if every_steps is not None:
+            _validation.integer("every_steps", every_steps, 1)
         cross_validated_accuracy(np.arange(len(self.same)), self.same, folds=folds)  # refuses folds that do not fit
         self.every_steps, self.results = every_steps, []
 

@@ -56,7 +56,10 @@ def test_a_function_of_ones_own_comes_last_with_a_seed_of_its_own():
     assert len(set(seeds)) == 2
 
 
-@pytest.mark.parametrize("bad", [{"crop": -1}, {"brightness": 1.0}, {"brightness": -0.1}, {"contrast": 2.0}])
+@pytest.mark.parametrize(
+    "bad", [{"crop": -1}, {"brightness": 1.0}, {"brightness": -0.1}, {"contrast": 2.0}, {"mirror": "no"}]
+)
 def test_ranges(bad):
-    with pytest.raises(ValueError, match="`crop` must not be negative"):
+    (name,) = bad
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
         Augmentation(**bad)

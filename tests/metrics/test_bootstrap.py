@@ -49,7 +49,7 @@ class TestCounts:
     @pytest.mark.parametrize(("name", "value"), [("num_subjects", 0), ("repeats", 0), ("seed", -1), ("repeats", 2.0)])
     def test_bad_counts(self, name, value):
         arguments = {"num_subjects": 3, "repeats": 2, "seed": 0, name: value}
-        with pytest.raises(ValueError, match=f"{name} must be an integer of at least"):
+        with pytest.raises(ValueError, match=f"`{name}` must be a"):
             subject_counts(**arguments)
 
     def test_weights_by_hand(self):

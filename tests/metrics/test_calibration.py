@@ -155,7 +155,7 @@ class TestErrors:
             ({"right_subjects": None}, "given both or not at all"),
             ({"left_subjects": people()[3]}, r"differ in impostor pairs|equal in genuine pairs"),
             ({"left_subjects": people()[2][1:]}, r"left_subjects must have shape \(630,\)"),
-            ({"repeats": 0}, "repeats must be an integer of at least 1"),
+            ({"repeats": 0}, "`repeats` must be a positive integer"),
             ({"protocol": ""}, "protocol must say what the pairs were"),
         ],
     )

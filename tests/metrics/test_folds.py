@@ -153,7 +153,7 @@ class TestProperties:
 class TestErrors:
     @pytest.mark.parametrize("folds", [0, 1, -10, 2.0, True, None, "ten"])
     def test_not_a_number_of_folds(self, folds):
-        with pytest.raises(ValueError, match=r"folds must be an integer of at least 2.*Received: folds="):
+        with pytest.raises(ValueError, match=r"`folds` must be an integer of at least 2.*Received: folds="):
             cross_validated_accuracy(*planted(), folds=folds)
 
     def test_folds_that_do_not_divide(self):

@@ -85,7 +85,7 @@ def test_collapsed_embeddings_identify_nobody():
 
 @pytest.mark.parametrize("rank", [0, -1, 3, 1.0, True, None])
 def test_bad_rank(rank):
-    with pytest.raises(ValueError, match=r"rank must be an integer from 1 .* 2. Received: rank="):
+    with pytest.raises(ValueError, match=r"`rank` must be an integer from 1 to 2. Received: rank="):
         rank_accuracy(np.eye(2), [0, 1], np.eye(2), [0, 1], rank=rank)
 
 

@@ -164,14 +164,14 @@ class TestErrors:
         [
             ({"name": ""}, "name must not be empty"),
             ({"name": 3}, "name must be text"),
-            ({"value": np.nan}, "value must be a finite number. Received: value=nan"),
-            ({"value": True}, "value must be a finite number"),
-            ({"threshold": np.inf}, "threshold must be a finite number"),
+            ({"value": np.nan}, "`value` must be a finite number. Received: value=nan"),
+            ({"value": True}, "`value` must be a finite number"),
+            ({"threshold": np.inf}, "`threshold` must be a finite number"),
             ({"spread": -0.1, "spread_of": "x"}, "spread must not be negative"),
             ({"spread": 0.1}, "spread_of must say what it is"),
             ({"interval": (0.5, 0.4)}, "low <= high"),
             ({"interval": 0.5}, r"interval must be \(low, high\)"),
-            ({"interval": (0.5, np.inf)}, "interval must be a finite number"),
+            ({"interval": (0.5, np.inf)}, "`interval` must be a finite number"),
         ],
     )
     def test_bad_figures(self, changes, message):
@@ -184,8 +184,8 @@ class TestErrors:
             ({"protocol": ""}, "protocol must be the protocol's name"),
             ({"figures": (0.5,)}, "figures must hold MetricValue values"),
             ({"figures": (MetricValue("a", 1), MetricValue("a", 2))}, r"each name once.*\['a'\]"),
-            ({"counts": {"pairs": 1.5}}, "counts must be a dict of whole numbers"),
-            ({"counts": [1]}, "counts must be a dict"),
+            ({"counts": {"pairs": 1.5}}, "`counts"),
+            ({"counts": [1]}, "`counts` must be a dict"),
             ({"settings": {"a": np.nan}}, "settings must hold what JSON can"),
             ({"settings": {"a": object()}}, "settings must hold what JSON can"),
             ({"settings": [1]}, "settings must be a dict"),
@@ -223,5 +223,5 @@ class TestThinned:
 
     @pytest.mark.parametrize("steps", [1, 0, 2.5, None])
     def test_bad_steps(self, steps):
-        with pytest.raises(ValueError, match="steps must be an integer of at least 2"):
+        with pytest.raises(ValueError, match="`steps` must be an integer of at least 2"):
             downsampled_curve(roc_curve([0.9, 0.1], [1, 0]), steps)

@@ -426,7 +426,7 @@ def test_two_processes_do_not_write_into_one_directory(tmp_path):
 )
 def test_arguments_that_do_not_fit(tmp_path, name, value):
     reader = IdentityFolder(faces.write_folder(tmp_path / "photos", 1, 1))
-    with pytest.raises(ValueError, match=f"`{name}` must be .*Received: {value!r}"):
+    with pytest.raises(ValueError, match=f"`{name}` must be .*Received: .*{value!r}"):
         align_images(reader, tmp_path / "out", detect=fake_detect, **{name: value})
     assert not (tmp_path / "out").exists()
 

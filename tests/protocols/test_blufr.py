@@ -204,7 +204,7 @@ def test_refusals():
         evaluate_blufr(protocol, rows, dir_fars=1e-3)
     with pytest.raises(ValueError, match="embeddings must have shape"):
         evaluate_blufr(protocol, rows[1:])
-    with pytest.raises(ValueError, match="ranks must be"):
+    with pytest.raises(ValueError, match="`ranks` must"):
         evaluate_blufr(protocol, rows, ranks=0)
     rows[7] = np.nan
     with pytest.raises(ValueError, match=r"embeddings\[7\]"):

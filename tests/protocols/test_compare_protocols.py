@@ -194,7 +194,7 @@ def test_videos_of_one_frame_are_pairs_of_images():
 @pytest.mark.parametrize("evaluate", [evaluate_blufr, evaluate_ijb, evaluate_video_pairs])
 @pytest.mark.parametrize("repeats", [0, 2.5, True])
 def test_a_number_of_draws_that_is_none(evaluate, repeats):
-    with pytest.raises(ValueError, match="repeats must be an integer of at least 1"):
+    with pytest.raises(ValueError, match="`repeats` must be a positive integer"):
         evaluate(_of(evaluate), exact_rows(np.random.default_rng(6), SUBJECTS.size), repeats=repeats)
 
 

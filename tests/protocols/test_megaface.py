@@ -169,7 +169,7 @@ def test_refusals():
 def test_protocols_that_cannot_be():
     with pytest.raises(ValueError, match=r"two images each.*subject 7 with one"):
         MegaFaceProtocol("lonely", ("a", "b", "c"), [3, 3, 7], 5)
-    with pytest.raises(ValueError, match="distractors must be at least one"):
+    with pytest.raises(ValueError, match="`distractors` must be a positive integer"):
         MegaFaceProtocol("empty", ("a", "b"), [3, 3], 0)
     with pytest.raises(ValueError, match="images must hold each key once"):
         MegaFaceProtocol("twice", ("a", "a"), [3, 3], 5)
