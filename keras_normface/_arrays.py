@@ -8,6 +8,8 @@ import zlib
 
 import numpy as np
 
+from keras_normface._io import regular_file
+
 # An array may take so many times the file's size, or this many bytes if that is more. Embeddings hardly compress, names
 # some forty times; what compresses a thousand times is made to fill the memory.
 MOST_EXPANSION = 64
@@ -27,7 +29,7 @@ def largest_expansion(path):
 def read_npz(path, *names):
     """Return the named arrays of an `.npz` file; ValueError for any other file, OSError if it cannot be read."""
     bound = largest_expansion(path)
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return [_read_member(archive, name, bound) for name in names]

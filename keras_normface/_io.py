@@ -7,12 +7,15 @@ import json
 import os
 import re
 import reprlib
+import stat
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
 LONGEST_NAME = 255
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FORBIDDEN = re.compile(r"[\\\0\r\n]")
+_FORBIDDEN = re.compile(r"[\\\r\n]")
+# Without waiting for a writer, as the opening of a FIFO would.
+_QUIET = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
@@ -85,7 +88,7 @@ def _refuse_constant(name):
 def read_bounded(path, parse, largest=1 << 20, error=ValueError):
     """File of at most `largest` bytes → `parse(bytes)`; each ValueError becomes an `error` that names the file."""
     path = os.fspath(path)
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         text = file.read(largest + 1)
     try:
         if len(text) > largest:
@@ -125,26 +128,116 @@ class JsonFormat:
         return read_bounded(path, self.parse, largest, error)
 
 
-class OpenFiles:
-    """Files opened at the first reading, and again after a fork or pickling; read without a shared position."""
+def open_regular(path, flags=0):
+    """Open a regular file → descriptor to read from; OSError for all else, none of which is waited for."""
+    descriptor = os.open(path, os.O_RDONLY | _QUIET | flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
 
-    def __init__(self, paths):
-        self.paths = [os.fspath(path) for path in paths]
+
+def regular_file(path, mode="rb", **options):
+    """As `open`, to read a regular file; OSError for all else, none of which is waited for."""
+    return open(path, mode, opener=lambda path, flags: open_regular(path), **options)
+
+
+def read_whole(path, flags=0):
+    """Return the content of a regular file."""
+    descriptor = open_regular(path, flags)
+    try:
+        expected = os.fstat(descriptor).st_size
+        parts = [os.read(descriptor, expected + 1)]
+        if len(parts[0]) == expected:
+            return parts[0]
+        while parts[-1]:
+            parts.append(os.read(descriptor, 1 << 20))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def is_contained(name):
+    """As `is_below`, for a name from a text file: no backslash or line break either."""
+    return is_below(name) and not _FORBIDDEN.search(name)
+
+
+def is_below(path):
+    """Tell whether a path with `/` names something below the directory that it starts from, without `..` on the way."""
+    parts = path.split("/")
+    return parts[0] != "" and ".." not in parts and any(part not in ("", ".") for part in parts) and "\0" not in path
+
+
+class ContainedFiles:
+    """The regular files below a directory, and none to which a name or a symbolic link leads out of it."""
+
+    def __init__(self, root):
+        self.root = os.path.abspath(root)
+        self._real_root = os.path.realpath(root)
+        self._contained = set()
+
+    def relative(self, path):
+        """Path, absolute or from the directory, with steps up or not → the shortest from the directory, with `/`."""
+        relative = os.path.relpath(os.path.join(self.root, path), self.root).replace(os.sep, "/")
+        if not is_below(relative):
+            raise ValueError(f"{path} leads out of the directory {self.root}")
+        return relative
+
+    def checked_path(self, relative):
+        """Return the path of what lies there, or raise ValueError if a link or the name leads out of the directory."""
+        path = os.path.join(self.root, relative)
+        real = os.path.realpath(path)
+        if real != self._real_root and not real.startswith(os.path.join(self._real_root, "")):
+            raise ValueError(f"{relative} leads out of the directory {self.root}, to {real}")
+        return path
+
+    def checked_file(self, relative):
+        """As `checked_path`, of a regular file that can be read; for libraries that open files by their paths."""
+        path = self.checked_path(relative)
+        os.close(open_regular(path))
+        return path
+
+    def open(self, relative, mode="rb", **options):
+        """As `regular_file`, below the directory."""
+        return regular_file(self.checked_path(relative), mode, **options)
+
+    def read(self, relative):
+        """Return the bytes of a file; as `open`, but fast where a directory holds many files."""
+        directory = os.path.dirname(relative)
+        if directory not in self._contained:
+            self.checked_path(directory)
+            self._contained.add(directory)
+        try:
+            return read_whole(os.path.join(self.root, relative), getattr(os, "O_NOFOLLOW", 0))
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        return read_whole(self.checked_path(relative))
+
+
+class OpenFiles:
+    """Files below a directory, opened at the first reading, again after a fork or pickling; no shared position."""
+
+    def __init__(self, root, names):
+        self.files, self.names = ContainedFiles(root), list(names)
         self._descriptors = {}
         weakref.finalize(self, _close, self._descriptors)
 
     def __getstate__(self):
-        return self.paths
+        return self.files.root, self.names
 
-    def __setstate__(self, paths):
-        self.__init__(paths)
+    def __setstate__(self, state):
+        self.__init__(*state)
 
     def descriptor(self, number):
         """Return the file descriptor of file `number` in this process, opened for reading."""
         key = (os.getpid(), number)
         descriptor = self._descriptors.get(key)
         if descriptor is None:
-            opened = os.open(self.paths[number], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            opened = open_regular(self.files.checked_path(self.names[number]))
             # Of two threads that open the same file at once, the one that comes second closes its own.
             descriptor = self._descriptors.setdefault(key, opened)
             if descriptor != opened:
@@ -163,59 +256,7 @@ class OpenFiles:
         return content
 
 
-def read_whole(path, flags=0):
-    """Return the content of a file."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | flags)
-    try:
-        expected = os.fstat(descriptor).st_size
-        parts = [os.read(descriptor, expected + 1)]
-        if len(parts[0]) == expected:
-            return parts[0]
-        while parts[-1]:
-            parts.append(os.read(descriptor, 1 << 20))
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
-
-
 def _close(descriptors):
     for descriptor in descriptors.values():
         with contextlib.suppress(OSError):
             os.close(descriptor)
-
-
-def is_contained(text):
-    """Tell whether a path with `/` names something below the directory that it starts from."""
-    parts = text.split("/")
-    names_something = any(part not in ("", ".") for part in parts)
-    return names_something and parts[0] != "" and ".." not in parts and not _FORBIDDEN.search(text)
-
-
-class ContainedFiles:
-    """Reads files below a directory, and none to which a symbolic link leads out of it."""
-
-    def __init__(self, root):
-        self.root = os.path.abspath(root)
-        self._real_root = os.path.realpath(root)
-        self._contained = set()
-
-    def check(self, relative):
-        """Raise ValueError if `relative` leads out of the directory, by links or otherwise."""
-        real = os.path.realpath(os.path.join(self.root, relative))
-        if real != self._real_root and not real.startswith(os.path.join(self._real_root, "")):
-            raise ValueError(f"{relative} leads out of the directory of the images, to {real}")
-
-    def read(self, relative):
-        """Return the bytes of a file."""
-        directory = os.path.dirname(relative)
-        if directory not in self._contained:
-            self.check(directory)
-            self._contained.add(directory)
-        path = os.path.join(self.root, relative)
-        try:
-            return read_whole(path, getattr(os, "O_NOFOLLOW", 0))
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-        self.check(relative)
-        return read_whole(path)

@@ -95,9 +95,7 @@ def listed_images(names, images):
         return [(name, images.read(name)) for name in names]
     check_none_missing(images.missing(names), len(names), f"{images.root} lacks")
     files = ContainedFiles(images.root)
-    for name in names:
-        files.check(name)
-    return [(name, os.path.join(images.root, name)) for name in names]
+    return [(name, files.checked_path(name)) for name in names]
 
 
 def find_distractors(request):

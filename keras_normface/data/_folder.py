@@ -93,7 +93,7 @@ class IdentityFolder(Reader):
                 if entry.name.startswith("."):
                     continue
                 if entry.is_symlink():
-                    self._files.check(os.path.join(below, entry.name))
+                    self._files.checked_path(os.path.join(below, entry.name))
                 if want_directories:
                     wanted = entry.is_dir()
                 else:

@@ -6,7 +6,7 @@ from array import array
 import numpy as np
 
 from keras_normface._alignment import recorded_template
-from keras_normface._io import ContainedFiles
+from keras_normface._io import ContainedFiles, regular_file
 from keras_normface.data._reader import (
     PackedNames,
     PackedPaths,
@@ -81,7 +81,7 @@ class ImageList(Reader):
         self.template = recorded_template(root)
         self.image_size = TEMPLATE_SIZES.get(self.template)
         original = array("q")
-        with open(self.path, "rb") as file:
+        with regular_file(self.path) as file:
             self._names = PackedPaths(self._paths(file, original))
         if not original:
             raise ValueError(f"`path` must name images, `path label` in each line. Received: {self.path}, with none")
@@ -125,11 +125,12 @@ class ImageList(Reader):
         return path
 
     def _within_root(self, path, number):
-        start = os.path.join(self._files.root, "")
-        whole = os.path.normpath(os.path.join(start, path))
-        if not whole.startswith(start):
-            raise ValueError(f"Line {number} of {self.path} leads out of {self._files.root}. Received: {path[:80]!r}")
-        return whole[len(start) :]
+        try:
+            return self._files.relative(path)
+        except ValueError as error:
+            raise ValueError(
+                f"Line {number} of {self.path} leads out of {self._files.root}. Received: {path[:80]!r}"
+            ) from error
 
     def _leave_out(self, exclude):
         kept = self._outside_directories(exclude) if is_overlap(exclude) else kept_identities(self.identities, exclude)

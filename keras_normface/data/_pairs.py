@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_normface._io import read_whole
 from keras_normface.data._pickle import BrokenPickleError, StoredArray, UnsafePickleError, restricted_loads
 
 
@@ -63,7 +64,7 @@ def read_pair_file(path):
     """
     path = Path(path)
     try:
-        return _pairs(restricted_loads(path.read_bytes()), path)
+        return _pairs(restricted_loads(read_whole(path)), path)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path} is refused: {error}") from error
     except BrokenPickleError as error:

@@ -8,7 +8,7 @@ from array import array
 
 import numpy as np
 
-from keras_normface._io import OpenFiles
+from keras_normface._io import ContainedFiles, OpenFiles, regular_file
 from keras_normface.data._reader import (
     PackedNames,
     Reader,
@@ -42,7 +42,7 @@ class RecordFile:
 
     def __init__(self, path):
         self.path = os.fspath(path)
-        self._files = OpenFiles([self.path])
+        self._files = OpenFiles(os.path.dirname(self.path), [os.path.basename(self.path)])
         self.size = os.fstat(self._files.descriptor(0)).st_size
 
     def payload(self, offset, span=None):
@@ -149,7 +149,7 @@ def record_offsets(file, index=None):
     """Return the keys and offsets of the records of a file."""
     if index is None:
         beside = os.path.splitext(file.path)[0] + ".idx"
-        index = beside if os.path.exists(beside) else None
+        index = _beside(beside) if os.path.exists(beside) else None
     if index is None:
         offsets = file.scan()
         keys = np.arange(len(offsets))
@@ -161,10 +161,16 @@ def record_offsets(file, index=None):
     return keys, offsets
 
 
+def _beside(path):
+    """Return the path of a file that the user did not name, refused if a link leads out of its directory."""
+    directory, name = os.path.split(path)
+    return ContainedFiles(directory).checked_path(name)
+
+
 def read_index(path):
     """Read an `.idx` file: a key, a tab and an offset in each line."""
     parts, lines = [np.zeros((0, 2), "int64")], 0
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         while chunk := file.read(CHUNK_BYTES) + file.readline():
             parts.append(_parsed(chunk, path, lines))
             lines += len(parts[-1])
@@ -413,7 +419,7 @@ def _image_size(path, num_identities):
     beside = os.path.join(os.path.dirname(path), "property")
     if not os.path.isfile(beside):
         return None
-    with open(beside, "rb") as file:
+    with regular_file(_beside(beside)) as file:
         text = file.read(200).strip()
     if not re.fullmatch(rb"[0-9]{1,9}(\s*,\s*[0-9]{1,9}){2}", text):
         raise RecordError(f"{beside} must be `identities,height,width`. Received: {os.fsdecode(text[:80])!r}")

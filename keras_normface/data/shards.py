@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_normface._io import JsonFormat, OpenFiles, atomic_write, read_bounded
+from keras_normface._io import ContainedFiles, JsonFormat, OpenFiles, atomic_write, read_bounded, regular_file
 from keras_normface.data._reader import (
     PackedNames,
     Reader,
@@ -72,7 +72,7 @@ def write_shard(path, examples):
         rows, checksums, size = _write(beside, examples)
         if os.path.getsize(beside) != size:
             raise OSError(f"{path} must have {size} bytes after writing. Received: {os.path.getsize(beside)}")
-        files = OpenFiles([beside])
+        files = OpenFiles(os.path.dirname(beside), [os.path.basename(beside)])
         for row, checksum in zip(rows, checksums, strict=True):
             if zlib.crc32(files.read(0, int(row["offset"]), int(row["length"]))) != checksum:
                 raise OSError(f"{path} does not hold at byte {row['offset']} the image that was written")
@@ -110,11 +110,13 @@ def file_sha256(path):
         path: The file.
 
     Example:
-    >>> file_sha256("/dev/null")[:12]
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as empty:
+    ...     file_sha256(empty.name)[:12]
     'e3b0c44298fc'
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -208,7 +210,7 @@ def read_metadata(directory):
         MetadataError: If it is not valid JSON, or something in it is missing, of a wrong type, or contradicts the rest.
         OSError: If it cannot be read.
     """
-    path = os.path.join(directory, METADATA_NAME)
+    path = ContainedFiles(directory).checked_path(METADATA_NAME)
     return read_bounded(path, _parsed_metadata, LARGEST_METADATA, MetadataError)
 
 
@@ -315,7 +317,7 @@ class TFRecordShards(Reader):
 
     Raises:
         MetadataError: A ValueError. If `dataset.json`, `index.npy` and the shards do not fit one another.
-        ValueError: If `exclude` holds names that do not occur.
+        ValueError: If `exclude` holds names that do not occur, or a file is a link that leads out of the directory.
         OSError: If a file cannot be read.
 
     Example:
@@ -343,7 +345,7 @@ class TFRecordShards(Reader):
         self.image_size = None if self.metadata["image_size"] is None else tuple(self.metadata["image_size"])
         self.template = self.metadata["template"]
         shards = self.metadata["shards"]
-        self._files = OpenFiles([os.path.join(self.path, shard["name"]) for shard in shards])
+        self._files = OpenFiles(self.path, [shard["name"] for shard in shards])
         self._check_sizes()
         self._open_index()
         _check_rows(self._index, self.metadata, os.path.join(self.path, INDEX_NAME))
@@ -383,7 +385,7 @@ class TFRecordShards(Reader):
             MetadataError: At the first that is not.
         """
         for shard in self.metadata["shards"]:
-            found = file_sha256(os.path.join(self.path, shard["name"]))
+            found = file_sha256(self._files.files.checked_path(shard["name"]))
             if found != shard["sha256"]:
                 raise MetadataError(
                     f"{shard['name']} in {self.path} is damaged: its SHA-256 must be {shard['sha256']}. "
@@ -404,7 +406,7 @@ class TFRecordShards(Reader):
     def _open_index(self):
         path = os.path.join(self.path, INDEX_NAME)
         try:
-            self._index = np.lib.format.open_memmap(path, mode="r")
+            self._index = np.lib.format.open_memmap(self._files.files.checked_file(INDEX_NAME), mode="r")
         except OSError:
             raise
         except Exception as error:  # NumPy reads the head as Python's literals, and passes on what comes of it.
@@ -416,7 +418,7 @@ class TFRecordShards(Reader):
 
     def _check_sizes(self):
         for shard in self.metadata["shards"]:
-            path = os.path.join(self.path, shard["name"])
+            path = self._files.files.checked_path(shard["name"])
             size = os.path.getsize(path) if os.path.isfile(path) else "no file"
             if size != shard["bytes"]:
                 raise MetadataError(f"{path} must have {shard['bytes']} bytes, says dataset.json. Received: {size}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import read_whole
+from keras_normface._io import read_whole, regular_file
 from keras_normface.data import decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing
 
@@ -64,7 +64,7 @@ def _files(path):
 
 def _digest(path):
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import ContainedFiles, atomic_write
+from keras_normface._io import ContainedFiles, atomic_write, is_below
 from keras_normface.data import ImageList
 from keras_normface.prepare._align_log import (
     LOG_NAME,
@@ -79,8 +79,8 @@ def _stem(name):
 
 
 def _checked_stem(name):
-    parts = name.replace(os.sep, "/").split("/")
-    if os.path.isabs(name) or os.path.splitdrive(name)[0] or "\0" in name or ".." in parts or parts[-1] in ("", "."):
+    path = name.replace(os.sep, "/")
+    if os.path.splitdrive(name)[0] or not is_below(path) or path.rpartition("/")[2] in ("", "."):
         raise ValueError(f"The names of the images must be paths below the directory. Received: {name[:200]!r}")
     return _stem(name)
 
@@ -213,8 +213,7 @@ class ImageTree:
         """Write a file atomically."""
         directory = os.path.dirname(relative)
         if directory not in self._known:
-            self._files.check(directory)
-            path = os.path.join(self.root, directory)
+            path = self._files.checked_path(directory)
             os.makedirs(path, exist_ok=True)
             remove_unfinished(path)
             self._known.add(directory)

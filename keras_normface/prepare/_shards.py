@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import UNFINISHED_PREFIX, JsonFormat, atomic_write
+from keras_normface._io import UNFINISHED_PREFIX, ContainedFiles, JsonFormat, atomic_write
 from keras_normface.data.shards import (
     FORMAT,
     INDEX_NAME,
@@ -37,17 +37,19 @@ def describe_source(reader):
         for name in names:
             digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
     path = os.path.abspath(os.fspath(reader.path or type(reader).__name__))
+    directory, names = path, FILES_BESIDE
     if os.path.isfile(path):
-        paths = [path, os.path.splitext(path)[0] + ".idx", os.path.join(os.path.dirname(path), "property")]
-    else:
-        paths = [os.path.join(path, name) for name in FILES_BESIDE]
+        directory, name = os.path.split(path)
+        names = (name, os.path.splitext(name)[0] + ".idx", "property")
+    files = ContainedFiles(directory)
+    paths = [files.checked_path(name) for name in names if os.path.isfile(os.path.join(directory, name))]
     return {
         "kind": type(reader).__name__,
         "name": os.path.basename(path),
         "samples": len(reader),
         "num_identities": reader.num_identities,
         "names_and_labels_sha256": digest.hexdigest(),
-        "files": {os.path.basename(path): _describe_file(path) for path in paths if os.path.isfile(path)},
+        "files": {os.path.basename(path): _describe_file(path) for path in paths},
     }
 
 

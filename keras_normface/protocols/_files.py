@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_normface._io import ContainedFiles, is_contained
+from keras_normface._io import ContainedFiles, is_contained, regular_file
 
 LONGEST_LINE = 1 << 16
 LONGEST_NUMBER = 9
@@ -77,7 +77,7 @@ def numbered_lines(path, blank=False):
     [(1, '10 300'), (3, 'Ada 1 2')]
     """
     path = os.fspath(path)
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
             if len(raw) > LONGEST_LINE:
                 raise ProtocolFileError(f"Line {number} of {path} is longer than {LONGEST_LINE} bytes")
@@ -176,11 +176,17 @@ def checked_root(root):
     return os.fspath(root)
 
 
+def protocol_file(directory, *parts):
+    """Path of a protocol's own file below its directory; `ProtocolFileError` if a link leads out of it."""
+    with faults_of(directory):
+        return ContainedFiles(directory).checked_path("/".join(parts))
+
+
 def read_numbers(path, columns, delimiter=None):
     """Table of integers of at most nine digits → (lines, columns) int64; `columns` are named in errors."""
     path = os.fspath(path)
     # A handle and not the path: of a path, NumPy would decompress a .gz and fetch a URL.
-    with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
+    with regular_file(path, "r", encoding="utf-8-sig") as file, warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             table = np.loadtxt(file, dtype="int64", comments=None, delimiter=delimiter, ndmin=2)

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 from keras_normface._arrays import largest_expansion
+from keras_normface._io import read_whole
 
 _HEADER_BYTES, _TAG_BYTES = 128, 8
 _COMPRESSED, _MATRIX = 15, 14
@@ -14,8 +15,7 @@ _DEEPEST = 4
 
 def check_matlab(path, wanted):
     """Raise ValueError unless the wanted variables are cells, text and numbers of no more entries than bytes."""
-    with open(path, "rb") as file:
-        content = file.read()
+    content = read_whole(path)
     order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER_BYTES])
     if order is None:
         raise ValueError("its header is not that of version 5 to 7")

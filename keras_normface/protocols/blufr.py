@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_normface._io import is_contained
+from keras_normface._io import is_contained, regular_file
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
     REPEATS,
@@ -22,7 +22,7 @@ from keras_normface.metrics.identification import SearchScores, search_gallery
 from keras_normface.metrics.projection import fitted_projection
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import BLOCK_SCORES, TopScores, chosen_rates, unit_rows_float32
-from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines, protocol_file
 from keras_normface.protocols._matlab import check_matlab
 from keras_normface.protocols._records import (
     checked_indices,
@@ -134,7 +134,7 @@ def _matlab_lists(path):
 
 
 def _variables(path):
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         head = file.read(520)
     if _HDF5 in (head[:8], head[512:]):
         raise ProtocolFileError(
@@ -233,11 +233,10 @@ def read_blufr(path, suffix=None, name="BLUFR on LFW"):
 
 def _text_lists(directory):
     """Directory of text lists → names, (N,) labels, and for each trial its index arrays (from 0) by kind."""
-    names = [line.text for line in numbered_lines(os.path.join(directory, "image_list.txt"))]
-    labels = [
-        line.whole_number(line.text, "a label", 1) for line in numbered_lines(os.path.join(directory, "labels.txt"))
-    ]
-    sets = {kind: _trials(os.path.join(directory, file), names) for kind, file in _LISTS.items()}
+    names = [line.text for line in numbered_lines(protocol_file(directory, "image_list.txt"))]
+    lines = numbered_lines(protocol_file(directory, "labels.txt"))
+    labels = [line.whole_number(line.text, "a label", 1) for line in lines]
+    sets = {kind: _trials(protocol_file(directory, file), names) for kind, file in _LISTS.items()}
     if len({len(trials) for trials in sets.values()}) != 1:
         counts = ", ".join(f"{len(sets[kind])} in {file}" for kind, file in _LISTS.items())
         raise ProtocolFileError(f"the lists in {directory} must have the same number of trials. They have {counts}")
@@ -279,7 +278,10 @@ def _image_name(name, suffix, path):
     stem, ending = os.path.splitext(name)
     whole = stem + (ending if suffix is None else suffix)
     match = _LFW_NAME.fullmatch(name)
-    return f"{match[1]}/{whole}" if match and match[1] != "." else whole
+    image = f"{match[1]}/{whole}" if match and match[1] != "." else whole
+    if not is_contained(image):
+        raise ProtocolFileError(f"{path} must list images that stay in their directory. Received: {name[:80]!r}")
+    return image
 
 
 @dataclass(frozen=True, eq=False)

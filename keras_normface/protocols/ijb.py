@@ -20,7 +20,14 @@ from keras_normface.metrics.bootstrap import (
 from keras_normface.metrics.identification import search_gallery
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import bounded_threshold, chosen_rates, curve_of_sorted, listed_scores
-from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines, read_numbers, rows_of
+from keras_normface.protocols._files import (
+    ProtocolFileError,
+    faults_of,
+    numbered_lines,
+    protocol_file,
+    read_numbers,
+    rows_of,
+)
 from keras_normface.protocols._records import checked_ranks, embeddings_of
 from keras_normface.protocols._tables import TemplateTable
 from keras_normface.protocols.templates import pool_templates
@@ -95,13 +102,12 @@ def read_ijb(directory, kind="IJB-C"):
     if kind not in _GALLERIES:
         raise ValueError(f"`kind` must be one of {list(_GALLERIES)}. Received: kind={kind!r}")
     stem = kind.lower().replace("-", "")
-    directory = os.fspath(directory)
-    faces = os.path.join(directory, f"{stem}_face_tid_mid.txt")
-    tables = [os.path.join(directory, f"{stem}_1N_gallery_{name}.csv") for name in _GALLERIES[kind]]
-    tables.append(os.path.join(directory, f"{stem}_1N_probe_mixed.csv"))
-    matches = os.path.join(directory, f"{stem}_11_{'_'.join(_GALLERIES[kind])}_matches.csv")
+    faces = protocol_file(directory, f"{stem}_face_tid_mid.txt")
+    tables = [protocol_file(directory, f"{stem}_1N_gallery_{name}.csv") for name in _GALLERIES[kind]]
+    tables.append(protocol_file(directory, f"{stem}_1N_probe_mixed.csv"))
+    matches = protocol_file(directory, f"{stem}_11_{'_'.join(_GALLERIES[kind])}_matches.csv")
     if os.path.exists(faces):
-        labels = os.path.join(directory, f"{stem}_template_pair_label.txt")
+        labels = protocol_file(directory, f"{stem}_template_pair_label.txt")
         return _from_text(kind, faces, labels, tables if any(map(os.path.exists, tables)) else [])
     return _from_csv(kind, tables, matches)
 
@@ -128,17 +134,17 @@ def read_ijb_a(directory):
     Benchmark A".
     """
     table, pairs, searches = TemplateTable(), [], []
-    sets = [os.path.join(os.fspath(directory), f"IJB-A_{name}_sets") for name in ("11", "1N")]
+    sets = [protocol_file(directory, f"IJB-A_{name}_sets") for name in ("11", "1N")]
     if not any(map(os.path.isdir, sets)):
         raise FileNotFoundError(f"`directory` must hold {' or '.join(sets)}")
     for split in range(1, _SPLITS_OF_IJB_A + 1):
-        verify, search = (os.path.join(path, f"split{split}") for path in sets)
+        verify, search = (protocol_file(path, f"split{split}") for path in sets)
         if os.path.isdir(sets[0]):
-            _add_faces(table, os.path.join(verify, f"verify_metadata_{split}.csv"), ("11", split))
-            path = os.path.join(verify, f"verify_comparisons_{split}.csv")
+            _add_faces(table, protocol_file(verify, f"verify_metadata_{split}.csv"), ("11", split))
+            path = protocol_file(verify, f"verify_comparisons_{split}.csv")
             pairs.append(_compared(table, path, ",", ("11", split)))
         if os.path.isdir(sets[1]):
-            files = [os.path.join(search, f"search_{part}_{split}.csv") for part in ("gallery", "probe")]
+            files = [protocol_file(search, f"search_{part}_{split}.csv") for part in ("gallery", "probe")]
             found = [_add_faces(table, file, ("1N", split)) for file in files]
             searches.append(_searches(table, found, files, ("1N", split)))
     return table.protocol("IJB-A, ten splits", pairs, searches)

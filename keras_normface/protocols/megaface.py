@@ -9,7 +9,7 @@ from numbers import Number
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import atomic_write, is_contained
+from keras_normface._io import ContainedFiles, atomic_write, is_contained, regular_file
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics.bootstrap import (
     REPEATS,
@@ -120,7 +120,7 @@ def read_megaface(probes, distractors, name="MegaFace"):
 
 def _list(path, with_persons=False):
     path = os.fspath(path)
-    with open(path, encoding="utf-8-sig") as file:
+    with regular_file(path, "r", encoding="utf-8-sig") as file:
         try:
             content = json.load(file)
         except (ValueError, RecursionError) as error:
@@ -181,7 +181,7 @@ def read_megaface_features(path):
     >>> read_megaface_features(path), os.path.getsize(path)
     (array([ 0.5, -1. ], dtype=float32), 24)
     """
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         content = file.read(16 + 4 * _LARGEST_DIMENSION + 1)
     path = os.fspath(path)
     if len(content) < 16:
@@ -237,6 +237,7 @@ class MegafaceFeatures:
     Raises:
         ValueError: If there are no names, or one leads out of the directory.
         ProtocolFileError: While reading, if a file is damaged or of another dimension than the first.
+        ValueError: While reading, if a link leads out of the directory.
         OSError: While reading, if a file cannot be read.
 
     Example:
@@ -255,6 +256,7 @@ class MegafaceFeatures:
         if wrong is not None or not len(names):
             raise ValueError(f"`names` must be paths that stay in {self.root}, at least one. Received: {wrong!r}")
         self._block_rows = None if block_rows is None else _validation.integer("block_rows", block_rows, 1)
+        self._files = ContainedFiles(root)
 
     def __len__(self):
         return len(self.names)
@@ -278,7 +280,7 @@ class MegafaceFeatures:
         return os.path.join(self.root, name + self.suffix)
 
     def _vector(self, name):
-        return read_megaface_features(self._path(name))
+        return read_megaface_features(self._files.checked_path(name + self.suffix))
 
 
 def _distractor_blocks(distractors, dim, rows):

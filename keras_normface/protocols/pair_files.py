@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_normface._io import atomic_write, is_contained
 from keras_normface.data import read_pair_file
-from keras_normface.protocols._files import PackedImages, ProtocolFileError, faults_of, numbered_lines
+from keras_normface.protocols._files import PackedImages, ProtocolFileError, faults_of, numbered_lines, protocol_file
 from keras_normface.protocols._tables import PairTable, pairs_name
 from keras_normface.protocols.pairs import PairProtocol
 
@@ -139,17 +139,16 @@ def read_cfp_pairs(root, kind="FP"):
     """
     if kind not in _KINDS:
         raise ValueError(f"`kind` must be one of {_KINDS}. Received: kind={kind!r}")
-    directory = os.path.join(os.fspath(root), "Protocol")
-    left = _cfp_images(os.path.join(directory, "Pair_list_F.txt"))
-    right = _cfp_images(os.path.join(directory, "Pair_list_P.txt")) if kind == "FP" else left
-    splits = os.path.join(directory, "Split", kind)
+    left = _cfp_images(protocol_file(root, "Protocol", "Pair_list_F.txt"))
+    right = _cfp_images(protocol_file(root, "Protocol", "Pair_list_P.txt")) if kind == "FP" else left
+    splits = protocol_file(root, "Protocol", "Split", kind)
     folds = sorted(entry.name for entry in os.scandir(splits) if entry.is_dir() and entry.name.isdigit())
     if len(folds) < 2:
         raise ProtocolFileError(f"{splits} must hold a directory for each fold, such as 01. It holds {len(folds)}")
     table = PairTable()
     for number, fold in enumerate(folds):
         for file, genuine in (("same.txt", True), ("diff.txt", False)):
-            for line in numbered_lines(os.path.join(splits, fold, file)):
+            for line in numbered_lines(protocol_file(splits, fold, file)):
                 _add_cfp(table, line, left, right, genuine, number)
     return table.protocol(f"CFP-{kind}", splits)
 

@@ -174,10 +174,9 @@ def _frames(files, video, path, number):
     """Return the names of a video's frames, sorted, with the video's directory before them."""
     where = f"line {number} of {os.fspath(path)}"
     try:
-        files.check(video)
         names = sorted(
             entry.name
-            for entry in os.scandir(os.path.join(files.root, video))
+            for entry in os.scandir(files.checked_path(video))
             if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
         )
     except (OSError, ValueError) as error:
