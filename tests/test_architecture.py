@@ -17,6 +17,7 @@ ROOT = Path(keras_normface.__file__).parent
 ROOMS = {
     "version": "the version",
     "_io": "files that are written atomically, read by many threads, kept within a directory",
+    "_arrays": "arrays of `.npz` files, checked before they are made",
     "_registration": "registers the classes with Keras once Keras is imported",
     "_validation": "checks of arguments",
     "_labels": "class labels, checked, sparse or one-hot",

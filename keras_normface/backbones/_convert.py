@@ -1,6 +1,9 @@
 """Tensors of a PyTorch state dict, from a dictionary or from a file, as float32 arrays. Nothing of a file is run."""
 
+import math
+import os
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +14,8 @@ PARALLEL = "module."
 # Before this release, a file could run code in spite of `weights_only=True` (CVE-2025-32434).
 OLDEST_TORCH = (2, 6)
 COUNTER = "num_batches_tracked"
+# Weights that several names share count for each. A tensor of one number, expanded, has any size.
+MOST_EXPANSION, ALWAYS_ALLOWED = 4, 1 << 20
 
 
 class ConversionError(ValueError):
@@ -21,6 +26,8 @@ def read_tensors(source):
     """Return the tensors of a state dict by name, without the wrappings that are common around one."""
     given = source if isinstance(source, Mapping) else _read_file(Path(source))
     given = _unwrapped(given)
+    if not isinstance(source, Mapping):
+        _check_total(given, source)
     if given and all(isinstance(name, str) and name.startswith(PARALLEL) for name in given):
         given = {name.removeprefix(PARALLEL): value for name, value in given.items()}
     arrays, problems = {}, []
@@ -33,6 +40,31 @@ def read_tensors(source):
     if problems:
         raise ConversionError("\n".join(["`source` must hold finite floating-point tensors alone:", *problems]))
     return arrays
+
+
+def _largest_total(path):
+    """Return how many bytes the tensors of a file may have together."""
+    return max(MOST_EXPANSION * os.path.getsize(path), ALWAYS_ALLOWED)
+
+
+def _check_total(given, path):
+    """Refuse tensors that are far larger than their file, before they are made arrays."""
+    tensors = [value for value in given.values() if hasattr(value, "shape") and hasattr(value, "dtype")]
+    total = sum(math.prod(value.shape) * getattr(value.dtype, "itemsize", 1) for value in tensors)
+    if total > _largest_total(path):
+        raise ConversionError(
+            "`source` must hold the numbers of its tensors, not views that repeat them. "
+            f"Received: source={str(path)!r} of {os.path.getsize(path)} bytes with tensors of {total}"
+        )
+
+
+def _check_members(path):
+    """Refuse a zipped file whose members are compressed to little, which PyTorch never does."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            total = sum(member.file_size for member in archive.infolist())
+        if total > _largest_total(path):
+            raise ValueError(f"its members have {total} bytes, the file {os.path.getsize(path)}")
 
 
 def _unwrapped(given):
@@ -75,7 +107,7 @@ def _read_file(path):
     except Exception as error:  # each reader has several of its own
         raise ConversionError(
             f"`source` cannot be read as tensors alone. Received: source={str(path)!r}: "
-            f"{type(error).__name__}: {str(error)[:500]}"
+            f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         ) from error
     if not isinstance(given, Mapping):
         raise ConversionError(
@@ -95,7 +127,12 @@ def _read_pickled(path):
 
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
         raise ImportError(f"torch must be at least 2.6, since older ones can run code. Received: {torch.__version__}")
-    return lambda: torch.load(path, map_location="cpu", weights_only=True)
+
+    def load():
+        _check_members(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+    return load
 
 
 BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -133,8 +170,8 @@ def load_torch(model, source):
             the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer; nothing in the file is run).
 
     Raises:
-        ConversionError: If the tensors are not those of the model, or not finite floating-point numbers. The message
-            lists all differences.
+        ConversionError: If the tensors are not those of the model, not finite floating-point numbers, or of more than
+            four times the bytes of their file (and more than 1 MiB). The message lists all differences.
         ValueError: If the model is none of these, or the file has another ending.
         ImportError: If the package that reads the file is not installed.
 

@@ -1,5 +1,8 @@
 """Weights saved by PyTorch: same embeddings as PyTorch's own, from both kinds of file, and nothing of them run."""
 
+import resource
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -104,6 +107,32 @@ def test_other_contents_are_refused(tmp_path, make, message):
     torch.save(make(torch), tmp_path / "weights.pth")
     with pytest.raises(ConversionError, match=message):
         load_torch(cases.model_of("sfnet"), tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("bomb", ["expanded", "shared", "deflated"])
+def test_a_small_file_with_large_tensors_takes_little_memory(tmp_path, bomb):
+    import torch
+
+    path = tmp_path / "weights.pth"
+    if bomb == "expanded":
+        torch.save({"fc.weight": torch.zeros(1).expand(2**14, 2**13)}, path)
+    elif bomb == "shared":
+        shared = torch.zeros(2**14)
+        torch.save({f"{k}.weight": shared for k in range(2**10)}, path)
+    else:
+        torch.save({"fc.weight": torch.zeros(2**24)}, tmp_path / "stored.pth")
+        with (
+            zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        ):
+            for member in stored.namelist():
+                file.writestr(member, stored.read(member))
+    assert path.stat().st_size < 2**19
+    model = cases.model_of("sfnet")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ConversionError, match=r"`source` (must hold the numbers|cannot be read).*weights.pth"):
+        load_torch(model, path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**15  # kB
 
 
 def test_an_old_torch_is_refused(monkeypatch):
