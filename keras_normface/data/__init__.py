@@ -1,4 +1,21 @@
-"""Readers of face images, and training data that can start at any step of any epoch."""
+"""From files of face images to training batches.
+
+A *reader* gives encoded images and labels by number, whatever the files are: a folder of identities, a list, RecordIO
+or TFRecord shards. *Training data* turn a reader into batches that can be entered at any step of any epoch; the order
+and the augmentation follow from a seed, so that a resumed training sees the same images. Files may come from
+anywhere: no name and no link leads out of the data set's directory, nothing in a pickle runs, and errors name file
+and place.
+
+The five that matter: `open_reader` (the reader of a path, by its content), `Reader` (what all readers have in common,
+and the base of your own), `ImageBatches` (decoded, cropped, augmented and scaled batches for `fit_resumable`),
+`ArrayBatches` (the same from arrays in memory), and `read_pair_file` (verification pairs in InsightFace's `.bin`
+form). `decode_image`, `resize_image` and `center_crop` are the functions by which training, evaluation and embedding
+read images.
+
+Order to read: `_reader` (the interface), `_folder` (the shortest reader), `_image_list`, `_recordio`,
+`_tfrecord_shards` with `shards` (the files of a directory of shards, for those who write them), `_open`; then
+`_images` and `_batches`; `_pairs` with `_pickle` (the restricted unpickler) stand alone.
+"""
 
 from keras_normface.data._batches import ArrayBatches, ImageBatches, ResumableData
 from keras_normface.data._folder import EXTENSIONS, IdentityFolder
@@ -9,7 +26,8 @@ from keras_normface.data._pairs import PairFile, PairFileError, read_pair_file
 from keras_normface.data._pickle import UnsafePickleError
 from keras_normface.data._reader import CASIA_LFW_OVERLAP, Reader
 from keras_normface.data._recordio import RecordError, RecordIO
-from keras_normface.data.shards import MetadataError, TFRecordShards
+from keras_normface.data._tfrecord_shards import TFRecordShards
+from keras_normface.data.shards import MetadataError
 
 __all__ = [
     "CASIA_LFW_OVERLAP",

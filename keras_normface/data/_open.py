@@ -6,7 +6,8 @@ from pathlib import Path
 from keras_normface.data._folder import IdentityFolder
 from keras_normface.data._image_list import ImageList
 from keras_normface.data._recordio import RecordIO
-from keras_normface.data.shards import METADATA_NAME, TFRecordShards
+from keras_normface.data._tfrecord_shards import TFRecordShards
+from keras_normface.data.shards import METADATA_NAME
 
 READERS = {"folder": IdentityFolder, "list": ImageList, "recordio": RecordIO, "shards": TFRecordShards}
 LISTS = (".txt", ".lst", ".list")

@@ -1,4 +1,17 @@
-"""From a trained model to the exported one, and from images to stored embeddings."""
+"""From a trained model to an exported one, and from images to stored embeddings.
+
+The *exported model* is a SavedModel that maps raw RGB pixels to unit embeddings, without this package: scaling,
+channel order and the fusion with the flipped image lie inside it, and are recorded beside the graph together with the
+threshold that was calibrated for it. Embeddings are stored with the names of their images.
+
+The five that matter: `export_embedding_model`, `embedding_model` (the same as a Keras model, in memory),
+`ImageEmbedder` (an exported model that takes encoded images), `embed_images` (many images, with a cache by which an
+interrupted run resumes), and `save_embeddings` with its counterpart `load_embeddings`. A threshold from
+`metrics.calibrate_threshold` is stored with `store_threshold` and read with `read_threshold`.
+
+Order to read: `_export` (what is cut out of the trained model, and what is recorded), `_embedder` (decoding, batches,
+the model's fingerprint), `_store` (files of embeddings, and the cache).
+"""
 
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.inference._embedder import ImageEmbedder, model_fingerprint

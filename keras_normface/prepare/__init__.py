@@ -4,7 +4,7 @@ Two steps, each optional, each resumable after a kill with the same files as an 
 
 1. `align_images` finds the face in each photo (`Mtcnn`, or any function from images to lists of `Face`), brings its
    five points to a template by a similarity, and writes a tree of small images with a log and an `AlignReport`.
-2. `prepare_shards` writes the encoded images of a reader as TFRecord shards for `data.shards.TFRecordShards`. With
+2. `prepare_shards` writes the encoded images of a reader as TFRecord shards for `data.TFRecordShards`. With
    `validate=True`, `validated_size` decodes each image, and what cannot be used is excluded and listed.
 
 One run at a time writes to a directory: it holds a lock there. A directory that was begun with other settings, or that

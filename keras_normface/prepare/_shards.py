@@ -254,8 +254,7 @@ def prepare_shards(
 
     Example:
     >>> import os, tempfile
-    >>> from keras_normface.data import IdentityFolder
-    >>> from keras_normface.data.shards import TFRecordShards
+    >>> from keras_normface.data import IdentityFolder, TFRecordShards
     >>> root = tempfile.mkdtemp()
     >>> for name in ["photos/Ada/1.jpg", "photos/Ada/2.jpg", "photos/Grace/1.jpg"]:
     ...     os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
