@@ -58,16 +58,16 @@ class CalibratedThreshold:
         for name in ("num_genuine", "num_impostor"):
             object.__setattr__(self, name, _validation.integer(name, getattr(self, name), 1))
         if not isinstance(self.protocol, str) or not self.protocol:
-            raise ValueError(f"protocol must say what the pairs were. Received: protocol={self.protocol!r}")
+            raise ValueError(f"`protocol` must say what the pairs were. Received: protocol={self.protocol!r}")
         if self.resampled not in (BY_SUBJECT, BY_PAIR):
-            raise ValueError(f"resampled must be {BY_SUBJECT!r} or {BY_PAIR!r}. Received: {self.resampled!r}")
+            raise ValueError(f"`resampled` must be {BY_SUBJECT!r} or {BY_PAIR!r}. Received: {self.resampled!r}")
         if self.interval is not None:
             if not isinstance(self.interval, (tuple, list)) or len(self.interval) != 2:
-                raise ValueError(f"interval must be (low, high) or None. Received: interval={self.interval!r}")
+                raise ValueError(f"`interval` must be (low, high) or None. Received: interval={self.interval!r}")
             for end in self.interval:
                 _validation.number("interval", end, at_least=-1, at_most=1.01)
             if self.interval[0] > self.interval[1]:
-                raise ValueError(f"interval must be (low, high), low <= high. Received: interval={self.interval!r}")
+                raise ValueError(f"`interval` must be (low, high), low <= high. Received: interval={self.interval!r}")
             object.__setattr__(self, "interval", tuple(self.interval))
 
     @property
@@ -103,11 +103,11 @@ class CalibratedThreshold:
         content = FORMAT.parse(text)
         distance = content.pop("squared_distance", None)
         if set(content) != {field.name for field in fields(cls)}:
-            raise ValueError(f"text must hold the keys of a threshold. Received: {sorted(content)}")
+            raise ValueError(f"`text` must hold the keys of a threshold. Received: {sorted(content)}")
         threshold = cls(**content)
         _validation.number("squared_distance", distance, at_least=-1e-5, at_most=4)
         if abs(distance - threshold.squared_distance) > 1e-9:
             raise ValueError(
-                f"squared_distance must be 2 - 2 cosine, {threshold.squared_distance}. Received: {distance}"
+                f"`squared_distance` must be 2 - 2 cosine, {threshold.squared_distance}. Received: {distance}"
             )
         return threshold

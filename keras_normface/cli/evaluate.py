@@ -25,7 +25,7 @@ from keras_normface.metrics.bootstrap import REPEATS
 from keras_normface.metrics.calibration import calibrate_threshold
 from keras_normface.metrics.plots import plot_det, plot_roc
 from keras_normface.metrics.projection import fitted_projection
-from keras_normface.metrics.score_matrix import chosen_rates
+from keras_normface.metrics.verification import chosen_rates
 from keras_normface.protocols import open_protocol
 from keras_normface.protocols.blufr import evaluate_blufr, num_impostors
 from keras_normface.protocols.compare import compare_results

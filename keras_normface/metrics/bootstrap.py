@@ -9,7 +9,7 @@ import numpy as np
 from keras_normface import _validation
 from keras_normface._threshold import BY_PAIR, BY_SUBJECT
 from keras_normface.metrics._arrays import as_float64
-from keras_normface.metrics.verification import candidate_thresholds
+from keras_normface.metrics.folds import weighted_accuracy
 
 UNKNOWN = -1
 """The subject of an image whose subject is not known."""
@@ -138,11 +138,11 @@ def percentile_interval(values, confidence=CONFIDENCE):
     """
     values = as_float64(values, "values", ndim=1)
     if not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must lie inside (0, 1). Received: confidence={confidence!r}")
+        raise ValueError(f"`confidence` must lie inside (0, 1). Received: confidence={confidence!r}")
     defined = values[~np.isnan(values)]
     if 2 * defined.size < max(values.size, 1):
         raise ValueError(
-            "values must be numbers in at least half of the resamples. "
+            "`values` must be numbers in at least half of the resamples. "
             f"Received: {defined.size} numbers in {values.size} values"
         )
     low, high = np.quantile(defined, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
@@ -218,7 +218,7 @@ class Resamples:
             return None
         values = np.asarray(values, np.float64)
         if values.shape != (self.repeats,):
-            raise ValueError(f"values must be one for each of {self.repeats} draws. Received: shape {values.shape}")
+            raise ValueError(f"`values` must be one for each of {self.repeats} draws. Received: shape {values.shape}")
         interval = defined_interval(values)
         if interval is not None:
             self.values[name] = values
@@ -305,83 +305,47 @@ def resampled_units(subjects, left, right):
     return BY_SUBJECT, (names.size, codes[: left.size], codes[left.size :])
 
 
-def resampled_figures(units, rows, pooled, same, folds, fars, *, repeats, seed):
-    """Accuracy over the folds (if there are two or more), EER and TAR@FAR on each resample, all thresholds chosen anew.
+def resampled_figures(units, rows, pooled, folds, fars, *, repeats, seed):
+    """Accuracy over folds (if two or more), EER and TAR@FAR on each bootstrap replicate, all thresholds chosen anew.
 
     Args:
         units: from `resampled_units`.
-        rows: (1, P) or (F, P) scores, as `cross_validated_accuracy` takes them.
-        pooled: (P,) scores for the EER and TAR@FAR.
-        same: (P,) bool.
+        rows: `SortedScores`, one or one for each fold, as `fold_accuracy` takes them.
+        pooled: `SortedScores` for the EER and TAR@FAR.
         folds: (P,) ids.
         fars: rates for TAR@FAR.
         repeats: R.
-        seed: of the draws; the same seed and units give the same draws for another model's scores.
+        seed: of the bootstrap; the same seed and units give the same replicates for another model's scores.
 
     Returns:
-        (R,) values by name of the figure; NaN where a resample has no pair of a kind that the figure needs.
+        (R,) values by name of the figure; NaN where a replicate has no pair of a kind that the figure needs.
 
     Example:
         >>> import numpy as np
-        >>> scores, same = np.array([[0.9, 0.1, 0.8, 0.2]]), np.array([True, False, True, False])
+        >>> from keras_normface.metrics.verification import sorted_scores
+        >>> pairs = sorted_scores([0.9, 0.1, 0.8, 0.2], [1, 0, 1, 0])
         >>> units = 4, np.arange(4), np.arange(4)
-        >>> values = resampled_figures(units, scores, scores[0], same, [0, 0, 1, 1], [0.5], repeats=3, seed=1)
+        >>> values = resampled_figures(units, [pairs], pairs, [0, 0, 1, 1], [0.5], repeats=3, seed=1)
         >>> {name: value.shape for name, value in values.items()}
         {'accuracy': (3,), 'EER': (3,), 'TAR@FAR=5e-01': (3,)}
     """
     num_units, left, right = units
     codes = np.unique(folds, return_inverse=True)[1]
     parts = []
-    for counts in count_blocks(num_units, repeats, seed, columns=same.size):
+    for counts in count_blocks(num_units, repeats, seed, columns=codes.size):
         weights = pair_weights(counts, left, right)
-        tar, eer = weighted_error_rates(pooled, same, weights, fars)
-        accuracy = [weighted_accuracy(rows, same, codes, weights)] if codes.any() else []
+        tar, eer = weighted_error_rates(pooled, weights, fars)
+        accuracy = [weighted_accuracy(rows, codes, weights)] if codes.any() else []
         parts.append(np.stack([*accuracy, eer, *tar]))
     names = [*(["accuracy"] if codes.any() else []), "EER", *(rate_name("TAR@FAR", far) for far in fars)]
     return dict(zip(names, np.concatenate(parts, axis=1), strict=True))
 
 
-def weighted_accuracy(rows, same, codes, weights):
-    """Accuracy over folds where each pair occurs as often as its weight says.
-
-    The candidate thresholds are those of the scores as they are, pairs of weight zero included, from the one just
-    below the lowest genuine pair to the one just above the highest impostor pair, or the other way round.
-
-    Args:
-        rows: (1, P) or (F, P) scores.
-        same: (P,) bool.
-        codes: (P,) fold of each pair, 0..F-1.
-        weights: (R, P) integers.
-
-    Returns:
-        (R,) mean over the folds that have a pair, in [0, 1]; NaN where none has.
-
-    Example:
-        >>> import numpy as np
-        >>> scores, same = np.array([[0.9, 0.1, 0.8, 0.2]]), np.array([True, False, True, False])
-        >>> weighted_accuracy(scores, same, np.array([0, 0, 1, 1]), np.ones((2, 4), int)).tolist()
-        [1.0, 1.0]
-    """
-    right, total = np.zeros((2, codes.max() + 1, len(weights)))
-    for fold in range(codes.max() + 1):
-        row = rows[fold % len(rows)]
-        order = np.argsort(row)
-        rest, test = order[codes[order] != fold], order[codes[order] == fold]
-        thresholds = _weighted_thresholds(row[rest], same[rest], weights, rest)
-        rejected = np.searchsorted(row[test], thresholds)
-        right[fold] = _gained(weights, same[test], test)[np.arange(len(weights)), rejected]
-        right[fold] += weights[:, test[same[test]]].sum(axis=1)
-        total[fold] = weights[:, test].sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, right / total, 0.0).sum(axis=0) / np.count_nonzero(total, axis=0)
-
-
-def weighted_error_rates(scores, same, weights, fars):
+def weighted_error_rates(pairs, weights, fars):
     """TAR@FAR and EER where each pair occurs as often as its weight says.
 
     Args:
-        scores: (P,).
-        same: (P,) bool.
+        pairs: `SortedScores` of P pairs.
         weights: (R, P) integers.
         fars: rates.
 
@@ -390,13 +354,14 @@ def weighted_error_rates(scores, same, weights, fars):
 
     Example:
         >>> import numpy as np
-        >>> scores, same = np.array([0.9, 0.6, 0.7, 0.1]), np.array([True, True, False, False])
-        >>> tar, eer = weighted_error_rates(scores, same, np.array([[1, 1, 1, 1], [1, 1, 0, 1]]), [0.1])
+        >>> from keras_normface.metrics.verification import sorted_scores
+        >>> pairs = sorted_scores([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])
+        >>> tar, eer = weighted_error_rates(pairs, np.array([[1, 1, 1, 1], [1, 1, 0, 1]]), [0.1])
         >>> tar[0].tolist(), eer.tolist()
         ([0.5, 1.0], [0.5, 0.0])
     """
-    order = np.argsort(-scores)
-    ranked, kinds = scores[order], same[order]
+    order = pairs.order[::-1]
+    ranked, kinds = pairs.scores[order], pairs.same[order]
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), ranked.size - 1)
     # Above the first impostor pair FAR is 0, and behind the last genuine pair TAR is 1.
     first, last = np.argmax(~kinds), ranked.size - 1 - np.argmax(kinds[::-1])
@@ -412,28 +377,6 @@ def weighted_error_rates(scores, same, weights, fars):
         share = -before / (behind - before)
     eer = far[rows, after - 1] + share * (far[rows, after] - far[rows, after - 1])
     return [np.where(undefined, np.nan, tar) for tar in tars], np.where(undefined, np.nan, eer)
-
-
-def _weighted_thresholds(row, same, weights, columns):
-    """(R,) mean of the most accurate candidates for rising `row`, pair k of which weighs `weights[:, columns[k]]`."""
-    candidates, num_rejected = candidate_thresholds(row)
-    # Outside these every step towards them decides a group of pairs of one kind rightly.
-    ends = np.argmax(same), row.size - np.argmax(~same[::-1])
-    low = np.searchsorted(num_rejected, min(ends), side="right") - 1
-    high = np.searchsorted(num_rejected, max(ends)) + 1
-    start, stop = num_rejected[low], num_rejected[high - 1]
-    correct = _gained(weights, same[start:stop], columns[start:stop])[:, num_rejected[low:high] - start]
-    best = correct == correct.max(axis=1, keepdims=True)
-    return (best @ candidates[low:high]) / np.count_nonzero(best, axis=1)
-
-
-def _gained(weights, same, columns):
-    """(R, K + 1) weight that is decided rightly more than before when the first 0..K of `columns` are rejected."""
-    signed = weights[:, columns]
-    signed[:, same] *= -1
-    gained = np.zeros((len(weights), columns.size + 1), signed.dtype)
-    np.cumsum(signed, axis=1, out=gained[:, 1:])
-    return gained
 
 
 def _accepted_shares(weights, order, kind, ends):

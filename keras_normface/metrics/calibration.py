@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from keras_normface._threshold import BY_PAIR, BY_SUBJECT, CalibratedThreshold
-from keras_normface.metrics._arrays import checked_labels, checked_scores
+from keras_normface.metrics._arrays import checked_labels
 from keras_normface.metrics.bootstrap import REPEATS, UNKNOWN, count_blocks, pair_weights, percentile_interval
-from keras_normface.metrics.verification import tar_at_far
+from keras_normface.metrics.verification import just_above, sorted_scores
 
 
 def calibrate_threshold(
@@ -46,14 +46,14 @@ def calibrate_threshold(
         >>> round(threshold.cosine, 4), threshold.achieved_far, threshold.resampled
         (0.1, 0.5, 'pairs')
     """
-    point = tar_at_far(scores, same, far)
-    given = np.asarray(scores).dtype
-    scores, same = checked_scores(scores, same)
+    pairs = sorted_scores(scores, same)
+    point = pairs.roc_curve().tar_at_far(far)
+    scores, same = pairs.scores, pairs.same
     largest = int(np.argmax(np.abs(scores)))
     if abs(scores[largest]) > 1.0 + 1e-6:
-        raise ValueError(f"scores must be cosines, in [-1, 1]. Received: scores[{largest}]={scores[largest]}")
+        raise ValueError(f"`scores` must be cosines, in [-1, 1]. Received: scores[{largest}]={scores[largest]}")
     drawn, units = _units(left_subjects, right_subjects, same)
-    interval = percentile_interval(_resampled(scores, same, far, units, given, repeats, seed))
+    interval = percentile_interval(_resampled(pairs, far, units, repeats, seed))
     return CalibratedThreshold(
         far=float(far),
         cosine=point.threshold,
@@ -73,7 +73,7 @@ def _units(left, right, same):
     if left is None and right is None:
         return by_pair
     if left is None or right is None:
-        raise ValueError("left_subjects and right_subjects must be given both or not at all. Received: one of them")
+        raise ValueError("`left_subjects` and `right_subjects` must be given both or not at all. Received: one of them")
     left, right = checked_labels(left, "left_subjects", same.size), checked_labels(right, "right_subjects", same.size)
     if any(labels.dtype.kind == "i" and (labels == UNKNOWN).any() for labels in (left, right)):
         return by_pair
@@ -82,23 +82,22 @@ def _units(left, right, same):
     if wrong.size:
         pair = wrong[0]
         raise ValueError(
-            "left_subjects and right_subjects must be equal in genuine pairs and differ in impostor pairs. "
+            "`left_subjects` and `right_subjects` must be equal in genuine pairs and differ in impostor pairs. "
             f"Received: same[{pair}]={bool(same[pair])} for {left[pair].item()!r} and {right[pair].item()!r}"
         )
     return BY_SUBJECT, (names.size, codes[: same.size], codes[same.size :])
 
 
-def _resampled(scores, same, far, units, given, repeats, seed):
+def _resampled(pairs, far, units, repeats, seed):
     """(R,) threshold on each draw, NaN where a draw has no impostor pair."""
     num_units, left, right = units
-    impostor = np.flatnonzero(~same)
-    impostor = impostor[np.argsort(-scores[impostor])]
-    ranked = scores[impostor]
+    falling = pairs.order[::-1]
+    impostor = falling[~pairs.same[falling]]
+    ranked = pairs.scores[impostor]
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), ranked.size - 1)
-    step = given.type if given in (np.float16, np.float32) else np.float64
-    above = np.nextafter(ranked[ends].astype(step), step(np.inf)).astype(np.float64)
+    above = just_above(ranked[ends].astype(pairs.dtype)).astype(np.float64)
     # Where all impostors may be accepted, so may every score.
-    above = np.append(above, scores.min())
+    above = np.append(above, pairs.scores[pairs.order[0]])
     thresholds = []
     for counts in count_blocks(num_units, repeats, seed, columns=impostor.size):
         accepted = np.cumsum(pair_weights(counts, left[impostor], right[impostor]), axis=1, dtype=np.int64)

@@ -8,9 +8,10 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface.metrics._arrays import checked_labels, unit_rows
-from keras_normface.metrics.score_matrix import BLOCK_SCORES, TIE
+from keras_normface.metrics.score_matrix import BLOCK_SCORES
 
-_BLOCK_ROWS = 256
+TIE = np.float32(1e-6)
+"""Cosines this near to each other are tied in ranks: the order of a float32 sum alone can part equal ones."""
 
 
 def rank_accuracy(
@@ -53,36 +54,44 @@ def rank_accuracy(
     gallery, probes = unit_rows(gallery, "gallery"), unit_rows(probes, "probes")
     if gallery.shape[1] != probes.shape[1]:
         raise ValueError(
-            f"probes must have as many columns as gallery, {gallery.shape[1]}. Received: probes.shape={probes.shape}"
+            f"`probes` must have as many columns as gallery, {gallery.shape[1]}. Received: probes.shape={probes.shape}"
         )
     gallery_labels = checked_labels(gallery_labels, "gallery_labels", len(gallery))
     probe_labels = checked_labels(probe_labels, "probe_labels", len(probes))
     _check_closed_set(gallery_labels, probe_labels)
     rank = _checked_rank(rank, len(gallery))
-    identified = 0
-    for start in range(0, len(probes), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        mates = probe_labels[block, None] == gallery_labels
-        identified += np.count_nonzero(_best_mate_ranks(probes[block] @ gallery.T, mates) <= rank)
-    return float(identified / len(probes))
+    codes = np.unique(np.concatenate([gallery_labels, probe_labels]), return_inverse=True)[1]
+    found = search_gallery(gallery, codes[: len(gallery)], probes, codes[len(gallery) :])
+    return float(np.mean(found.rank <= rank))
 
 
-def _best_mate_ranks(cosines, mates):
-    best = np.where(mates, cosines, -np.inf).max(axis=1, keepdims=True)
-    return 1 + np.count_nonzero(~mates & (cosines >= best - TIE), axis=1)
+def lowest_tied(mate_scores):
+    """The one tie rule of ranks: what scores at least this counts against the mate.
+
+    Args:
+        mate_scores: scores of mates, an array of float32 or float64.
+
+    Returns:
+        The scores less 1e-6.
+
+    Example:
+        >>> bool(lowest_tied(np.float64(0.5)) < 0.5)
+        True
+    """
+    return mate_scores - TIE
 
 
 def _check_closed_set(gallery_labels, probe_labels):
     if _text_kind(gallery_labels) != _text_kind(probe_labels):
         raise ValueError(
-            f"probe_labels must be of the kind of gallery_labels, {gallery_labels.dtype}. "
+            f"`probe_labels` must be of the kind of gallery_labels, {gallery_labels.dtype}. "
             f"Received: probe_labels.dtype={probe_labels.dtype}"
         )
     unknown = np.flatnonzero(~np.isin(probe_labels, gallery_labels))
     if unknown.size:
         row = int(unknown[0])
         raise ValueError(
-            "probe_labels must all occur in gallery_labels (closed set). "
+            "`probe_labels` must all occur in gallery_labels (closed set). "
             f"Received: probe_labels[{row}]={probe_labels[row].item()!r}"
         )
 
@@ -101,9 +110,9 @@ class SearchScores:
 
     Attributes:
         mated: (Q,) bool, true where the probe's subject is in the gallery.
-        mate: (Q,) float32, best score of an entry of the probe's subject; -inf where there is none.
+        mate: (Q,) best score of an entry of the probe's subject; -inf where there is none.
         rank: (Q,) int64, one more than the number of entries of other subjects that score at least as high.
-        highest: (Q,) float32, best score of any entry.
+        highest: (Q,) best score of any entry.
     """
 
     mated: np.ndarray
@@ -113,16 +122,16 @@ class SearchScores:
 
 
 def search_gallery(gallery, gallery_subjects, probes, probe_subjects):
-    """Compare each probe with each gallery entry.
+    """Rank of each probe's best mate, and its best scores: the one function for ranks in a gallery that fits in memory.
 
     Args:
-        gallery: (G, D) float32 unit rows.
+        gallery: (G, D) unit rows, float32 or float64.
         gallery_subjects: (G,) integers; a subject may have several entries.
-        probes: (Q, D) float32 unit rows.
+        probes: (Q, D) unit rows of that type.
         probe_subjects: (Q,) integers.
 
     Returns:
-        `SearchScores`. Scores within 1e-6 of the mate's count as equal to it, against the probe.
+        `SearchScores`, of the type of the rows. Ties are those of `lowest_tied`.
 
     Example:
         >>> import numpy as np
@@ -133,7 +142,7 @@ def search_gallery(gallery, gallery_subjects, probes, probe_subjects):
     """
     count = len(probes)
     mated = np.isin(probe_subjects, gallery_subjects)
-    mate, highest = np.empty(count, np.float32), np.empty(count, np.float32)
+    mate, highest = np.empty((2, count), np.result_type(gallery, probes))
     rank = np.empty(count, np.int64)
     size = max(1, BLOCK_SCORES // len(gallery))
     for start in range(0, count, size):
@@ -142,7 +151,7 @@ def search_gallery(gallery, gallery_subjects, probes, probe_subjects):
         own = probe_subjects[block, None] == gallery_subjects
         highest[block] = scores.max(axis=1)
         mate[block] = np.max(scores, axis=1, initial=-np.inf, where=own)
-        others = (scores >= mate[block, None] - TIE) & ~own
+        others = (scores >= lowest_tied(mate[block, None])) & ~own
         rank[block] = 1 + np.count_nonzero(others, axis=1)
     return SearchScores(mated, mate, rank, highest)
 
@@ -152,7 +161,7 @@ _ROW_GAP = 4.0
 
 
 class MateRanks:
-    """Counts, for each genuine score, the distractors of its probe that score at least as high.
+    """Ranks of mates among distractors that do not fit in memory: `search_gallery`'s rank, counted block by block.
 
     A genuine score that has met `deepest` of them is no longer counted: its rank is known to lie beyond. So a few
     bad images do not make every distractor count.
@@ -172,7 +181,7 @@ class MateRanks:
     """
 
     def __init__(self, probes, scores, num_probes, deepest):
-        scores = np.float32(scores) - TIE
+        scores = lowest_tied(np.float32(scores))
         # Each probe's row begins with a sentinel, for distractors that are below all its genuine scores.
         rows = np.concatenate([np.arange(num_probes), probes])
         values = np.concatenate([np.full(num_probes, -np.inf, np.float32), scores])

@@ -65,17 +65,16 @@ def near_duplicates(ours, theirs, train, test, threshold):
     """
     for name, rows, names in (("train_embeddings", train, ours), ("test_embeddings", test, theirs)):
         if rows.ndim != 2 or len(rows) != len(names):
-            raise ValueError(f"{name} must have shape ({len(names)}, D), a row a name. Received: shape {rows.shape}")
+            raise ValueError(f"`{name}` must have shape ({len(names)}, D), a row a name. Received: shape {rows.shape}")
     if train.shape[1] != test.shape[1]:
         raise ValueError(
-            f"test_embeddings must have as many columns as train_embeddings, {train.shape[1]}. "
+            f"`test_embeddings` must have as many columns as train_embeddings, {train.shape[1]}. "
             f"Received: test_embeddings.shape={test.shape}"
         )
-    test = unit_rows(test, "test_embeddings").astype(np.float32)
+    test = unit_rows(test, "test_embeddings", dtype=np.float32)
     best, where = np.full(len(test), -np.inf, np.float32), np.zeros(len(test), np.int64)
     for start in range(0, len(train), _TRAIN_ROWS):
-        what = f"train_embeddings[{start}:]"
-        block = unit_rows(train[start : start + _TRAIN_ROWS], what).astype(np.float32)
+        block = unit_rows(train[start : start + _TRAIN_ROWS], "train_embeddings", dtype=np.float32, first=start)
         for first in range(0, len(test), _TEST_ROWS):
             rows = slice(first, first + _TEST_ROWS)
             cosines = test[rows] @ block.T
@@ -201,9 +200,11 @@ def find_leaks(
         _checked_names(test_identities, "test_identities"),
     )
     if (train_embeddings is None) != (test_embeddings is None):
-        raise ValueError("train_embeddings and test_embeddings must be given both or not at all. Received: one of them")
+        raise ValueError(
+            "`train_embeddings` and `test_embeddings` must be given both or not at all. Received: one of them"
+        )
     if not -1.0 < threshold <= 1.0:
-        raise ValueError(f"threshold must be a cosine in (-1, 1]. Received: threshold={threshold!r}")
+        raise ValueError(f"`threshold` must be a cosine in (-1, 1]. Received: threshold={threshold!r}")
     near = None
     if train_embeddings is not None:
         near = near_duplicates(ours, theirs, np.asanyarray(train_embeddings), np.asarray(test_embeddings), threshold)
@@ -226,9 +227,9 @@ def _first(lines):
 
 def _checked_names(names, what):
     if isinstance(names, (str, bytes)):
-        raise ValueError(f"{what} must be several names, not one text. Received: {what}={names!r}")
+        raise ValueError(f"`{what}` must be several names, not one text. Received: {what}={names!r}")
     names = [str(name) if isinstance(name, np.str_) else name for name in names]
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong or not names:
-        raise ValueError(f"{what} must hold names, at least one. Received: {wrong[0] if wrong else names!r}")
+        raise ValueError(f"`{what}` must hold names, at least one. Received: {wrong[0] if wrong else names!r}")
     return names

@@ -23,9 +23,9 @@ def checked_png_path(path):
     """`path` of a `.png` file in a directory that exists; otherwise an error that names it."""
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise ValueError(f"path must end in .png. Received: path={str(path)!r}")
+        raise ValueError(f"`path` must end in .png. Received: path={str(path)!r}")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"path must lie in an existing directory. Received: path={str(path)!r}")
+        raise FileNotFoundError(f"`path` must lie in an existing directory. Received: path={str(path)!r}")
     return target
 
 
@@ -52,10 +52,10 @@ def write_picture(figure, path, title):
 def checked_curves(curves):
     """Refuse what is no dict with at least one `RocCurve`."""
     if not isinstance(curves, Mapping) or not curves:
-        raise ValueError(f"curves must be a dict with at least one RocCurve. Received: curves={curves!r}")
+        raise ValueError(f"`curves` must be a dict with at least one RocCurve. Received: curves={curves!r}")
     for name, curve in curves.items():
         if not isinstance(curve, RocCurve):
-            raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
+            raise ValueError(f"`curves` must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
 
 
 def staircase(curve):
@@ -189,9 +189,9 @@ def plot_result(result, path):
         True
     """
     if not isinstance(result, Result):
-        raise ValueError(f"result must be a Result. Received: result={result!r}")
+        raise ValueError(f"`result` must be a Result. Received: result={result!r}")
     if not result.curves:
-        raise ValueError(f"result must hold a curve. Received: {result.protocol!r} without curves")
+        raise ValueError(f"`result` must hold a curve. Received: {result.protocol!r} without curves")
     path = checked_png_path(path)
     figure = new_figure(width=12.0, height=4.8)
     left, right = figure.subplots(1, 2)
@@ -265,8 +265,8 @@ def _add_legend(axes, people, colours):
 def _checked_points(points):
     points = as_float64(points, "points", ndim=2)
     if points.shape[1] != 2 or not len(points):
-        raise ValueError(f"points must have shape (N, 2), N >= 1. Received: points.shape={points.shape}")
+        raise ValueError(f"`points` must have shape (N, 2), N >= 1. Received: points.shape={points.shape}")
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if bad.size:
-        raise ValueError(f"points must be finite. Received: points[{bad[0]}]={points[bad[0]].tolist()}")
+        raise ValueError(f"`points` must be finite. Received: points[{bad[0]}]={points[bad[0]].tolist()}")
     return points

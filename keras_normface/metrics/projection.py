@@ -165,6 +165,6 @@ def _projection(scatter, share):
     variances, directions = np.linalg.eigh(scatter.products)
     cumulated = np.cumsum(np.maximum(variances[::-1], 0.0))
     if cumulated[-1] == 0.0:
-        raise ValueError("embeddings must vary to be projected. Received: embeddings all equal in the fitting folds")
+        raise ValueError("`embeddings` must vary to be projected. Received: embeddings all equal in the fitting folds")
     kept = int(np.argmax(cumulated / cumulated[-1] >= share)) + 1
     return Projection(scatter.mean, np.ascontiguousarray(directions[:, ::-1][:, :kept]))

@@ -53,7 +53,7 @@ class MetricValue:
                 object.__setattr__(self, key, _validation.number(key, getattr(self, key)))
         if self.spread is not None and (self.spread < 0.0 or not self.spread_of):
             raise ValueError(
-                "spread must not be negative and spread_of must say what it is. "
+                "`spread` must not be negative and spread_of must say what it is. "
                 f"Received: spread={self.spread}, spread_of={self.spread_of!r}"
             )
         if self.interval is not None:
@@ -64,7 +64,7 @@ class MetricValue:
         if self.spread is not None:
             text += f" +- {shown(self.spread, self.unit)} ({self.spread_of})"
         if self.interval is not None:
-            text += f", {CONFIDENCE:.0%} interval {shown_interval(self)}"
+            text += f", {CONFIDENCE:.0%} interval {_shown_interval(self)}"
         return text + (f"; {' '.join(self.note.split())}" if self.note else "")
 
 
@@ -85,38 +85,16 @@ def shown(value, unit):
     return f"{100 * value:.2f} %" if unit == "share" else f"{value:.4g} {unit}"
 
 
-def shown_interval(figure):
-    """The interval of a figure as it is printed, or nothing where there is none.
-
-    Args:
-        figure: the `MetricValue`.
-
-    Returns:
-        Text such as "99.31 % to 99.70 %".
-
-    Example:
-        >>> shown_interval(MetricValue("accuracy", 0.5, interval=(0.25, 0.75)))
-        '25.00 % to 75.00 %'
-    """
+def _shown_interval(figure):
+    """Interval of a `MetricValue` as it is printed, or nothing where there is none."""
     if figure.interval is None:
         return ""
     low, high = figure.interval
     return f"{shown(low, figure.unit)} to {shown(high, figure.unit)}"
 
 
-def value_to_dict(figure):
-    """A figure as a dict for JSON, without what is not set.
-
-    Args:
-        figure: the `MetricValue`.
-
-    Returns:
-        A dict of strings, floats and lists.
-
-    Example:
-        >>> value_to_dict(MetricValue("rank-1", 0.5, threshold=0.25))
-        {'name': 'rank-1', 'value': 0.5, 'threshold': 0.25, 'unit': 'share'}
-    """
+def _value_to_dict(figure):
+    """`MetricValue` → dict for JSON, without what is not set."""
     pairs = ((field.name, getattr(figure, field.name)) for field in fields(figure))
     return {
         key: list(value) if isinstance(value, tuple) else value
@@ -125,22 +103,8 @@ def value_to_dict(figure):
     }
 
 
-def value_from_dict(content):
-    """Read back what `value_to_dict` made.
-
-    Args:
-        content: the dict.
-
-    Returns:
-        A `MetricValue`.
-
-    Raises:
-        ValueError: it is no dict, lacks "name" or "value", or holds something that a `MetricValue` does not admit.
-
-    Example:
-        >>> value_from_dict({"name": "rank-1", "value": 0.5}).value
-        0.5
-    """
+def _value_from_dict(content):
+    """What `_value_to_dict` made → `MetricValue`; otherwise a ValueError."""
     known = {field.name for field in fields(MetricValue)}
     if not isinstance(content, dict) or not {"name", "value"} <= set(content) <= known:
         raise ValueError(
@@ -151,146 +115,77 @@ def value_from_dict(content):
 
 def _check_text(key, value, optional):
     if not isinstance(value, str) and not (optional and value is None):
-        raise ValueError(f"{key} must be text. Received: {key}={value!r}")
+        raise ValueError(f"`{key}` must be text. Received: {key}={value!r}")
     if key == "name" and not value:
-        raise ValueError("name must not be empty. Received: name=''")
+        raise ValueError("`name` must not be empty. Received: name=''")
 
 
 def _checked_interval(interval):
     if not isinstance(interval, (tuple, list)) or len(interval) != 2:
-        raise ValueError(f"interval must be (low, high). Received: interval={interval!r}")
+        raise ValueError(f"`interval` must be (low, high). Received: interval={interval!r}")
     low, high = (_validation.number("interval", end) for end in interval)
     if low > high:
-        raise ValueError(f"interval must be (low, high) with low <= high. Received: interval={interval!r}")
+        raise ValueError(f"`interval` must be (low, high) with low <= high. Received: interval={interval!r}")
     return low, high
 
 
-_STEPS = 500
-
-
-def downsampled_curve(curve, steps=_STEPS):
-    """Keep the points of a curve that a picture on logarithmic axes can show.
-
-    Kept are the first and the last point, and for each of `steps` rates, evenly spaced on a logarithmic axis, the
-    last point whose FAR is at most that rate, and the first whose miss rate, 1 - TAR, is at most that rate. No
-    point is moved or made up.
-
-    Args:
-        curve: a `RocCurve`.
-        steps: how many rates on each axis, at least 2.
-
-    Returns:
-        A `RocCurve` of at most 2 * `steps` + 2 points; `curve` itself when it has no more than that.
-
-    Raises:
-        ValueError: `steps` is no integer of at least 2.
-
-    Example:
-        >>> import numpy as np
-        >>> from keras_normface.metrics.verification import roc_curve
-        >>> curve = roc_curve(np.arange(4000), np.arange(4000) % 2)
-        >>> len(curve.far), len(downsampled_curve(curve).far) < 1003
-        (4001, True)
-    """
-    steps = _validation.integer("steps", steps, 2)
-    if len(curve.far) <= 2 * steps + 2:
-        return curve
-    fars = np.geomspace(1.0 / curve.num_impostor, 1.0, steps)
-    misses = np.geomspace(1.0 / curve.num_genuine, 1.0, steps)
-    kept = np.unique(
-        np.concatenate(
-            [
-                [0, len(curve.far) - 1],
-                np.searchsorted(curve.far, fars, side="right") - 1,
-                np.minimum(np.searchsorted(curve.tar, 1.0 - misses), len(curve.far) - 1),
-            ]
-        )
-    )
-    return RocCurve(curve.far[kept], curve.tar[kept], curve.thresholds[kept], curve.num_genuine, curve.num_impostor)
-
-
-def curve_to_dict(curve):
-    """A curve as a dict for JSON; a threshold of infinity, where nothing is accepted, is None.
-
-    Args:
-        curve: a `RocCurve`.
-
-    Returns:
-        A dict of lists and integers.
-
-    Example:
-        >>> from keras_normface.metrics.verification import roc_curve
-        >>> curve_to_dict(roc_curve([0.9, 0.1], [1, 0]))["thresholds"]
-        [None, 0.9, 0.1]
-    """
+def _curve_to_dict(curve):
+    """`RocCurve` → dict for JSON; a threshold of infinity, where nothing is accepted, is None."""
     return {
         "far": np.asarray(curve.far, np.float64).tolist(),
         "tar": np.asarray(curve.tar, np.float64).tolist(),
         "thresholds": [float(value) if np.isfinite(value) else None for value in curve.thresholds],
         "num_genuine": int(curve.num_genuine),
         "num_impostor": int(curve.num_impostor),
+        "downsampled": curve.downsampled,
     }
 
 
-def curve_from_dict(content):
-    """Read back what `curve_to_dict` made.
-
-    Args:
-        content: the dict.
-
-    Returns:
-        A `RocCurve`.
-
-    Raises:
-        ValueError: a key is missing, or what it holds is no curve.
-
-    Example:
-        >>> from keras_normface.metrics.verification import roc_curve
-        >>> curve_from_dict(curve_to_dict(roc_curve([0.9, 0.1], [1, 0]))).thresholds.tolist()
-        [inf, 0.9, 0.1]
-    """
+def _curve_from_dict(content):
+    """What `_curve_to_dict` made → `RocCurve`; otherwise a ValueError."""
     try:
         arrays = {key: np.array(content[key], np.float64) for key in ("far", "tar")}
         arrays["thresholds"] = np.array([np.inf if value is None else value for value in content["thresholds"]], float)
         counts = {key: _validation.integer(key, content[key], 1) for key in ("num_genuine", "num_impostor")}
-        rates = np.stack([arrays["far"], arrays["tar"]])
+        downsampled, rates = content["downsampled"], np.stack([arrays["far"], arrays["tar"]])
         sound = rates.ndim == 2 and rates.size and arrays["thresholds"].shape == rates.shape[1:]
         sound = sound and rates.min() >= 0.0 and rates.max() <= 1.0
         sound = sound and bool((np.diff(rates) >= 0.0).all()) and not np.isnan(arrays["thresholds"]).any()
+        sound = sound and isinstance(downsampled, bool)
     except (KeyError, TypeError, ValueError, OverflowError):
         sound = False
     if not sound:
         raise ValueError(
-            "a curve must hold far and tar, rising shares, thresholds of the same length, and num_genuine and "
-            f"num_impostor of at least 1. Received: {str(content)[:80]}"
+            "a curve must hold far and tar, rising shares, thresholds of the same length, num_genuine and num_impostor "
+            f"of at least 1, and downsampled, true or false. Received: {str(content)[:80]}"
         )
-    return RocCurve(**arrays, **counts)
+    return RocCurve(**arrays, **counts, downsampled=downsampled)
 
 
 FORMAT = JsonFormat("keras_normface evaluation result", 1, indent=1)
 
 
-def checked_figures(figures):
+def _checked_figures(figures):
     """`figures` as a tuple of `MetricValue`, each name once; otherwise a ValueError."""
     figures = tuple(figures)
     for figure in figures:
         if not isinstance(figure, MetricValue):
-            raise ValueError(f"figures must hold MetricValue values. Received: {figure!r}")
+            raise ValueError(f"`figures` must hold MetricValue values. Received: {figure!r}")
     names = [figure.name for figure in figures]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"figures must have each name once. Received: figures with {twice} more than once")
+        raise ValueError(f"`figures` must have each name once. Received: figures with {twice} more than once")
     return figures
 
 
-def checked_counts(counts):
+def _checked_counts(counts):
     """`counts` as a dict of ints; otherwise a ValueError."""
     if not isinstance(counts, dict):
         raise ValueError(f"`counts` must be a dictionary of integers. Received: counts={counts!r}")
     return {str(name): _validation.integer(f"counts[{name!r}]", count) for name, count in counts.items()}
 
 
-def plain_settings(settings):
+def _plain_settings(settings):
     """`settings` as what comes back from JSON, NumPy values made plain; otherwise a ValueError."""
 
     def plain(value):
@@ -299,20 +194,20 @@ def plain_settings(settings):
         raise TypeError(f"{value!r} is of type {type(value).__name__}")
 
     if not isinstance(settings, dict):
-        raise ValueError(f"settings must be a dict. Received: settings={settings!r}")
+        raise ValueError(f"`settings` must be a dict. Received: settings={settings!r}")
     try:
         return json.loads(json.dumps(settings, default=plain, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"settings must hold what JSON can, finite numbers. Received: {error}") from None
+        raise ValueError(f"`settings` must hold what JSON can, finite numbers. Received: {error}") from None
 
 
-def checked_content(text):
+def _checked_content(text):
     """JSON text of a result as a dict with all its keys, each of its type; otherwise a ValueError."""
     content = FORMAT.parse(text)
     types = {"protocol": str, "figures": list, "counts": dict, "settings": dict, "curves": dict}
     for key, kind in types.items():
         if not isinstance(content.get(key), kind):
-            raise ValueError(f"{key} must be of type {kind.__name__}. Received: {key}={str(content.get(key))[:80]}")
+            raise ValueError(f"`{key}` must be of type {kind.__name__}. Received: {key}={str(content.get(key))[:80]}")
     return content
 
 
@@ -356,16 +251,16 @@ class Result:
 
     def __post_init__(self):
         if not isinstance(self.protocol, str) or not self.protocol:
-            raise ValueError(f"protocol must be the protocol's name. Received: protocol={self.protocol!r}")
-        object.__setattr__(self, "figures", checked_figures(self.figures))
-        object.__setattr__(self, "counts", checked_counts(self.counts))
-        object.__setattr__(self, "settings", plain_settings(self.settings))
+            raise ValueError(f"`protocol` must be the protocol's name. Received: protocol={self.protocol!r}")
+        object.__setattr__(self, "figures", _checked_figures(self.figures))
+        object.__setattr__(self, "counts", _checked_counts(self.counts))
+        object.__setattr__(self, "settings", _plain_settings(self.settings))
         for name, curve in self.curves.items():
             if not isinstance(curve, RocCurve):
-                raise ValueError(f"curves must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
+                raise ValueError(f"`curves` must hold RocCurve values. Received: curves[{name!r}]={curve!r}")
         if not isinstance(self.resamples, (Resamples, type(None))):
-            raise ValueError(f"resamples must be Resamples or None. Received: resamples={self.resamples!r}")
-        thin = {str(name): downsampled_curve(curve) for name, curve in self.curves.items()}
+            raise ValueError(f"`resamples` must be Resamples or None. Received: resamples={self.resamples!r}")
+        thin = {str(name): curve.downsample() for name, curve in self.curves.items()}
         object.__setattr__(self, "curves", thin)
 
     def __getitem__(self, name):
@@ -405,10 +300,10 @@ class Result:
         """The whole result as JSON text."""
         content = {
             "protocol": self.protocol,
-            "figures": [value_to_dict(figure) for figure in self.figures],
+            "figures": [_value_to_dict(figure) for figure in self.figures],
             "counts": self.counts,
             "settings": self.settings,
-            "curves": {name: curve_to_dict(curve) for name, curve in self.curves.items()},
+            "curves": {name: _curve_to_dict(curve) for name, curve in self.curves.items()},
         }
         return FORMAT.text(content)
 
@@ -425,9 +320,9 @@ class Result:
         Raises:
             ValueError: the text is damaged, of another format, or of a later version.
         """
-        content = checked_content(text)
-        figures = tuple(value_from_dict(figure) for figure in content["figures"])
-        curves = {name: curve_from_dict(curve) for name, curve in content["curves"].items()}
+        content = _checked_content(text)
+        figures = tuple(_value_from_dict(figure) for figure in content["figures"])
+        curves = {name: _curve_from_dict(curve) for name, curve in content["curves"].items()}
         return cls(content["protocol"], figures, content["counts"], content["settings"], curves)
 
     def save(self, path):
@@ -458,14 +353,14 @@ class Result:
         spread = "" if figure.spread is None else f"{shown(figure.spread, figure.unit)} ({figure.spread_of})"
         threshold = "" if figure.threshold is None else f"{figure.threshold:.4f}"
         value = shown(figure.value, figure.unit)
-        return [self.protocol, figure.name, value, spread, shown_interval(figure), threshold, figure.note]
+        return [self.protocol, figure.name, value, spread, _shown_interval(figure), threshold, figure.note]
 
 
 def _short(figure):
     text = shown(figure.value, figure.unit)
     if figure.spread is not None:
         text += f" +- {shown(figure.spread, figure.unit)}"
-    return text if figure.interval is None else f"{text} ({shown_interval(figure)})"
+    return text if figure.interval is None else f"{text} ({_shown_interval(figure)})"
 
 
 def _markdown_line(cells):

@@ -1,69 +1,15 @@
-"""Large score matrices without holding them: unit rows in float32, and the largest scores of a stream."""
+"""Large score matrices without holding them: the largest scores of a stream, listed pairs, curves of sorted scores."""
 
 from __future__ import annotations
 
-import math
-import numbers
+from dataclasses import dataclass
 
 import numpy as np
 
-from keras_normface.metrics._arrays import unit_rows
 from keras_normface.metrics.verification import RocCurve
 
-TIE = np.float32(1e-6)
-"""Cosines this near to each other are tied in ranks: the order of a float32 sum alone can part equal ones."""
 BLOCK_SCORES = 2**23
-_BLOCK_ROWS = 4096
 _BUFFER = 2**20
-
-
-def unit_rows_float32(embeddings, name, *, first=0):
-    """Rows scaled to length one, block by block.
-
-    Args:
-        embeddings: (N, D) real numbers, N >= 0.
-        name: of the argument, for errors.
-        first: number of the first row, for errors.
-
-    Returns:
-        (N, D) float32.
-
-    Raises:
-        ValueError: `embeddings` is no matrix of real numbers, or a row is zero or not finite.
-
-    Example:
-        >>> unit_rows_float32([[3, 4]], "embeddings").tolist()
-        [[0.6000000238418579, 0.800000011920929]]
-    """
-    rows = np.asarray(embeddings)
-    if rows.ndim != 2 or rows.shape[1] == 0 or rows.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} must be a matrix of real numbers. Received: {name} of shape {rows.shape}, dtype {rows.dtype}"
-        )
-    unit = np.empty(rows.shape, np.float32)
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        block = np.asarray(rows[start : start + _BLOCK_ROWS])
-        if block.dtype != np.float32:
-            block = block.astype(np.float64)
-        squares = np.einsum("ij,ij->i", block, block)
-        if ((squares > 1e-30) & (squares < 1e30)).all():
-            np.multiply(
-                block, (1.0 / np.sqrt(squares))[:, None], out=unit[start : start + len(block)], casting="same_kind"
-            )
-        else:
-            _check_rows(block, name, first + start)
-            unit[start : start + len(block)] = unit_rows(block, name)
-    return unit
-
-
-def _check_rows(block, name, first):
-    finite = np.isfinite(block).all(axis=1)
-    bad = np.flatnonzero(~finite | ~block.any(axis=1))
-    if bad.size:
-        kind = "a vector with NaN or infinity" if not finite[bad[0]] else "a zero vector"
-        raise ValueError(
-            f"{name} must be finite and nonzero in every row. Received: {name}[{first + bad[0]}] is {kind}"
-        )
 
 
 class TopScores:
@@ -127,73 +73,77 @@ class TopScores:
         self._parts, self._held = [scores], scores.size
 
 
-def chosen_rates(rates, default, count, name, of):
-    """The false accept rates to report, each of which `count` scores can resolve.
+@dataclass(frozen=True, eq=False)
+class AllPairScores:
+    """Scores of all unordered pairs of rows.
+
+    Attributes:
+        genuine: (K,) scores of pairs of one subject.
+        genuine_subjects: (K,) their subjects.
+        impostor: (M,) largest scores of pairs of two subjects, falling.
+        num_impostor: how many such pairs there are.
+    """
+
+    genuine: np.ndarray
+    genuine_subjects: np.ndarray
+    impostor: np.ndarray
+    num_impostor: int
+
+
+def num_impostor_pairs(subjects):
+    """Number of unordered pairs of two subjects.
 
     Args:
-        rates: what the caller asked for, or None for those of `default` that are resolved.
-        default: rates.
-        count: number of impostor scores.
-        name: of the argument.
-        of: what is counted, such as "impostor pairs".
+        subjects: (N,) integers.
 
     Returns:
-        The rates, each once.
-
-    Raises:
-        ValueError: a rate that was asked for is no number in (0, 1] or lies below 1 / `count`.
+        An int.
 
     Example:
-        >>> chosen_rates(None, (1e-1, 1e-3), 100, "fars", "impostor pairs")
-        (0.1,)
+        >>> num_impostor_pairs(np.array([7, 7, 8]))
+        2
     """
-    if rates is None:
-        return tuple(rate for rate in default if accepted(rate, count) >= 1)
-    rates = (rates,) if isinstance(rates, numbers.Real) else tuple(rates)
-    for rate in rates:
-        if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0.0 < rate <= 1.0:
-            raise ValueError(f"{name} must be numbers in (0, 1]. Received: {rate!r}")
-        if accepted(rate, count) < 1:
-            raise ValueError(
-                f"{name} must be at least 1/{count} = {1 / count:.3g}, the smallest rate that {count} {of} can "
-                f"resolve. Received: {rate!r}"
-            )
-    return tuple(dict.fromkeys(float(rate) for rate in rates))
+    counts = np.unique(subjects, return_counts=True)[1]
+    return int((subjects.size**2 - (counts**2).sum()) // 2)
 
 
-def accepted(rate, count):
-    """The most scores of `count` that may be accepted so that their share is at most `rate`.
-
-    Example:
-        >>> accepted(0.29, 100)
-        29
-    """
-    # 0.29 * 100 is 28.999...: only the rate itself, 29 / 100, compares exactly with what was asked.
-    allowed = math.floor(rate * count) + 1
-    while allowed / count > rate:
-        allowed -= 1
-    return allowed
-
-
-def bounded_threshold(top, rate, count, lowest):
-    """The lowest threshold at which at most `rate` of the impostor scores are accepted.
+def score_all_pairs(unit, subjects, keep):
+    """Score each pair of rows once, without holding the matrix.
 
     Args:
-        top: (K,) falling float32, the largest impostor scores, more than are accepted unless all are.
-        rate: bound on their share, in (0, 1].
-        count: number of impostor scores.
-        lowest: threshold where all are accepted.
+        unit: (N, D) float32 unit rows.
+        subjects: (N,) integers.
+        keep: how many of the largest impostor scores are wanted.
 
     Returns:
-        The next float32 above the largest score that must be rejected; accept when score >= threshold.
+        `AllPairScores`.
 
     Example:
-        >>> import numpy as np
-        >>> bool(bounded_threshold(np.float32([3, 2, 1]), 0.5, 3, 0.0) > 2)
-        True
+        >>> scores = score_all_pairs(np.eye(3, dtype="float32")[[0, 0, 1]], np.array([7, 7, 8]), keep=1)
+        >>> scores.genuine.tolist(), scores.impostor.tolist(), scores.num_impostor
+        ([1.0], [0.0], 2)
     """
-    allowed = accepted(rate, count)
-    return np.float32(lowest) if allowed == count else np.nextafter(top[allowed], np.float32(np.inf))
+    # With subjects side by side, whatever lies right of a block's last subject is impostor: no masks there.
+    order = np.argsort(subjects, kind="stable")
+    unit, subjects = unit[order], subjects[order]
+    ends = np.searchsorted(subjects, subjects, side="right")
+    count = len(unit)
+    top, genuine, owners = TopScores(max(keep, 1)), [], []
+    size = max(1, min(BLOCK_SCORES // count, 512))
+    buffer = np.empty(size * count, np.float32)
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        near = int(ends[stop - 1]) - start
+        scores = buffer[: (stop - start) * (count - start)].reshape(stop - start, count - start)
+        np.matmul(unit[start:stop], unit[start:].T, out=scores)
+        once = ~np.tri(stop - start, near, dtype=bool)
+        same = subjects[start:stop, None] == subjects[start : start + near]
+        rows, columns = np.nonzero(once & same)
+        genuine.append(scores[rows, columns])
+        owners.append(subjects[start + rows])
+        top.add(scores[:, :near][once & ~same])
+        top.add(scores[:, near:])
+    return AllPairScores(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
 
 
 _CELLS_PER_PAIR = 100
@@ -287,6 +237,7 @@ def curve_of_sorted(genuine, impostor):
         thresholds=np.append(np.inf, thresholds),
         num_genuine=genuine.size,
         num_impostor=impostor.size,
+        downsampled=True,
     )
 
 

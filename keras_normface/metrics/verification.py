@@ -12,6 +12,8 @@ from keras_normface import _validation
 from keras_normface.metrics._arrays import checked_labels, checked_scores, unit_rows
 
 _BLOCK_ROWS = 256
+_STEPS = 500
+_NARROW = (np.float16, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +23,15 @@ class RocCurve:
     Attributes:
         far: (T,) false accept rates in [0, 1], never falling: accepted impostors / impostors.
         tar: (T,) true accept rates in [0, 1], never falling: accepted genuine / genuine.
-        thresholds: (T,) falling thresholds; the first is +inf, where nothing is accepted.
+        thresholds: (T,) falling thresholds, of the type of the scores; the first is +inf, where nothing is accepted.
         num_genuine: number of genuine pairs.
         num_impostor: number of impostor pairs; no FAR below `1 / num_impostor` was measured.
+        downsampled: whether points were left out; EER and TAR@FAR are read from complete curves only.
 
     Example:
         >>> curve = roc_curve([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])
-        >>> curve.num_genuine, curve.num_impostor, float(curve.tar[-1])
-        (2, 2, 1.0)
+        >>> curve.num_genuine, curve.num_impostor, curve.equal_error_rate()
+        (2, 2, 0.5)
     """
 
     far: np.ndarray
@@ -36,6 +39,86 @@ class RocCurve:
     thresholds: np.ndarray
     num_genuine: int
     num_impostor: int
+    downsampled: bool = False
+
+    def equal_error_rate(self):
+        """The error rate where FAR == 1 - TAR; see the function `equal_error_rate`.
+
+        Returns:
+            The rate, in [0, 1].
+
+        Raises:
+            ValueError: the curve is downsampled.
+        """
+        self._check_complete()
+        # Each point accepts at least one pair more than the last, so the gap rises strictly from -1 to 1.
+        gap = self.far - (1.0 - self.tar)
+        after = int(np.argmax(gap >= 0.0))
+        weight = -gap[after - 1] / (gap[after] - gap[after - 1])
+        far_before, far_after = self.far[after - 1 : after + 1]
+        return float(far_before + weight * (far_after - far_before))
+
+    def tar_at_far(self, far):
+        """The largest true accept rate whose false accept rate is at most `far`; see the function `tar_at_far`.
+
+        Args:
+            far: bound on the false accept rate, in (0, 1] and at least 1 / number of impostors.
+
+        Returns:
+            A `TarAtFar`.
+
+        Raises:
+            ValueError: the curve is downsampled, or `far` is out of range or below what the impostors resolve.
+        """
+        self._check_complete()
+        checked_rate(far, self.num_impostor, "far", "impostor pairs")
+        point = int(np.searchsorted(self.far, float(far), side="right")) - 1
+        # The next point accepts too many: its threshold is the largest impostor score that must be rejected.
+        last = point == self.far.size - 1
+        threshold = self.thresholds[-1] if last else just_above(self.thresholds[point + 1])
+        return TarAtFar(
+            tar=float(self.tar[point]),
+            threshold=float(threshold),
+            requested_far=float(far),
+            achieved_far=float(self.far[point]),
+            num_genuine=self.num_genuine,
+            num_impostor=self.num_impostor,
+        )
+
+    def downsample(self, steps=_STEPS):
+        """Keep the points that a plot on logarithmic axes can show.
+
+        Kept are the first and the last point, and for each of `steps` rates, evenly spaced on a logarithmic axis, the
+        last point whose FAR is at most that rate, and the first whose miss rate, 1 - TAR, is at most that rate. No
+        point is moved or interpolated.
+
+        Args:
+            steps: how many rates on each axis, at least 2.
+
+        Returns:
+            A `RocCurve` of at most 2 * `steps` + 2 points; the curve itself when it has no more than that.
+
+        Raises:
+            ValueError: `steps` is not an integer of at least 2.
+
+        Example:
+            >>> curve = roc_curve(np.arange(4000), np.arange(4000) % 2)
+            >>> len(curve.far), len(curve.downsample().far) < 1003
+            (4001, True)
+        """
+        if _validation.integer("steps", steps, 2) >= len(self.far) / 2 - 1:
+            return self
+        fars = np.geomspace(1.0 / self.num_impostor, 1.0, steps)
+        misses = np.geomspace(1.0 / self.num_genuine, 1.0, steps)
+        last = len(self.far) - 1
+        below = np.searchsorted(self.far, fars, side="right") - 1
+        kept = np.unique([0, last, *below, *np.minimum(np.searchsorted(self.tar, 1.0 - misses), last)])
+        points = self.far[kept], self.tar[kept], self.thresholds[kept]
+        return RocCurve(*points, self.num_genuine, self.num_impostor, downsampled=True)
+
+    def _check_complete(self):
+        if self.downsampled:
+            raise ValueError("a curve must be complete to read rates from it. Received: a downsampled curve")
 
 
 @dataclass(frozen=True)
@@ -93,7 +176,7 @@ def pair_scores(embeddings, labels):
     unit = unit_rows(embeddings, "embeddings")
     count = len(unit)
     if count < 2:
-        raise ValueError(f"embeddings must have at least two rows. Received: embeddings.shape={unit.shape}")
+        raise ValueError(f"`embeddings` must have at least two rows. Received: embeddings.shape={unit.shape}")
     labels = checked_labels(labels, "labels", count)
     scores = np.empty(count * (count - 1) // 2)
     same = np.empty(scores.size, dtype=bool)
@@ -106,6 +189,64 @@ def pair_scores(embeddings, labels):
         same[block] = (labels[start : start + _BLOCK_ROWS, None] == labels[start:])[upper]
         filled = block.stop
     return np.clip(scores, -1.0, 1.0, out=scores), same
+
+
+@dataclass(frozen=True, eq=False)
+class SortedScores:
+    """Scores of pairs, sorted once: curve, accuracy over folds and bootstrap read the same order.
+
+    Attributes:
+        scores: (P,) float64 similarities.
+        same: (P,) bool, true for genuine pairs.
+        order: (P,) indices that sort `scores`, rising.
+        dtype: floating type that the scores were given in; thresholds step in it.
+
+    Example:
+        >>> sorted_scores([0.6, 0.9, 0.1], [1, 1, 0]).order.tolist()
+        [2, 0, 1]
+    """
+
+    scores: np.ndarray
+    same: np.ndarray
+    order: np.ndarray
+    dtype: type = np.float64
+
+    def roc_curve(self):
+        """Every operating point, as a `RocCurve`; see the function `roc_curve`."""
+        falling = self.order[::-1]
+        scores, same = self.scores[falling], self.same[falling]
+        group_ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), scores.size - 1)
+        genuine = np.append(0, np.cumsum(same)[group_ends])
+        impostor = np.append(0, group_ends + 1) - genuine
+        return RocCurve(
+            far=impostor / impostor[-1],
+            tar=genuine / genuine[-1],
+            thresholds=np.append(self.dtype(np.inf), scores[group_ends].astype(self.dtype)),
+            num_genuine=int(genuine[-1]),
+            num_impostor=int(impostor[-1]),
+        )
+
+
+def sorted_scores(scores, same):
+    """Check scores of pairs and sort them.
+
+    Args:
+        scores: (P,) finite similarities, larger for more alike.
+        same: (P,) bool or 0/1, true for genuine pairs; both kinds must occur.
+
+    Returns:
+        `SortedScores`.
+
+    Raises:
+        ValueError: wrong shapes, a score that is not finite, or pairs of one kind only.
+
+    Example:
+        >>> sorted_scores([0.9, 0.1], [1, 0]).roc_curve().thresholds.tolist()
+        [inf, 0.9, 0.1]
+    """
+    given = np.asarray(scores).dtype
+    scores, same = checked_scores(scores, same)
+    return SortedScores(scores, same, np.argsort(scores), given.type if given in _NARROW else np.float64)
 
 
 def roc_curve(scores, same):
@@ -127,19 +268,7 @@ def roc_curve(scores, same):
         >>> curve.far.tolist(), curve.tar.tolist(), curve.thresholds.tolist()
         ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0], [inf, 0.9, 0.6, 0.1])
     """
-    scores, same = checked_scores(scores, same)
-    order = np.argsort(-scores)
-    scores, same = scores[order], same[order]
-    group_ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), scores.size - 1)
-    genuine = np.append(0, np.cumsum(same)[group_ends])
-    impostor = np.append(0, group_ends + 1) - genuine
-    return RocCurve(
-        far=impostor / impostor[-1],
-        tar=genuine / genuine[-1],
-        thresholds=np.append(np.inf, scores[group_ends]),
-        num_genuine=int(genuine[-1]),
-        num_impostor=int(impostor[-1]),
-    )
+    return sorted_scores(scores, same).roc_curve()
 
 
 def equal_error_rate(scores, same):
@@ -160,13 +289,7 @@ def equal_error_rate(scores, same):
         >>> equal_error_rate([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])
         0.5
     """
-    curve = roc_curve(scores, same)
-    # Each point accepts at least one pair more than the last, so the gap rises strictly from -1 to 1.
-    gap = curve.far - (1.0 - curve.tar)
-    after = int(np.argmax(gap >= 0.0))
-    weight = -gap[after - 1] / (gap[after] - gap[after - 1])
-    far_before, far_after = curve.far[after - 1 : after + 1]
-    return float(far_before + weight * (far_after - far_before))
+    return roc_curve(scores, same).equal_error_rate()
 
 
 def tar_at_far(scores, same, far):
@@ -189,168 +312,110 @@ def tar_at_far(scores, same, far):
         >>> print(tar_at_far([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0], far=0.5))
         TAR=1.0000 at FAR<=0.5 (threshold 0.1000, 1 of 2 impostor pairs accepted, 2 genuine pairs)
     """
-    given = np.asarray(scores).dtype
-    scores, same = checked_scores(scores, same)
-    genuine, impostor = scores[same], np.sort(scores[~same])[::-1]
-    allowed = _allowed_impostors(far, impostor.size)
-    if allowed == impostor.size:
-        threshold = scores.min()
-    else:
-        # A float64 step would vanish when the threshold is compared with float32 scores.
-        step_type = given.type if given in (np.float16, np.float32) else np.float64
-        threshold = np.nextafter(step_type(impostor[allowed]), step_type(np.inf))
-    return TarAtFar(
-        tar=float(np.mean(genuine >= threshold)),
-        threshold=float(threshold),
-        requested_far=float(far),
-        achieved_far=float(np.count_nonzero(impostor >= threshold) / impostor.size),
-        num_genuine=genuine.size,
-        num_impostor=impostor.size,
-    )
+    return roc_curve(scores, same).tar_at_far(far)
 
 
-def _allowed_impostors(far, num_impostor):
-    if isinstance(far, (bool, np.bool_)) or not isinstance(far, numbers.Real) or not 0.0 < far <= 1.0:
-        raise ValueError(f"far must be a number in (0, 1]. Received: far={far!r}")
-    # 0.29 * 100 is 28.999...: only the rate itself, 29 / 100, compares exactly with what was asked.
-    allowed = math.floor(far * num_impostor) + 1
-    while allowed / num_impostor > far:
-        allowed -= 1
-    if allowed < 1:
+def chosen_rates(rates, default, count, name, of):
+    """The false accept rates to report, each of which `count` scores can resolve.
+
+    Args:
+        rates: what the caller asked for, or None for those of `default` that are resolved.
+        default: rates.
+        count: number of impostor scores.
+        name: of the argument.
+        of: what is counted, such as "impostor pairs".
+
+    Returns:
+        The rates, each once.
+
+    Raises:
+        ValueError: a rate that was asked for is no number in (0, 1] or lies below 1 / `count`.
+
+    Example:
+        >>> chosen_rates(None, (1e-1, 1e-3), 100, "fars", "impostor pairs")
+        (0.1,)
+    """
+    if rates is None:
+        return tuple(rate for rate in default if accepted(rate, count) >= 1)
+    rates = (rates,) if isinstance(rates, numbers.Real) else tuple(rates)
+    for rate in rates:
+        checked_rate(rate, count, name, of)
+    return tuple(dict.fromkeys(float(rate) for rate in rates))
+
+
+def checked_rate(rate, count, name, of):
+    """Refuse a rate that is not in (0, 1], or that `count` scores cannot resolve.
+
+    Args:
+        rate: what the caller asked for.
+        count: number of impostor scores.
+        name: of the argument.
+        of: what is counted, such as "impostor pairs".
+
+    Raises:
+        ValueError: the rate is not a number in (0, 1], or lies below 1 / `count`.
+
+    Example:
+        >>> checked_rate(0.5, 2, "far", "impostor pairs")
+    """
+    if isinstance(rate, (bool, np.bool_)) or not isinstance(rate, numbers.Real) or not 0.0 < rate <= 1.0:
+        raise ValueError(f"`{name}` must be a number in (0, 1]. Received: {name}={rate!r}")
+    if accepted(float(rate), count) < 1:
         raise ValueError(
-            f"far must be at least 1/{num_impostor} = {1 / num_impostor:.3g}, the smallest rate that "
-            f"{num_impostor} impostor pairs can resolve. Received: far={far!r}"
+            f"`{name}` must be at least 1/{count} = {1 / count:.3g}, the smallest rate that {count} {of} can "
+            f"resolve. Received: {name}={rate!r}"
         )
+
+
+def accepted(rate, count):
+    """The most scores of `count` that may be accepted so that their share is at most `rate`.
+
+    Example:
+        >>> accepted(0.29, 100)
+        29
+    """
+    # 0.29 * 100 is 28.999...: only the rate itself, 29 / 100, compares exactly with what was asked.
+    allowed = math.floor(rate * count) + 1
+    while allowed / count > rate:
+        allowed -= 1
     return allowed
 
 
-@dataclass(frozen=True, eq=False)
-class FoldAccuracy:
-    """Verification accuracy over F folds, each judged by a threshold from the other folds.
+def threshold_at_rate(falling, rate, count, lowest):
+    """The lowest threshold at which at most `rate` of the impostor scores are accepted.
 
-    Attributes:
-        mean: unweighted mean of `accuracies`, in [0, 1].
-        standard_error: standard deviation of `accuracies` (ddof=1) / sqrt(F).
-        accuracies: (F,) share of the pairs of each fold that were decided rightly, in [0, 1].
-        thresholds: (F,) threshold each fold was judged by; accept when score >= threshold.
-
-    Example:
-        >>> result = cross_validated_accuracy([4, 1, 3, 2], [1, 0, 1, 0], folds=2)
-        >>> result.accuracies.tolist(), result.thresholds.tolist()
-        ([1.0, 1.0], [2.5, 2.5])
-    """
-
-    mean: float
-    standard_error: float
-    accuracies: np.ndarray
-    thresholds: np.ndarray
-
-    def __str__(self):
-        return f"accuracy={self.mean:.4f} +- {self.standard_error:.4f} over {self.accuracies.size} folds"
-
-
-def cross_validated_accuracy(scores, same, *, folds=10):
-    """Accuracy on each fold with the threshold that is best on all the other folds.
-
-    The candidate thresholds are the midpoints between neighbouring distinct scores of the other
-    folds and two ends: their smallest score (accept all) and the next float above their largest
-    (accept none). When several are equally accurate their mean is used, as in SphereFace's
-    evaluation code. Source: Huang et al. 2007, "Labeled Faces in the Wild", section on View 2.
+    The rule of `tar_at_far`, for scores of which only the largest are held. (BLUFR's rule is another: see
+    `protocols.blufr`.)
 
     Args:
-        scores: (P,) finite similarities, larger for more alike; or (F, P), where row f holds the similarities of
-            all pairs under what was fitted without fold f, which fold f is judged by.
-        same: (P,) bool or 0/1, true for genuine pairs; both kinds must occur.
-        folds: a number of equal contiguous blocks in the given order, at least 2 and a divisor of
-            P, or a (P,) array of fold ids (integers or strings), whose folds come in sorted order.
+        falling: (K,) the largest impostor scores, falling, more than are accepted unless all are.
+        rate: bound on their share, in (0, 1].
+        count: number of impostor scores.
+        lowest: threshold where all are accepted.
 
     Returns:
-        A `FoldAccuracy`.
-
-    Raises:
-        ValueError: bad `scores` or `same`; folds that are fewer than two or do not divide the
-            pairs; a fold outside which there are pairs of one kind only.
+        The next float, of the type of `falling`, above the largest score that must be rejected; accept when
+        score >= threshold.
 
     Example:
-        >>> scores, same = [0.9, 0.1, 0.8, 0.2, 0.7, 0.3], [1, 0, 1, 0, 1, 0]
-        >>> print(cross_validated_accuracy(scores, same, folds=3))
-        accuracy=1.0000 +- 0.0000 over 3 folds
+        >>> bool(threshold_at_rate(np.float32([3, 2, 1]), 0.5, 3, 0.0) > 2)
+        True
     """
-    rows, same = _checked_rows(scores, same)
-    names, codes = np.unique(_fold_ids(folds, same.size), return_inverse=True)
-    if len(rows) not in (1, names.size):
-        raise ValueError(f"scores must have one row or one for each fold, {names.size}. Received: {len(rows)} rows")
-    orders = [np.argsort(row) for row in rows]
-    accuracies, thresholds = np.empty(names.size), np.empty(names.size)
-    for fold in range(names.size):
-        order = orders[fold % len(rows)]
-        row, kinds, test = rows[fold % len(rows)][order], same[order], codes[order] == fold
-        _check_both_kinds(kinds[~test], names[fold])
-        thresholds[fold] = _best_threshold(row[~test], kinds[~test])
-        accuracies[fold] = np.mean((row[test] >= thresholds[fold]) == kinds[test])
-    return FoldAccuracy(
-        mean=float(accuracies.mean()),
-        standard_error=float(accuracies.std(ddof=1) / np.sqrt(names.size)),
-        accuracies=accuracies,
-        thresholds=thresholds,
-    )
+    allowed = accepted(rate, count)
+    return falling.dtype.type(lowest) if allowed == count else just_above(falling[allowed])
 
 
-def candidate_thresholds(scores):
-    """The thresholds worth trying on rising scores, one for each way to part them.
+def just_above(scores):
+    """The next floats above scores, of their own type: a float64 step would vanish beside float32 scores.
 
     Args:
-        scores: (P,) rising.
+        scores: an array or a number of a NumPy type.
 
     Returns:
-        `candidates`, rising, (T,): the smallest score, the midpoints between neighbouring distinct scores, and
-        the next float above the largest; and `num_rejected`, (T,), how many scores lie below each.
+        The same type.
 
     Example:
-        >>> import numpy as np
-        >>> candidates, num_rejected = candidate_thresholds(np.array([1.0, 1.0, 2.0]))
-        >>> candidates[:2].tolist(), num_rejected.tolist()
-        ([1.0, 1.5], [0, 2, 3])
+        >>> float(just_above(np.float32(1)))
+        1.0000001192092896
     """
-    group_starts = np.flatnonzero(scores[1:] != scores[:-1]) + 1
-    below, above = scores[group_starts - 1], scores[group_starts]
-    # The midpoint of two adjacent floats can round down onto the lower, which it must reject.
-    midpoints = np.clip(below / 2 + above / 2, np.nextafter(below, np.inf), above)
-    candidates = np.concatenate([scores[:1], midpoints, np.nextafter(scores[-1:], np.inf)])
-    return candidates, np.concatenate([[0], group_starts, [scores.size]])
-
-
-def _best_threshold(scores, same):
-    """Mean of the most accurate candidate thresholds for rising `scores`."""
-    candidates, num_rejected = candidate_thresholds(scores)
-    genuine_rejected = np.append(0, np.cumsum(same))[num_rejected]
-    correct = (num_rejected - genuine_rejected) + (genuine_rejected[-1] - genuine_rejected)
-    return float(candidates[correct == correct.max()].mean())
-
-
-def _checked_rows(scores, same):
-    """The rows of `scores`, one where it has one dimension, and `same` as bool."""
-    given = np.asarray(scores)
-    checked = [checked_scores(row, same) for row in (given if given.ndim == 2 and len(given) else [scores])]
-    return [row for row, _ in checked], checked[0][1]
-
-
-def _check_both_kinds(same, name):
-    if same.all() or not same.any():
-        missing = "impostor" if same.all() else "genuine"
-        raise ValueError(
-            "folds must leave genuine and impostor pairs outside every fold, to choose a threshold from. "
-            f"Received: folds with no {missing} pair outside fold {name}"
-        )
-
-
-def _fold_ids(folds, num_pairs):
-    if np.ndim(folds) > 0:
-        ids = checked_labels(folds, "folds", num_pairs)
-        if np.unique(ids).size < 2:
-            raise ValueError(f"folds must name at least two folds. Received: folds all {ids[0]!r}")
-        return ids
-    count = _validation.integer("folds", folds, 2)
-    if num_pairs % count:
-        raise ValueError(f"folds must divide the number of pairs, {num_pairs}. Received: folds={folds!r}")
-    return np.repeat(np.arange(count), num_pairs // count)
+    return np.nextafter(scores, scores.dtype.type(np.inf))

@@ -13,11 +13,11 @@ def checked_keys(keys, name):
     keys = (keys,) if isinstance(keys, str) else tuple(keys)
     wrong = next((key for key in keys if not isinstance(key, str)), None)
     if not keys or wrong is not None:
-        raise ValueError(f"{name} must hold at least one key, text only. Received: {wrong if keys else keys!r}")
+        raise ValueError(f"`{name}` must hold at least one key, text only. Received: {wrong if keys else keys!r}")
     if len(set(keys)) != len(keys):
         seen = set()
         twice = next(key for key in keys if key in seen or seen.add(key))
-        raise ValueError(f"{name} must hold each key once. Received: {twice!r} more than once")
+        raise ValueError(f"`{name}` must hold each key once. Received: {twice!r} more than once")
     return keys
 
 
@@ -29,7 +29,7 @@ def whole_numbers(values, name, count=None):
     if array.ndim != 1 or array.dtype.kind not in "iu" or (count is not None and array.size != count):
         wanted = "" if count is None else f" of {count} entries"
         raise ValueError(
-            f"{name} must be a list of integers{wanted}. Received: {name} of shape {array.shape}, dtype {array.dtype}"
+            f"`{name}` must be a list of integers{wanted}. Received: {name} of shape {array.shape}, dtype {array.dtype}"
         )
     return array.astype(np.int64)
 
@@ -38,13 +38,13 @@ def checked_indices(values, name, count, *, once=False):
     """(K,) indices, K >= 1, into `count` entries; with `once`, no index twice."""
     indices = whole_numbers(values, name)
     if not indices.size:
-        raise ValueError(f"{name} must hold at least one index. Received: {name} is empty")
+        raise ValueError(f"`{name}` must hold at least one index. Received: {name} is empty")
     bad = np.flatnonzero((indices < 0) | (indices >= count))
     if bad.size:
-        raise ValueError(f"{name} must lie in 0..{count - 1}. Received: {name}[{bad[0]}]={indices[bad[0]]}")
+        raise ValueError(f"`{name}` must lie in 0..{count - 1}. Received: {name}[{bad[0]}]={indices[bad[0]]}")
     if once and np.unique(indices).size != indices.size:
         values, counts = np.unique(indices, return_counts=True)
-        raise ValueError(f"{name} must hold each index once. Received: {values[counts > 1][0]} more than once")
+        raise ValueError(f"`{name}` must hold each index once. Received: {values[counts > 1][0]} more than once")
     return indices
 
 
@@ -54,7 +54,7 @@ def checked_subjects(subjects, count, *, name="subjects", known=False):
     bad = np.flatnonzero(subjects < (0 if known else UNKNOWN))
     if bad.size:
         wanted = "at least 0" if known else f"at least 0, or {UNKNOWN} for unknown"
-        raise ValueError(f"{name} must be {wanted}. Received: {name}[{bad[0]}]={subjects[bad[0]]}")
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name}[{bad[0]}]={subjects[bad[0]]}")
     return subjects
 
 
@@ -62,7 +62,7 @@ def embeddings_of(embeddings, count, name):
     """`embeddings` as a matrix of `count` rows, of whatever type they are."""
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or len(rows) != count:
-        raise ValueError(f"{name} must have shape ({count}, D), a row for each image. Received: shape {rows.shape}")
+        raise ValueError(f"`{name}` must have shape ({count}, D), a row for each image. Received: shape {rows.shape}")
     return rows
 
 
@@ -79,7 +79,7 @@ def checked_same(same, left, right):
     same = np.asarray(same)
     if right.shape != left.shape or same.shape != left.shape or not np.isin(same, (0, 1)).all():
         raise ValueError(
-            f"right and same (0 or 1) must have one entry for each of the {left.size} of left. "
+            f"`right` and `same` (0 or 1) must have one entry for each of the {left.size} of left. "
             f"Received: right of shape {right.shape}, same of shape {same.shape}"
         )
     return same.astype(bool)
@@ -98,7 +98,7 @@ def check_agreement(subjects, left, right, same, name="subjects"):
     if wrong.size:
         pair = wrong[0]
         raise ValueError(
-            f"{name} must be equal in genuine pairs and differ in impostor pairs. "
+            f"`{name}` must be equal in genuine pairs and differ in impostor pairs. "
             f"Received: same[{pair}]={same[pair]} for subjects {subjects[left[pair]]} and {subjects[right[pair]]}"
         )
 
@@ -115,5 +115,7 @@ def template_rows(templates, template_ids):
         rows = np.searchsorted(templates[:-1], template_ids)
     missing = np.flatnonzero(templates[rows] != template_ids)
     if missing.size:
-        raise ValueError(f"templates must all have members. Received: template {template_ids[missing[0]]} without any")
+        raise ValueError(
+            f"`templates` must all have members. Received: template {template_ids[missing[0]]} without any"
+        )
     return rows

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_normface._io import is_contained, regular_file
 from keras_normface._threshold import BY_SUBJECT
+from keras_normface.metrics import unit_rows
 from keras_normface.metrics.bootstrap import (
     REPEATS,
     THRESHOLD_KEPT,
@@ -21,7 +22,8 @@ from keras_normface.metrics.bootstrap import (
 from keras_normface.metrics.identification import SearchScores, search_gallery
 from keras_normface.metrics.projection import fitted_projection
 from keras_normface.metrics.results import MetricValue, Result
-from keras_normface.metrics.score_matrix import BLOCK_SCORES, TopScores, chosen_rates, unit_rows_float32
+from keras_normface.metrics.score_matrix import AllPairScores, num_impostor_pairs, score_all_pairs
+from keras_normface.metrics.verification import chosen_rates
 from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines, protocol_file
 from keras_normface.protocols._matlab import check_matlab
 from keras_normface.protocols._records import (
@@ -91,7 +93,7 @@ class BlufrProtocol:
         object.__setattr__(self, "subjects", checked_subjects(self.subjects, count, known=True))
         object.__setattr__(self, "trials", tuple(self.trials))
         if len(self.trials) < 2:
-            raise ValueError(f"trials must be at least two, to have a deviation. Received: {len(self.trials)} trials")
+            raise ValueError(f"`trials` must be at least two, to have a deviation. Received: {len(self.trials)} trials")
         for number, trial in enumerate(self.trials):
             self._check(trial, f"trials[{number}]")
 
@@ -101,15 +103,15 @@ class BlufrProtocol:
         both = np.intersect1d(self.subjects[trial.train], self.subjects[trial.test])
         if both.size:
             raise ValueError(
-                f"{name} must test on other subjects than it trains on. Received: subject {both[0]} in both"
+                f"`{name}` must test on other subjects than it trains on. Received: subject {both[0]} in both"
             )
         for part in ("gallery", "probes"):
             outside = np.setdiff1d(getattr(trial, part), trial.test)
             if outside.size:
-                raise ValueError(f"{name}.{part} must be of the test set. Received: image {outside[0]}, which is not")
+                raise ValueError(f"`{name}.{part}` must be of the test set. Received: image {outside[0]}, which is not")
         both = np.intersect1d(trial.gallery, trial.probes)
         if both.size:
-            raise ValueError(f"{name} must not look up what is in the gallery. Received: image {both[0]} in both")
+            raise ValueError(f"`{name}` must not look up what is in the gallery. Received: image {both[0]} in both")
 
 
 _INDICES = {"train": "trainIndex", "test": "testIndex", "gallery": "galIndex", "probes": "probIndex"}
@@ -284,47 +286,6 @@ def _image_name(name, suffix, path):
     return image
 
 
-@dataclass(frozen=True, eq=False)
-class _AllPairs:
-    """(K,) genuine scores and their subjects, (M,) largest impostor scores, falling, of `num_impostor`."""
-
-    genuine: np.ndarray
-    genuine_subjects: np.ndarray
-    impostor: np.ndarray
-    num_impostor: int
-
-
-def _num_impostor_pairs(subjects):
-    """(N,) subjects → number of unordered pairs of two subjects."""
-    counts = np.unique(subjects, return_counts=True)[1]
-    return int((subjects.size**2 - (counts**2).sum()) // 2)
-
-
-def _verify_all_pairs(unit, subjects, keep):
-    """(N, D) unit rows, (N,) subjects → `_AllPairs` of each pair once, with `keep` impostor scores."""
-    # With subjects side by side, whatever lies right of a block's last subject is impostor: no masks there.
-    order = np.argsort(subjects, kind="stable")
-    unit, subjects = unit[order], subjects[order]
-    ends = np.searchsorted(subjects, subjects, side="right")
-    count = len(unit)
-    top, genuine, owners = TopScores(max(keep, 1)), [], []
-    size = max(1, min(BLOCK_SCORES // count, 512))
-    buffer = np.empty(size * count, np.float32)
-    for start in range(0, count, size):
-        stop = min(start + size, count)
-        near = int(ends[stop - 1]) - start
-        scores = buffer[: (stop - start) * (count - start)].reshape(stop - start, count - start)
-        np.matmul(unit[start:stop], unit[start:].T, out=scores)
-        once = ~np.tri(stop - start, near, dtype=bool)
-        same = subjects[start:stop, None] == subjects[start : start + near]
-        rows, columns = np.nonzero(once & same)
-        genuine.append(scores[rows, columns])
-        owners.append(subjects[start + rows])
-        top.add(scores[:, :near][once & ~same])
-        top.add(scores[:, near:])
-    return _AllPairs(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
-
-
 def num_impostors(protocol):
     """Impostor pairs of each trial's test set, and each trial's impostor probes.
 
@@ -346,7 +307,7 @@ def num_impostors(protocol):
     for number, trial in enumerate(protocol.trials):
         subjects = protocol.subjects[trial.test]
         strangers = ~np.isin(protocol.subjects[trial.probes], protocol.subjects[trial.gallery])
-        pairs.append(_num_impostor_pairs(subjects))
+        pairs.append(num_impostor_pairs(subjects))
         probes.append(int(np.count_nonzero(strangers)))
         counts = {
             "genuine pairs": subjects.size * (subjects.size - 1) // 2 - pairs[-1],
@@ -357,7 +318,7 @@ def num_impostors(protocol):
         missing = [name for name, count in counts.items() if not count]
         if missing:
             raise ValueError(
-                f"trials must have pairs and probes of both kinds. Received: trials[{number}] without {missing[0]}"
+                f"`trials` must have pairs and probes of both kinds. Received: trials[{number}] without {missing[0]}"
             )
     return pairs, probes
 
@@ -371,7 +332,7 @@ _SPREAD = "standard deviation over {} trials"
 class _Scored:
     """One trial's scores, subjects numbered 0..S-1."""
 
-    pairs: _AllPairs
+    pairs: AllPairScores
     search: SearchScores
     probe_subjects: np.ndarray
 
@@ -433,7 +394,7 @@ def evaluate_blufr(
     impostors, unknown = num_impostors(protocol)
     fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
     dir_fars = chosen_rates(dir_fars, _DIR_FARS, min(unknown), "dir_fars", "impostor probes")
-    unit = unit_rows_float32(rows, "embeddings") if projection is None else None
+    unit = unit_rows(rows, "embeddings", dtype=np.float32) if projection is None else None
     cases = {rate_name("VR@FAR", far): [] for far in fars}
     cases |= {f"{rate_name('DIR@FAR', far)} rank-{rank}": [] for far in dir_fars for rank in ranks}
     for trial, num_impostor in zip(protocol.trials, impostors, strict=True):
@@ -473,7 +434,7 @@ def _score_trial(tested, trial, subjects, keep):
     gallery, probes = tested[position[trial.gallery]], tested[position[trial.probes]]
     probe_subjects = subjects[trial.probes]
     search = search_gallery(gallery, subjects[trial.gallery], probes, probe_subjects)
-    return _Scored(_verify_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
+    return _Scored(score_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
 
 
 def _decided(scored, fars, dir_fars, ranks, num_subjects):
@@ -520,8 +481,8 @@ def _projected(rows, trial, subjects, projection):
     elif callable(projection):
         transform = projection(train, subjects[trial.train])
     else:
-        raise ValueError(f'projection must be None, "pca" or a function. Received: projection={projection!r}')
-    return unit_rows_float32(transform(np.asarray(rows[trial.test], np.float64)), "projected embeddings")
+        raise ValueError(f'`projection` must be None, "pca" or a function. Received: projection={projection!r}')
+    return unit_rows(transform(np.asarray(rows[trial.test], np.float64)), "projected embeddings", dtype=np.float32)
 
 
 def _threshold(impostor, far, count, genuine):

@@ -120,14 +120,14 @@ def compare_results(result_a, result_b, models=("a", "b")):
     """
     if (result_a.protocol, result_a.counts) != (result_b.protocol, result_b.counts):
         raise ValueError(
-            "result_b must be of the protocol of result_a. Received: "
+            "`result_b` must be of the protocol of result_a. Received: "
             + " and ".join(f"{result.protocol} with {result.counts}" for result in (result_a, result_b))
         )
     drawn, ours, theirs = _shared_draws(result_a.resamples, result_b.resamples)
     values_b = {figure.name: figure.value for figure in result_b.figures}
     common = [figure for figure in result_a.figures if figure.name in values_b]
     if not common:
-        raise ValueError("result_a and result_b must have a figure in common. Received: none")
+        raise ValueError("`result_a` and `result_b` must have a figure in common. Received: none")
     differences = tuple(
         _difference(figure, values_b[figure.name], ours.get(figure.name), theirs.get(figure.name)) for figure in common
     )
@@ -192,7 +192,7 @@ def _shared_draws(ours, theirs):
     drawn = [(resamples.drawn, resamples.repeats, resamples.seed) for resamples in known]
     if len(drawn) == 2 and drawn[0] != drawn[1]:
         raise ValueError(
-            "result_b must be evaluated on the draws of result_a, with its repeats and seed. "
+            "`result_b` must be evaluated on the draws of result_a, with its repeats and seed. "
             f"Received: {drawn[1]} and {drawn[0]}"
         )
     if len(drawn) < 2 or not ours.values.keys() & theirs.values.keys():

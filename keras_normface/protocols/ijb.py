@@ -19,7 +19,8 @@ from keras_normface.metrics.bootstrap import (
 )
 from keras_normface.metrics.identification import search_gallery
 from keras_normface.metrics.results import MetricValue, Result
-from keras_normface.metrics.score_matrix import bounded_threshold, chosen_rates, curve_of_sorted, listed_scores
+from keras_normface.metrics.score_matrix import curve_of_sorted, listed_scores
+from keras_normface.metrics.verification import chosen_rates, threshold_at_rate
 from keras_normface.protocols._files import (
     ProtocolFileError,
     faults_of,
@@ -293,7 +294,7 @@ def evaluate_ijb(
     resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     if not protocol.pairs and not protocol.searches:
-        raise ValueError(f"protocol must have pairs or searches. Received: {protocol.name} without any")
+        raise ValueError(f"`protocol` must have pairs or searches. Received: {protocol.name} without any")
     ranks = checked_ranks(ranks)
     _, unit = pool_templates(rows, protocol.template_ids, protocol.media_ids, members=protocol.members)
     subjects = protocol.template_subjects
@@ -316,7 +317,7 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
     for number, pairs in enumerate(protocol.pairs):
         if not 0 < impostors[number] < pairs.same.size:
             raise ValueError(
-                "pairs must hold genuine and impostor pairs. "
+                "`pairs` must hold genuine and impostor pairs. "
                 f"Received: pairs[{number}] with {impostors[number]} impostor pairs of {pairs.same.size}"
             )
     fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
@@ -330,7 +331,7 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
         owners = people[owners] if known else None
         lowest = min(genuine.min(), impostor[0])
         for far, name in zip(fars, cases, strict=True):
-            threshold = bounded_threshold(impostor[::-1], far, impostor.size, lowest)
+            threshold = threshold_at_rate(impostor[::-1], far, impostor.size, lowest)
             cases[name].append(_Case(genuine >= threshold, owners, float(threshold)))
         curves["1:1" if len(protocol.pairs) == 1 else f"1:1 split {number + 1}"] = curve_of_sorted(
             np.sort(genuine), impostor
@@ -342,16 +343,16 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
 
 def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     if people is None or (protocol.template_subjects < 0).any():
-        raise ValueError("template_subjects must be known for searches. Received: a protocol that lacks some")
+        raise ValueError("`template_subjects` must be known for searches. Received: a protocol that lacks some")
     found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
     strangers = fewest_non_mated(protocol)
     if not all(scores.mated.any() for split in found for scores, _ in split):
-        raise ValueError("searches must each have a mated probe. Received: a gallery without any")
+        raise ValueError("`searches` must each have a mated probe. Received: a gallery without any")
     if strangers:
         fpirs = chosen_rates(fpirs, _FPIRS, strangers, "fpirs", "non-mated probes")
     elif fpirs is not None:
         raise ValueError(
-            "fpirs must be None where a gallery has no non-mated probe. Received: fpirs and such a gallery"
+            "`fpirs` must be None where a gallery has no non-mated probe. Received: fpirs and such a gallery"
         )
     counts["mated probes"] = sum(int(scores.mated.sum()) for split in found for scores, _ in split)
     counts["non-mated probes"] = sum(int((~scores.mated).sum()) for split in found for scores, _ in split)
@@ -389,5 +390,5 @@ def _ranked(scores, owners, rank):
 
 def _above(scores, owners, fpir):
     strangers = np.sort(scores.highest[~scores.mated])[::-1]
-    threshold = bounded_threshold(strangers, fpir, strangers.size, -2.0)
+    threshold = threshold_at_rate(strangers, fpir, strangers.size, -2.0)
     return _Case(scores.mate[scores.mated] >= threshold, owners[scores.mated], float(threshold))

@@ -11,6 +11,7 @@ import numpy as np
 from keras_normface import _validation
 from keras_normface._io import ContainedFiles, atomic_write, is_contained, regular_file
 from keras_normface._threshold import BY_SUBJECT
+from keras_normface.metrics import unit_rows
 from keras_normface.metrics.bootstrap import (
     REPEATS,
     THRESHOLD_KEPT,
@@ -20,16 +21,10 @@ from keras_normface.metrics.bootstrap import (
     resampled_shares,
     subject_sums,
 )
-from keras_normface.metrics.identification import MateRanks
+from keras_normface.metrics.identification import TIE, MateRanks
 from keras_normface.metrics.results import MetricValue, Result
-from keras_normface.metrics.score_matrix import (
-    TIE,
-    TopScores,
-    accepted,
-    bounded_threshold,
-    chosen_rates,
-    unit_rows_float32,
-)
+from keras_normface.metrics.score_matrix import TopScores
+from keras_normface.metrics.verification import accepted, chosen_rates, threshold_at_rate
 from keras_normface.protocols._files import ProtocolFileError, checked_root, faults_of
 from keras_normface.protocols._records import checked_keys, checked_ranks, checked_subjects, embeddings_of
 
@@ -63,7 +58,7 @@ class MegaFaceProtocol:
         values, counts = np.unique(self.subjects, return_counts=True)
         if counts.min() < 2:
             raise ValueError(
-                "subjects must have two images each, a probe and its mate. "
+                "`subjects` must have two images each, a probe and its mate. "
                 f"Received: subject {values[counts.argmin()]} with one"
             )
         if isinstance(self.distractors, Number):
@@ -288,7 +283,7 @@ def _distractor_blocks(distractors, dim, rows):
     if isinstance(distractors, np.ndarray):
         _check_dim(distractors, dim, 0)
         for start in range(0, len(distractors), rows):
-            yield unit_rows_float32(distractors[start : start + rows], "distractors", first=start)
+            yield unit_rows(distractors[start : start + rows], "distractors", dtype=np.float32, first=start)
         return
     held, size, first = [], 0, 0
     for part in distractors:
@@ -315,13 +310,14 @@ def _read_ahead(blocks):
 
 
 def _joined(parts, first):
-    return unit_rows_float32(parts[0] if len(parts) == 1 else np.concatenate(parts), "distractors", first=first)
+    rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return unit_rows(rows, "distractors", dtype=np.float32, first=first)
 
 
 def _check_dim(part, dim, first):
     if part.ndim != 2 or part.shape[1] != dim:
         raise ValueError(
-            f"distractors must have as many columns as probes, {dim}. "
+            f"`distractors` must have as many columns as probes, {dim}. "
             f"Received: a block of shape {part.shape} from distractors[{first}] on"
         )
 
@@ -369,7 +365,7 @@ def evaluate_megaface(
         (0.0, 0.5)
     """
     resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
-    probes = unit_rows_float32(embeddings_of(probes, len(protocol.images), "probes"), "probes")
+    probes = unit_rows(embeddings_of(probes, len(protocol.images), "probes"), "probes", dtype=np.float32)
     num_impostor = len(probes) * protocol.num_distractors
     fars = chosen_rates(fars, _FARS, num_impostor, "fars", "impostor scores")
     ranks = checked_ranks(ranks)
@@ -384,7 +380,7 @@ def evaluate_megaface(
     impostor = top.largest()
     for far in fars:
         # The two kinds are summed in different orders: without this, a model that maps all to one could pass.
-        threshold = bounded_threshold(impostor, far, num_impostor, -2.0) + TIE
+        threshold = threshold_at_rate(impostor, far, num_impostor, -2.0) + TIE
         cases.append((rate_name("TAR@FAR", far), genuine >= threshold, float(threshold)))
     figures = tuple(_figure(*case, owners, people.size, resamples) for case in cases)
     counts = {
@@ -439,7 +435,7 @@ def _look_at(distractors, probes, mates, top, expected):
                 start, columns = start + columns, min(4 * columns, _BLOCK_ROWS)
     if seen != expected:
         raise ValueError(
-            f"distractors must be {expected} as the protocol says. Received: {'more' if seen > expected else seen}"
+            f"`distractors` must be {expected} as the protocol says. Received: {'more' if seen > expected else seen}"
         )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from keras_normface._threshold import BY_PAIR
 from keras_normface.metrics import checked_labels
 from keras_normface.metrics.bootstrap import REPEATS, Resamples, rate_name, resampled_figures, resampled_units
+from keras_normface.metrics.folds import fold_accuracy
 from keras_normface.metrics.projection import fold_projections
 from keras_normface.metrics.results import MetricValue, Result
-from keras_normface.metrics.score_matrix import chosen_rates
-from keras_normface.metrics.verification import cross_validated_accuracy, equal_error_rate, roc_curve, tar_at_far
+from keras_normface.metrics.verification import SortedScores, chosen_rates
 from keras_normface.protocols._records import (
     check_agreement,
     checked_indices,
@@ -105,10 +105,10 @@ def flip_fused(embeddings, mirrored, flip, count):
         raise ValueError(f"`flip` must be one of {FLIPS} where `mirrored` is given. Received: flip={flip!r}")
     back = _checked_rows(mirrored, "mirrored", count)
     if back.shape != front.shape:
-        raise ValueError(f"mirrored must have shape {front.shape}. Received: mirrored.shape={back.shape}")
+        raise ValueError(f"`mirrored` must have shape {front.shape}. Received: mirrored.shape={back.shape}")
     if flip == "concatenate":
         return np.concatenate([front, back], axis=1)
-    return _checked_rows(front + back if flip == "sum" else np.maximum(front, back), "the fused embeddings", count)
+    return _checked_rows(front + back if flip == "sum" else np.maximum(front, back), "fused embeddings", count)
 
 
 def checked_share(share, name):
@@ -121,7 +121,7 @@ def checked_share(share, name):
     if share is None:
         return None
     if isinstance(share, (bool, np.bool_)) or not isinstance(share, numbers.Real) or not 0.0 < share <= 1.0:
-        raise ValueError(f"{name} must be None or a share in (0, 1]. Received: {name}={share!r}")
+        raise ValueError(f"`{name}` must be None or a share in (0, 1]. Received: {name}={share!r}")
     return float(share)
 
 
@@ -150,7 +150,7 @@ def _checked_rows(embeddings, name, count):
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or len(rows) != count or rows.shape[1] == 0 or rows.dtype.kind not in "biuf":
         raise ValueError(
-            f"{name} must be numbers of shape ({count}, D), one row for each image of the protocol. "
+            f"`{name}` must be numbers of shape ({count}, D), one row for each image of the protocol. "
             f"Received: {name}.shape={rows.shape}, {name}.dtype={rows.dtype}"
         )
     rows = rows.astype(np.float32 if rows.dtype in (np.float16, np.float32) else np.float64, copy=False)
@@ -159,7 +159,7 @@ def _checked_rows(embeddings, name, count):
         bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0.0))
         if bad.size:
             what = f"row {start + bad[0]} is {'zero' if largest[bad[0]] == 0.0 else 'NaN or infinite'}"
-            raise ValueError(f"{name} must be finite and nonzero in each row. Received: {what}")
+            raise ValueError(f"`{name}` must be finite and nonzero in each row. Received: {what}")
     return rows
 
 
@@ -219,14 +219,6 @@ def score_pairs(protocol, embeddings, mirrored=None, *, flip="sum", center=False
     return PairScores(rows, rows[codes, np.arange(left.size)], {**settings, "dimensions": dimensions})
 
 
-def _resample_pairs(protocol, scores, fars, *, repeats=REPEATS, seed=0):
-    """(R,) values of each figure of `evaluate_pairs` on the draws."""
-    units = resampled_units(protocol.subjects, protocol.left, protocol.right)[1]
-    return resampled_figures(
-        units, scores.rows, scores.pooled, protocol.same, protocol.folds, fars, repeats=repeats, seed=seed
-    )
-
-
 _DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 _COUNT_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 _OWN_THRESHOLD = "threshold taken on the pairs themselves"
@@ -283,15 +275,11 @@ def evaluate_pairs(
         accuracy 100.00 % +- 0.00 % (standard error of two folds)
     """
     scores = score_pairs(protocol, embeddings, mirrored, flip=flip, center=center, pca=pca)
-    return _evaluate_pair_scores(protocol, scores, fars=fars, intervals=intervals, repeats=repeats, seed=seed)
-
-
-def _evaluate_pair_scores(protocol, scores, *, fars=None, intervals=True, repeats=REPEATS, seed=0):
-    """`evaluate_pairs` from `PairScores` on."""
     fars = _checked_fars(fars, np.count_nonzero(~protocol.same))
-    accuracy = None
-    if np.unique(protocol.folds).size > 1:
-        accuracy = cross_validated_accuracy(scores.rows, protocol.same, folds=protocol.folds)
+    # Sorted once: the folds, the curve and each bootstrap replicate read this order.
+    rows = [_sorted(row, protocol.same) for row in scores.rows]
+    pooled = rows[0] if len(rows) == 1 else _sorted(scores.pooled, protocol.same)
+    accuracy = fold_accuracy(rows, protocol.folds) if np.unique(protocol.folds).size > 1 else None
     settings = {
         **scores.settings,
         "fold_accuracies": () if accuracy is None else accuracy.accuracies,
@@ -301,14 +289,19 @@ def _evaluate_pair_scores(protocol, scores, *, fars=None, intervals=True, repeat
     }
     ranges, note, resamples = {}, "", None
     if intervals:
-        drawn = resampled_units(protocol.subjects, protocol.left, protocol.right)[0]
-        resamples = Resamples(drawn, repeats, seed)
-        values = _resample_pairs(protocol, scores, fars, repeats=repeats, seed=seed)
+        unit, units = resampled_units(protocol.subjects, protocol.left, protocol.right)
+        resamples = Resamples(unit, repeats, seed)
+        values = resampled_figures(units, rows, pooled, protocol.folds, fars, repeats=repeats, seed=seed)
         ranges = {name: resamples.keep(name, value) for name, value in values.items()}
-        note, settings["resampled"] = _PAIRS_DRAWN if drawn == BY_PAIR else "", drawn
-    figures = _figures(protocol, scores.pooled, accuracy, fars, ranges, note)
-    curves = {"all pairs": roc_curve(scores.pooled, protocol.same)}
-    return Result(protocol.name, figures, _counts(protocol), settings, curves, resamples)
+        note, settings["resampled"] = _PAIRS_DRAWN if unit == BY_PAIR else "", unit
+    curve = pooled.roc_curve()
+    figures = _figures(curve, accuracy, fars, ranges, note)
+    return Result(protocol.name, figures, _counts(protocol), settings, {"all pairs": curve}, resamples)
+
+
+def _sorted(scores, same):
+    """(P,) cosines and flags of a protocol's pairs, both checked already → `SortedScores`."""
+    return SortedScores(scores, same, np.argsort(scores))
 
 
 def _checked_fars(fars, num_impostor):
@@ -318,11 +311,11 @@ def _checked_fars(fars, num_impostor):
     fars = (fars,) if isinstance(fars, numbers.Real) else tuple(fars)
     chosen = chosen_rates(fars, (), num_impostor, "fars", "impostor pairs")
     if len(chosen) != len(fars):
-        raise ValueError(f"fars must hold each rate once. Received: fars={fars}")
+        raise ValueError(f"`fars` must hold each rate once. Received: fars={fars}")
     return chosen
 
 
-def _figures(protocol, pooled, accuracy, fars, ranges, note):
+def _figures(curve, accuracy, fars, ranges, note):
     notes = "; ".join(part for part in (_OWN_THRESHOLD, note) if part)
     figures = []
     if accuracy is not None:
@@ -330,9 +323,9 @@ def _figures(protocol, pooled, accuracy, fars, ranges, note):
         spread_of = f"standard error of {folds} folds"
         interval = ranges.get("accuracy")
         figures.append(MetricValue("accuracy", accuracy.mean, interval, accuracy.standard_error, spread_of, note=note))
-    figures.append(MetricValue("EER", equal_error_rate(pooled, protocol.same), ranges.get("EER"), note=notes))
+    figures.append(MetricValue("EER", curve.equal_error_rate(), ranges.get("EER"), note=notes))
     for far in fars:
-        name, point = rate_name("TAR@FAR", far), tar_at_far(pooled, protocol.same, far)
+        name, point = rate_name("TAR@FAR", far), curve.tar_at_far(far)
         figures.append(MetricValue(name, point.tar, ranges.get(name), threshold=point.threshold, note=notes))
     return tuple(figures)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_normface.metrics.score_matrix import unit_rows_float32
+from keras_normface.metrics import unit_rows
 from keras_normface.protocols._records import (
     check_agreement,
     checked_indices,
@@ -69,11 +69,11 @@ class GallerySearch:
         for name in ("gallery", "probes"):
             values = whole_numbers(getattr(self, name), name)
             if not values.size or (name == "gallery" and np.unique(values).size < values.size):
-                raise ValueError(f"{name} must hold at least one template, a gallery each once. Received: {values}")
+                raise ValueError(f"`{name}` must hold at least one template, a gallery each once. Received: {values}")
             object.__setattr__(self, name, values)
         both = np.intersect1d(self.gallery, self.probes)
         if both.size:
-            raise ValueError(f"probes must not be in the gallery themselves. Received: template {both[0]} in both")
+            raise ValueError(f"`probes` must not be in the gallery themselves. Received: template {both[0]} in both")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ class TemplateProtocol:
             changes["template_subjects"] = checked_subjects(self.template_subjects, count, name="template_subjects")
         set_fields(self, changes)
         if not all(self.searches):
-            raise ValueError("searches must hold at least one search for each split. Received: a split without any")
+            raise ValueError("`searches` must hold at least one search for each split. Received: a split without any")
         for pairs in self.pairs:
             self._check_pairs(pairs)
         for search in (search for split in self.searches for search in split):
@@ -196,7 +196,7 @@ def pool_templates(embeddings, template_ids, media_ids, *, members=None):
     """
     rows = np.asarray(embeddings)
     if rows.ndim != 2 or not rows.size or rows.dtype.kind not in "biuf":
-        raise ValueError(f"embeddings must be a matrix of real numbers. Received: embeddings.shape={rows.shape}")
+        raise ValueError(f"`embeddings` must be a matrix of real numbers. Received: embeddings.shape={rows.shape}")
     members = np.arange(len(rows)) if members is None else checked_indices(members, "members", len(rows))
     template_ids = whole_numbers(template_ids, "template_ids", members.size)
     media_ids = whole_numbers(media_ids, "media_ids", members.size)
@@ -218,10 +218,10 @@ def pool_templates(embeddings, template_ids, media_ids, *, members=None):
         pooled[own[firsts]] += np.add.reduceat(vectors, firsts, axis=0, dtype=np.float64)
     if not np.isfinite(pooled).all():
         _name_the_row(rows, members)
-    return ids, unit_rows_float32(pooled, "pooled templates")
+    return ids, unit_rows(pooled, "pooled templates", dtype=np.float32)
 
 
 def _name_the_row(rows, members):
     for row in np.unique(members):
         if not np.isfinite(rows[row]).all():
-            raise ValueError(f"embeddings must be finite. Received: embeddings[{row}] with NaN or infinity")
+            raise ValueError(f"`embeddings` must be finite. Received: embeddings[{row}] with NaN or infinity")

@@ -8,7 +8,7 @@ import numpy as np
 from keras_normface._io import ContainedFiles
 from keras_normface._threshold import BY_PAIR
 from keras_normface.data import EXTENSIONS
-from keras_normface.metrics import checked_labels
+from keras_normface.metrics import checked_labels, unit_rows
 from keras_normface.metrics.bootstrap import (
     REPEATS,
     Resamples,
@@ -18,9 +18,9 @@ from keras_normface.metrics.bootstrap import (
     resampled_figures,
     resampled_units,
 )
+from keras_normface.metrics.folds import fold_accuracy
 from keras_normface.metrics.results import MetricValue, Result
-from keras_normface.metrics.score_matrix import unit_rows_float32
-from keras_normface.metrics.verification import cross_validated_accuracy
+from keras_normface.metrics.verification import sorted_scores
 from keras_normface.protocols._files import ProtocolFileError, numbered_lines
 from keras_normface.protocols._records import (
     check_agreement,
@@ -81,7 +81,7 @@ class VideoPairProtocol:
             changes["subjects"] = checked_subjects(self.subjects, len(images))
             for number, frames in enumerate(videos):
                 if np.unique(changes["subjects"][frames]).size > 1:
-                    raise ValueError(f"subjects must be one for each video. Received: videos[{number}] with several")
+                    raise ValueError(f"`subjects` must be one for each video. Received: videos[{number}] with several")
             owners = changes["subjects"][[frames[0] for frames in videos]]
             check_agreement(owners, left, right, changes["same"])
         set_fields(self, changes)
@@ -245,17 +245,16 @@ def evaluate_video_pairs(protocol, embeddings, *, svm=False, penalty=1.0, interv
         >>> evaluate_video_pairs(protocol, [[4, 1], [4, 2], [1, 4], [2, 4]])["accuracy"].value
         1.0
     """
-    unit = unit_rows_float32(embeddings_of(embeddings, len(protocol.images), "embeddings"), "embeddings")
+    unit = unit_rows(embeddings_of(embeddings, len(protocol.images), "embeddings"), "embeddings", dtype=np.float32)
     means = np.stack([unit[frames].mean(axis=0, dtype=np.float64) for frames in protocol.videos])
-    scores = np.einsum("ij,ij->i", means[protocol.left], means[protocol.right])
-    folds = cross_validated_accuracy(scores, protocol.same, folds=protocol.folds)
+    pairs = sorted_scores(np.einsum("ij,ij->i", means[protocol.left], means[protocol.right]), protocol.same)
+    folds = fold_accuracy([pairs], protocol.folds)
     codes = np.unique(protocol.folds, return_inverse=True)[1]
     drawn, units = resampled_units(_video_subjects(protocol), protocol.left, protocol.right)
     note = _PAIRS_DRAWN if intervals and drawn == BY_PAIR else ""
     resamples, interval = Resamples(drawn, repeats, seed) if intervals else None, None
     if intervals:
-        rows = scores[None], scores, protocol.same, protocol.folds
-        values = resampled_figures(units, *rows, [], repeats=repeats, seed=seed)
+        values = resampled_figures(units, [pairs], pairs, protocol.folds, [], repeats=repeats, seed=seed)
         interval = resamples.keep("accuracy", values["accuracy"])
     figures = [_figure("accuracy", folds.accuracies, interval, note)]
     if svm:

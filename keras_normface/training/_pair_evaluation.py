@@ -6,7 +6,7 @@ from keras_normface import _validation
 from keras_normface.checks import preprocessing_in
 from keras_normface.data import center_crop as cropped
 from keras_normface.data import decode_image
-from keras_normface.metrics.verification import cross_validated_accuracy
+from keras_normface.metrics.folds import cross_validated_accuracy
 from keras_normface.preprocessing import check_same_preprocessing
 from keras_normface.training._callbacks import AtSteps
 

@@ -351,7 +351,7 @@ def test_two_models_without_draws(model, other_model, tmp_path):
 def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(lfw, model, tmp_path):
     options = (*lfw_options(lfw), "--model", model, "--out", tmp_path / "out")
     message = refused(*options, "--far", "1e-3")
-    assert message.startswith("Error: --far must be at least 1/32 = 0.0312")
+    assert message.startswith("Error: `--far` must be at least 1/32 = 0.0312")
     assert message.endswith("0.001")
     assert "--calibrate-far" in refused(*options, "--calibrate-far", "0.01")
     assert not (tmp_path / "out" / "result.json").exists()
@@ -363,10 +363,10 @@ def test_a_rate_that_cannot_be_resolved_is_one_line_before_anything_is_embedded(
 @pytest.mark.parametrize(
     ("kind", "rate", "message"),
     [
-        ("blufr", "0.5", "--fpir must be at least 1/1 = 1"),
-        ("ijba", "0.5", "--fpir must be at least 1/1 = 1"),
-        ("ijbb", "0.4", "--fpir must be at least 1/2 = 0.5"),
-        ("ijbc", "2", "--fpir must be numbers in (0, 1]"),
+        ("blufr", "0.5", "`--fpir` must be at least 1/1 = 1"),
+        ("ijba", "0.5", "`--fpir` must be at least 1/1 = 1"),
+        ("ijbb", "0.4", "`--fpir` must be at least 1/2 = 0.5"),
+        ("ijbc", "2", "`--fpir` must be a number in (0, 1]"),
     ],
 )
 def test_a_rate_of_false_identifications_that_cannot_be_resolved(kind, rate, message, model, tmp_path):
@@ -429,8 +429,8 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
         (["--model", "MODEL", "--flip", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--fpir", "0.1"], "--fpir"),
         (["--model", "MODEL", "--rank", "1"], "--rank"),
-        (["--model", "MODEL", "--pca", "0"], "--pca must be None or a share in (0, 1]"),
-        (["--model", "MODEL", "--pca", "1.5"], "--pca must be None or a share in (0, 1]"),
+        (["--model", "MODEL", "--pca", "0"], "`--pca` must be None or a share in (0, 1]"),
+        (["--model", "MODEL", "--pca", "1.5"], "`--pca` must be None or a share in (0, 1]"),
         (["--model", "MODEL", "--svm"], "--svm"),
         (["--model", "MODEL", "--distractors", "FILE"], "--distractors"),
         (["--model", "NOWHERE"], "--model"),

@@ -17,9 +17,10 @@ from keras_normface.metrics.bootstrap import (
     resampled_figures,
     resampled_units,
     subject_counts,
-    weighted_accuracy,
     weighted_error_rates,
 )
+from keras_normface.metrics.folds import weighted_accuracy
+from keras_normface.metrics.verification import sorted_scores
 
 
 class TestCounts:
@@ -83,7 +84,7 @@ class TestInterval:
 
     @pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
     def test_bad_confidence(self, confidence):
-        with pytest.raises(ValueError, match=r"confidence must lie inside \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"`confidence` must lie inside \(0, 1\)"):
             percentile_interval([1.0], confidence)
 
 
@@ -104,7 +105,7 @@ class TestErrorRates:
     @given(weighted_pairs(), st.sampled_from([0.05, 0.25, 0.5, 1.0]))
     def test_against_the_resample_written_out(self, data, far):
         scores, same, weights = data
-        tar, eer = weighted_error_rates(scores, same, weights[None], [far])
+        tar, eer = weighted_error_rates(sorted_scores(scores, same), weights[None], [far])
         ours, theirs = np.repeat(scores, weights), np.repeat(same, weights)
         if not 0 < theirs.sum() < theirs.size:
             assert np.isnan(tar[0][0])
@@ -142,25 +143,26 @@ class TestAccuracy:
         random.shuffle(codes)
         assume(set(codes) == set(range(folds)))
         assume(all(0 < same[codes != f].sum() < (codes != f).sum() for f in range(folds)))
-        ours = weighted_accuracy(scores[None], same, codes, 1 + weights[None])
+        pairs = [sorted_scores(scores, same)]
+        ours = weighted_accuracy(pairs, codes, 1 + weights[None])
         assert ours[0] == pytest.approx(slow_accuracy(scores, same, codes, 1 + weights), abs=1e-12)
-        once = weighted_accuracy(scores[None], same, codes, np.ones((1, scores.size), int))
+        once = weighted_accuracy(pairs, codes, np.ones((1, scores.size), int))
         assert once[0] == pytest.approx(cross_validated_accuracy(scores, same, folds=codes).mean, abs=1e-12)
 
     def test_a_fold_that_was_not_drawn_is_left_out(self):
         # Fold 1 is wrong about both its pairs, but weighs nothing.
-        scores, same = np.array([[0.9, 0.1, 0.2, 0.8, 0.9, 0.1]]), np.array([1, 0, 1, 0, 1, 0], bool)
+        pairs = [sorted_scores([0.9, 0.1, 0.2, 0.8, 0.9, 0.1], [1, 0, 1, 0, 1, 0])]
         weights = np.array([[1, 1, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]])
-        values = weighted_accuracy(scores, same, np.array([0, 0, 1, 1, 2, 2]), weights)
+        values = weighted_accuracy(pairs, np.array([0, 0, 1, 1, 2, 2]), weights)
         assert values[0] == 1.0
         assert np.isnan(values[1])
 
     def test_each_fold_has_its_own_row(self):
         # Row 0 says nothing about fold 0, row 1 parts fold 1 perfectly.
         same, codes = np.array([1, 0, 1, 0], bool), np.array([0, 0, 1, 1])
-        rows = np.array([[0.2, 0.3, 0.9, 0.1], [0.9, 0.1, 0.8, 0.3]])
+        rows = [sorted_scores(row, same) for row in ([0.2, 0.3, 0.9, 0.1], [0.9, 0.1, 0.8, 0.3])]
         # Fold 0: from .9 G .1 I the threshold is .5: rejects both, 1/2. Fold 1: from .9 G .1 I, .5: right twice.
-        assert weighted_accuracy(rows, same, codes, np.ones((1, 4), int)).tolist() == [0.75]
+        assert weighted_accuracy(rows, codes, np.ones((1, 4), int)).tolist() == [0.75]
 
 
 class TestResampled:
@@ -172,7 +174,8 @@ class TestResampled:
         scores = np.round(rng.normal(size=left.size) + 2 * same, 1)
         folds = np.arange(left.size) % 4
         units = resampled_units(subjects, left, right)[1]
-        values = resampled_figures(units, scores[None], scores, same, folds, [0.1], repeats=30, seed=5)
+        pairs = sorted_scores(scores, same)
+        values = resampled_figures(units, [pairs], pairs, folds, [0.1], repeats=30, seed=5)
         for repeat, counts in enumerate(subject_counts(10, 30, seed=5)):
             copies = []
             for pair in range(left.size):
@@ -181,7 +184,7 @@ class TestResampled:
             assert values["TAR@FAR=1e-01"][repeat] == tar_at_far(scores[copies], same[copies], 0.1).tar
             assert values["EER"][repeat] == pytest.approx(equal_error_rate(scores[copies], same[copies]))
             kept = np.bincount(copies, minlength=left.size)
-            expected = weighted_accuracy(scores[None], same, folds, kept[None])[0]
+            expected = weighted_accuracy([pairs], folds, kept[None])[0]
             assert values["accuracy"][repeat] == expected
 
     def test_the_interval_covers(self):
@@ -194,7 +197,8 @@ class TestResampled:
         units = resampled_units(np.arange(100), left, right)[1]
         for _ in range(100):
             scores = np.where(same, rng.random(199) < 0.8, 0.5)
-            values = resampled_figures(units, scores[None], scores, same, folds, [0.5], repeats=200, seed=0)
+            pairs = sorted_scores(scores, same)
+            values = resampled_figures(units, [pairs], pairs, folds, [0.5], repeats=200, seed=0)
             low, high = percentile_interval(values["TAR@FAR=5e-01"])
             covered += low <= 0.8 <= high
         assert 88 <= covered <= 99

@@ -150,13 +150,13 @@ class TestErrors:
         [
             ({"far": 1e-9}, r"1/594.*Received: far=1e-09"),
             ({"scores": np.r_[np.nan, people()[0][1:]]}, r"scores\[0\]=nan"),
-            ({"scores": 2 + people()[0]}, r"scores must be cosines"),
+            ({"scores": 2 + people()[0]}, r"`scores` must be cosines"),
             ({"same": np.ones(630, bool)}, "630 genuine and 0 impostor"),
             ({"right_subjects": None}, "given both or not at all"),
             ({"left_subjects": people()[3]}, r"differ in impostor pairs|equal in genuine pairs"),
-            ({"left_subjects": people()[2][1:]}, r"left_subjects must have shape \(630,\)"),
+            ({"left_subjects": people()[2][1:]}, r"`left_subjects` must have shape \(630,\)"),
             ({"repeats": 0}, "`repeats` must be a positive integer"),
-            ({"protocol": ""}, "protocol must say what the pairs were"),
+            ({"protocol": ""}, "`protocol` must say what the pairs were"),
         ],
     )
     def test_bad_arguments(self, changes, message):

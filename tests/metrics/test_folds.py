@@ -157,15 +157,15 @@ class TestErrors:
             cross_validated_accuracy(*planted(), folds=folds)
 
     def test_folds_that_do_not_divide(self):
-        with pytest.raises(ValueError, match=r"folds must divide the number of pairs, 20. Received: folds=3"):
+        with pytest.raises(ValueError, match=r"`folds` must divide the number of pairs, 20. Received: folds=3"):
             cross_validated_accuracy(*planted(), folds=3)
 
     def test_ids_of_the_wrong_shape(self):
-        with pytest.raises(ValueError, match=r"folds must have shape \(20,\).*folds.shape=\(2,\)"):
+        with pytest.raises(ValueError, match=r"`folds` must have shape \(20,\).*folds.shape=\(2,\)"):
             cross_validated_accuracy(*planted(), folds=[0, 1])
 
     def test_a_single_fold_of_ids(self):
-        with pytest.raises(ValueError, match="folds must name at least two folds"):
+        with pytest.raises(ValueError, match="`folds` must name at least two folds"):
             cross_validated_accuracy(*planted(), folds=np.zeros(20, int))
 
     @pytest.mark.parametrize(("ids", "missing"), [([0, 0, 1, 1], "genuine"), ([1, 1, 0, 0], "impostor")])

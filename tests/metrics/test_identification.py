@@ -98,10 +98,10 @@ def test_numpy_rank():
     [
         (np.eye(2), ["a", "b"], np.eye(2), ["a", "c"], r"closed set.*Received: probe_labels\[1\]='c'"),
         (np.eye(2), [1, 2], np.eye(2), [3, 1], r"Received: probe_labels\[0\]=3"),
-        (np.eye(2), [1, 2], np.eye(2), ["1", "2"], "probe_labels must be of the kind .*int64.*<U1"),
+        (np.eye(2), [1, 2], np.eye(2), ["1", "2"], "`probe_labels` must be of the kind .*int64.*<U1"),
         (np.eye(2), [1, 2], np.eye(3), [1, 2, 1], r"as many columns as gallery, 2.*probes.shape=\(3, 3\)"),
-        (np.eye(2), [1], np.eye(2), [1, 2], r"gallery_labels must have shape \(2,\)"),
-        (np.eye(2), [1, 2], np.eye(2), [1], r"probe_labels must have shape \(2,\)"),
+        (np.eye(2), [1], np.eye(2), [1, 2], r"`gallery_labels` must have shape \(2,\)"),
+        (np.eye(2), [1, 2], np.eye(2), [1], r"`probe_labels` must have shape \(2,\)"),
         (np.eye(2), [1, 2], np.zeros((2, 2)), [1, 2], r"probes\[0\] is a zero vector"),
         ([[1, 0], [np.nan, 0]], [1, 2], np.eye(2), [1, 2], r"gallery\[1\] is a vector with NaN"),
     ],

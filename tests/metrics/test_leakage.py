@@ -120,15 +120,15 @@ class TestErrors:
         ("changes", "message"),
         [
             ({"train_identities": "ada"}, "several names, not one text"),
-            ({"test_identities": ["a", 3]}, "test_identities must hold names, at least one. Received: 3"),
-            ({"train_identities": []}, "train_identities must hold names, at least one"),
+            ({"test_identities": ["a", 3]}, "`test_identities` must hold names, at least one. Received: 3"),
+            ({"train_identities": []}, "`train_identities` must hold names, at least one"),
             ({"test_embeddings": None}, "given both or not at all"),
-            ({"train_embeddings": np.ones((3, 2))}, r"train_embeddings must have shape \(2, D\)"),
+            ({"train_embeddings": np.ones((3, 2))}, r"`train_embeddings` must have shape \(2, D\)"),
             ({"test_embeddings": np.ones((2, 3))}, r"as many columns as train_embeddings, 2.*\(2, 3\)"),
             ({"test_embeddings": np.zeros((2, 2))}, r"test_embeddings\[0\] is a zero vector"),
-            ({"train_embeddings": [[1.0, 0.0], [np.nan, 0.0]]}, r"train_embeddings\[0:\]\[1\] is a vector with NaN"),
-            ({"threshold": 1.5}, r"threshold must be a cosine in \(-1, 1\]. Received: threshold=1.5"),
-            ({"threshold": np.nan}, "threshold must be a cosine"),
+            ({"train_embeddings": [[1.0, 0.0], [np.nan, 0.0]]}, r"train_embeddings\[1\] is a vector with NaN"),
+            ({"threshold": 1.5}, r"`threshold` must be a cosine in \(-1, 1\]. Received: threshold=1.5"),
+            ({"threshold": np.nan}, "`threshold` must be a cosine"),
         ],
     )
     def test_bad_arguments(self, changes, message):

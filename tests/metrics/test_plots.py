@@ -65,7 +65,7 @@ class TestRoc:
 
     @pytest.mark.parametrize("curves", [{}, [CURVE], {"a": None}])
     def test_bad_curves(self, tmp_path, curves):
-        with pytest.raises(ValueError, match=r"curves must .*Received: curves"):
+        with pytest.raises(ValueError, match=r"`curves` must .*Received: curves"):
             plot_roc(curves, tmp_path / "roc.png")
 
 
@@ -96,7 +96,7 @@ class TestDet:
 
     @pytest.mark.parametrize("curves", [{}, [CURVE], {"a": None}])
     def test_bad_curves(self, tmp_path, curves):
-        with pytest.raises(ValueError, match=r"curves must .*Received: curves"):
+        with pytest.raises(ValueError, match=r"`curves` must .*Received: curves"):
             plot_det(curves, tmp_path / "det.png")
 
 
@@ -110,9 +110,9 @@ class TestResult:
         assert (tmp_path / "r.png").read_bytes().startswith(PNG)
 
     def test_a_result_without_curves(self, tmp_path):
-        with pytest.raises(ValueError, match="result must hold a curve"):
+        with pytest.raises(ValueError, match="`result` must hold a curve"):
             plot_result(Result("toy", (MetricValue("accuracy", 0.5),), {}), tmp_path / "r.png")
-        with pytest.raises(ValueError, match="result must be a Result"):
+        with pytest.raises(ValueError, match="`result` must be a Result"):
             plot_result({"toy": CURVE}, tmp_path / "r.png")
 
 
@@ -145,10 +145,10 @@ class TestEmbeddings:
     @pytest.mark.parametrize(
         ("points", "labels", "message"),
         [
-            (np.ones((2, 3)), [0, 1], r"points must have shape \(N, 2\).*points.shape=\(2, 3\)"),
+            (np.ones((2, 3)), [0, 1], r"`points` must have shape \(N, 2\).*points.shape=\(2, 3\)"),
             (np.ones((0, 2)), [], r"points.shape=\(0, 2\)"),
-            ([[0, 1], [np.nan, 0]], [0, 1], r"points must be finite. Received: points\[1\]=\[nan, 0.0\]"),
-            (np.ones((2, 2)), [0], r"labels must have shape \(2,\)"),
+            ([[0, 1], [np.nan, 0]], [0, 1], r"`points` must be finite. Received: points\[1\]=\[nan, 0.0\]"),
+            (np.ones((2, 2)), [0], r"`labels` must have shape \(2,\)"),
         ],
     )
     def test_bad_arguments(self, tmp_path, points, labels, message):
@@ -180,9 +180,9 @@ class TestFiles:
         assert held.read_bytes() == b"old"
 
     def test_bad_paths(self, tmp_path):
-        with pytest.raises(ValueError, match=r"path must end in .png. Received: path='roc.pdf'"):
+        with pytest.raises(ValueError, match=r"`path` must end in .png. Received: path='roc.pdf'"):
             plot_roc({"toy": CURVE}, "roc.pdf")
-        with pytest.raises(FileNotFoundError, match="path must lie in an existing directory"):
+        with pytest.raises(FileNotFoundError, match="`path` must lie in an existing directory"):
             plot_embeddings(np.eye(2), [0, 1], tmp_path / "missing" / "people.png")
 
     def test_missing_matplotlib(self, tmp_path, monkeypatch):

@@ -9,13 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_normface.metrics import MetricValue, Result, roc_curve
-from keras_normface.metrics.results import (
-    curve_from_dict,
-    curve_to_dict,
-    downsampled_curve,
-    value_from_dict,
-    value_to_dict,
-)
+from keras_normface.metrics.results import _curve_from_dict, _curve_to_dict, _value_from_dict, _value_to_dict
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -33,6 +27,12 @@ def toy(**changes):
         "curves": {"all pairs": roc_curve([0.9, 0.6, 0.6, 0.1], [1, 1, 0, 0])},
     }
     return Result(**{**arguments, **changes})
+
+
+def curve(**changes):
+    """A curve as it is stored."""
+    stored = {"far": [0, 1], "tar": [0, 1], "thresholds": [1, 0], "num_genuine": 1, "num_impostor": 1}
+    return {**stored, "downsampled": False, **changes}
 
 
 class TestText:
@@ -81,6 +81,11 @@ class TestJson:
         assert content["curves"]["all pairs"]["thresholds"][0] is None
         assert content["settings"] == {"fusion": "sum", "fars": [0.1, 0.5], "thresholds": [0.0, 1.0], "pca": None}
 
+    def test_a_stored_curve_that_is_sound(self):
+        content = json.loads(toy().to_json())
+        content["curves"] = {"a": curve()}
+        assert Result.from_json(json.dumps(content)).curves["a"].equal_error_rate() == 0.5
+
     @settings(deadline=None, max_examples=50)
     @given(
         st.text(min_size=1), finite, st.none() | st.tuples(finite, finite).map(sorted), st.none() | finite, st.text()
@@ -88,7 +93,7 @@ class TestJson:
     def test_any_figure_comes_back_bit_for_bit(self, name, value, interval, threshold, note):
         interval = interval and tuple(interval)
         figure = MetricValue(name, value, interval, threshold=threshold, note=note)
-        assert value_from_dict(json.loads(json.dumps(value_to_dict(figure)))) == figure
+        assert _value_from_dict(json.loads(json.dumps(_value_to_dict(figure)))) == figure
 
     def test_files_are_whole_or_not_there(self, tmp_path, monkeypatch):
         path = tmp_path / "result.json"
@@ -135,20 +140,12 @@ class TestJson:
             ("figures", [{"name": "a", "value": 1}, {"name": "a", "value": 2}]),
             ("counts", {"pairs": 0.5}),
             ("curves", {"a": 3}),
-            ("curves", {"a": {"far": [0], "tar": [0, 1], "thresholds": [1], "num_genuine": 1, "num_impostor": 1}}),
-            (
-                "curves",
-                {"a": {"far": [0, 2], "tar": [0, 1], "thresholds": [1, 0], "num_genuine": 1, "num_impostor": 1}},
-            ),
-            (
-                "curves",
-                {"a": {"far": [1, 0], "tar": [0, 1], "thresholds": [1, 0], "num_genuine": 1, "num_impostor": 1}},
-            ),
-            (
-                "curves",
-                {"a": {"far": [0, 1], "tar": [0, 1], "thresholds": [1, 0], "num_genuine": 0, "num_impostor": 1}},
-            ),
-            ("curves", {"a": {"far": [], "tar": [], "thresholds": [], "num_genuine": 1, "num_impostor": 1}}),
+            ("curves", {"a": curve(far=[0])}),
+            ("curves", {"a": curve(far=[0, 2])}),
+            ("curves", {"a": curve(far=[1, 0])}),
+            ("curves", {"a": curve(num_genuine=0)}),
+            ("curves", {"a": curve(far=[], tar=[], thresholds=[])}),
+            ("curves", {"a": curve(downsampled=0)}),
         ],
     )
     def test_what_is_no_result(self, key, value):
@@ -162,15 +159,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"name": ""}, "name must not be empty"),
-            ({"name": 3}, "name must be text"),
+            ({"name": ""}, "`name` must not be empty"),
+            ({"name": 3}, "`name` must be text"),
             ({"value": np.nan}, "`value` must be a finite number. Received: value=nan"),
             ({"value": True}, "`value` must be a finite number"),
             ({"threshold": np.inf}, "`threshold` must be a finite number"),
-            ({"spread": -0.1, "spread_of": "x"}, "spread must not be negative"),
+            ({"spread": -0.1, "spread_of": "x"}, "`spread` must not be negative"),
             ({"spread": 0.1}, "spread_of must say what it is"),
             ({"interval": (0.5, 0.4)}, "low <= high"),
-            ({"interval": 0.5}, r"interval must be \(low, high\)"),
+            ({"interval": 0.5}, r"`interval` must be \(low, high\)"),
             ({"interval": (0.5, np.inf)}, "`interval` must be a finite number"),
         ],
     )
@@ -181,15 +178,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"protocol": ""}, "protocol must be the protocol's name"),
-            ({"figures": (0.5,)}, "figures must hold MetricValue values"),
+            ({"protocol": ""}, "`protocol` must be the protocol's name"),
+            ({"figures": (0.5,)}, "`figures` must hold MetricValue values"),
             ({"figures": (MetricValue("a", 1), MetricValue("a", 2))}, r"each name once.*\['a'\]"),
             ({"counts": {"pairs": 1.5}}, "`counts"),
             ({"counts": [1]}, "`counts` must be a dict"),
-            ({"settings": {"a": np.nan}}, "settings must hold what JSON can"),
-            ({"settings": {"a": object()}}, "settings must hold what JSON can"),
-            ({"settings": [1]}, "settings must be a dict"),
-            ({"curves": {"a": 1}}, "curves must hold RocCurve"),
+            ({"settings": {"a": np.nan}}, "`settings` must hold what JSON can"),
+            ({"settings": {"a": object()}}, "`settings` must hold what JSON can"),
+            ({"settings": [1]}, "`settings` must be a dict"),
+            ({"curves": {"a": 1}}, "`curves` must hold RocCurve"),
         ],
     )
     def test_bad_results(self, changes, message):
@@ -197,12 +194,12 @@ class TestErrors:
             toy(**changes)
 
 
-class TestThinned:
+class TestDownsampled:
     def test_every_kept_point_is_one_of_the_curve_and_the_picture_is_kept(self):
         rng = np.random.default_rng(0)
         same = rng.random(20000) < 0.3
         curve = roc_curve(rng.normal(size=20000) + 2 * same, same)
-        thin = downsampled_curve(curve, steps=100)
+        thin = curve.downsample(steps=100)
         assert len(thin.far) <= 202
         full = set(zip(curve.far, curve.tar, curve.thresholds, strict=True))
         assert set(zip(thin.far, thin.tar, thin.thresholds, strict=True)) <= full
@@ -218,10 +215,10 @@ class TestThinned:
 
     def test_a_short_curve_is_kept(self):
         curve = roc_curve([0.9, 0.1], [1, 0])
-        assert downsampled_curve(curve) is curve
-        assert curve_from_dict(curve_to_dict(curve)).num_genuine == 1
+        assert curve.downsample() is curve
+        assert _curve_from_dict(_curve_to_dict(curve)).num_genuine == 1
 
     @pytest.mark.parametrize("steps", [1, 0, 2.5, None])
     def test_bad_steps(self, steps):
         with pytest.raises(ValueError, match="`steps` must be an integer of at least 2"):
-            downsampled_curve(roc_curve([0.9, 0.1], [1, 0]), steps)
+            roc_curve([0.9, 0.1], [1, 0]).downsample(steps)

@@ -5,18 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_normface.metrics import roc_curve, tar_at_far
+from keras_normface.metrics import roc_curve, tar_at_far, unit_rows
 from keras_normface.metrics import score_matrix as score_tails
 from keras_normface.metrics.score_matrix import (
     TopScores,
-    accepted,
-    bounded_threshold,
-    chosen_rates,
     curve_of_sorted,
     listed_scores,
-    unit_rows_float32,
+    num_impostor_pairs,
+    score_all_pairs,
 )
-from keras_normface.protocols.blufr import _num_impostor_pairs, _verify_all_pairs
+from keras_normface.metrics.verification import accepted, checked_rate, chosen_rates, threshold_at_rate
 from tests.support.evaluation_oracle import exact_rows, rate_at
 
 TIED = st.integers(-6, 6).map(lambda n: n / 8)
@@ -47,29 +45,33 @@ def test_the_buffer_stays_small(monkeypatch):
     assert held <= 2 * 50 + 100 + 100
 
 
-def test_unit_rows_are_the_float64_ones():
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-7), (np.float64, 1e-15)])
+def test_unit_rows_have_the_wanted_type(dtype, tolerance):
     rows = np.random.default_rng(0).normal(size=(5000, 7))
     expected = rows / np.sqrt((rows**2).sum(axis=1))[:, None]
-    for given_rows in (rows, rows.astype("float32"), rows * 1e200, rows * 1e-200, (rows * 1e30).astype("float32")):
-        unit = unit_rows_float32(given_rows, "rows")
-        assert unit.dtype == np.float32
-        np.testing.assert_allclose(unit, expected, atol=3e-7)
-    assert unit_rows_float32([[3, 4]], "rows").tolist() == np.float32([[0.6, 0.8]]).tolist()
-    assert unit_rows_float32(np.float16([[3, 4]]), "rows").tolist() == np.float32([[0.6, 0.8]]).tolist()
+    for given_rows in (rows, rows * 1e200, rows * 1e-200):
+        unit = unit_rows(given_rows, "rows", dtype=dtype)
+        assert unit.dtype == dtype
+        np.testing.assert_allclose(unit, expected, atol=tolerance)
+    for given_rows in (rows.astype("float32"), (rows * 1e30).astype("float32")):
+        np.testing.assert_allclose(unit_rows(given_rows, "rows", dtype=dtype), expected, atol=3e-7)
+    assert unit_rows([[3, 4]], "rows", dtype=dtype).tolist() == np.array([[0.6, 0.8]], dtype).tolist()
+    assert unit_rows(np.float16([[3, 4]]), "rows", dtype=dtype).tolist() == np.array([[0.6, 0.8]], dtype).tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "NaN"), (0.0, "zero")])
-def test_a_bad_row_is_named(value, kind):
+def test_a_bad_row_is_named(value, kind, dtype):
     rows = np.ones((5000, 3), "float32")
     rows[4321] = value
     with pytest.raises(ValueError, match=rf"rows\[4331\] is a.*{kind}"):
-        unit_rows_float32(rows, "rows", first=10)
+        unit_rows(rows, "rows", dtype=dtype, first=10)
 
 
-@pytest.mark.parametrize("rows", [np.ones(3), np.ones((3, 0)), np.ones((2, 2), complex), [["a", "b"]]])
+@pytest.mark.parametrize("rows", [np.ones(3), np.ones((3, 0)), np.ones((0, 3)), np.ones((2, 2), complex), [["a", "b"]]])
 def test_rows_must_be_a_matrix_of_numbers(rows):
-    with pytest.raises(ValueError, match="rows must be a matrix"):
-        unit_rows_float32(rows, "rows")
+    with pytest.raises(ValueError, match=r"`?rows`? must .*Received: rows"):
+        unit_rows(rows, "rows")
 
 
 def test_rates():
@@ -77,11 +79,13 @@ def test_rates():
     assert chosen_rates([0.5, 0.1, 0.5], (), 10, "fars", "pairs") == (0.5, 0.1)
     assert chosen_rates(0.01, (), 100, "fars", "pairs") == (0.01,)
     # The refusal names both numbers.
-    with pytest.raises(ValueError, match=r"fars must be at least 1/150 = 0.00667.*Received: 0.001"):
+    with pytest.raises(ValueError, match=r"`fars` must be at least 1/150 = 0.00667.*Received: fars=0.001"):
         chosen_rates([0.001], (), 150, "fars", "pairs")
     for wrong in (0.0, 1.5, -1.0, True, "a"):
-        with pytest.raises(ValueError, match="fars must be numbers in"):
+        with pytest.raises(ValueError, match="`fars` must be a number in"):
             chosen_rates([wrong], (), 150, "fars", "pairs")
+        with pytest.raises(ValueError, match="`far` must be a number in"):
+            checked_rate(wrong, 150, "far", "pairs")
 
 
 @settings(deadline=None, max_examples=100)
@@ -98,7 +102,7 @@ def test_the_threshold_is_that_of_tar_at_far_and_of_trying_all(genuine, impostor
     if far * len(impostor) < 1.0:
         far = 1.0 / len(impostor)
     genuine, falling = np.float32(genuine), np.sort(np.float32(impostor))[::-1]
-    threshold = bounded_threshold(falling, far, falling.size, -2.0)
+    threshold = threshold_at_rate(falling, far, falling.size, -2.0)
     share = np.mean(genuine >= threshold)
     assert share == rate_at(genuine, falling, far)
     both, same = np.concatenate([genuine, falling]), np.arange(genuine.size + falling.size) < genuine.size
@@ -107,7 +111,7 @@ def test_the_threshold_is_that_of_tar_at_far_and_of_trying_all(genuine, impostor
 
 @pytest.mark.parametrize("block", [1, 50, 2**23])
 def test_all_pairs_against_loops(block, monkeypatch):
-    monkeypatch.setattr("keras_normface.protocols.blufr.BLOCK_SCORES", block)
+    monkeypatch.setattr("keras_normface.metrics.score_matrix.BLOCK_SCORES", block)
     rng = np.random.default_rng(1)
     rows, subjects = exact_rows(rng, 41), rng.integers(0, 9, size=41)
     genuine, impostor = [], []
@@ -119,10 +123,10 @@ def test_all_pairs_against_loops(block, monkeypatch):
             else:
                 impostor.append(score)
     for keep in (3, 10**6):
-        pairs = _verify_all_pairs(rows, subjects, keep)
+        pairs = score_all_pairs(rows, subjects, keep)
         assert sorted(zip(pairs.genuine_subjects.tolist(), pairs.genuine.tolist(), strict=True)) == sorted(genuine)
         assert pairs.impostor.tolist() == sorted(impostor, reverse=True)[:keep]
-        assert pairs.num_impostor == len(impostor) == _num_impostor_pairs(subjects)
+        assert pairs.num_impostor == len(impostor) == num_impostor_pairs(subjects)
 
 
 @pytest.mark.parametrize("cells", [0, 1e9])
@@ -155,3 +159,7 @@ def test_the_curve_of_sorted_scores_lies_on_the_full_curve():
     assert (curve.far[0], curve.tar[0], curve.far[-1], curve.tar[-1]) == (0.0, 0.0, 1.0, 1.0)
     assert (curve.num_genuine, curve.num_impostor) == (3000, 20_000)
     assert len(curve.far) > 100
+    # Rates are not read from a curve that lacks points.
+    for read in (curve.equal_error_rate, lambda: curve.tar_at_far(0.1)):
+        with pytest.raises(ValueError, match="downsampled curve"):
+            read()

@@ -105,14 +105,14 @@ class TestPairScores:
     @pytest.mark.parametrize(
         ("embeddings", "labels", "message"),
         [
-            (np.ones(3), np.arange(3), r"embeddings must have 2 .*embeddings.shape=\(3,\)"),
+            (np.ones(3), np.arange(3), r"`embeddings` must have 2 .*embeddings.shape=\(3,\)"),
             (np.ones((1, 3)), [0], r"at least two rows.*\(1, 3\)"),
             (np.ones((0, 3)), [], r"at least one embedding.*\(0, 3\)"),
             (np.ones((2, 3)) * 1j, [0, 1], "real numbers.*complex128"),
-            ([["x", "y"]], [0], "embeddings must hold real numbers"),
-            (np.ones((3, 2)), [0, 1], r"labels must have shape \(3,\).*labels.shape=\(2,\)"),
-            (np.ones((2, 2)), [0.0, np.nan], r"labels must be finite. Received: labels\[1\]=nan"),
-            (np.ones((2, 2)), np.array(["a", None]), "labels must be integers or strings.*object"),
+            ([["x", "y"]], [0], "`embeddings` must hold real numbers"),
+            (np.ones((3, 2)), [0, 1], r"`labels` must have shape \(3,\).*labels.shape=\(2,\)"),
+            (np.ones((2, 2)), [0.0, np.nan], r"`labels` must be finite. Received: labels\[1\]=nan"),
+            (np.ones((2, 2)), np.array(["a", None]), "`labels` must be integers or strings.*object"),
         ],
     )
     def test_bad_arguments(self, embeddings, labels, message):
@@ -273,13 +273,13 @@ class TestTarAtFar:
         assert "2 of 6 impostor pairs" in text
 
     def test_unresolvable_far_is_refused(self):
-        message = r"far must be at least 1/6 = 0.167.*6 impostor pairs.*Received: far=0.001"
+        message = r"`far` must be at least 1/6 = 0.167.*6 impostor pairs.*Received: far=0.001"
         with pytest.raises(ValueError, match=message):
             tar_at_far(TEN_SCORES, TEN_SAME, 0.001)
 
     @pytest.mark.parametrize("far", [0, 0.0, -0.1, 1.1, np.nan, np.inf, True, "0.1", None, [0.1]])
     def test_far_out_of_range(self, far):
-        with pytest.raises(ValueError, match=r"far must be a number in \(0, 1\]. Received: far="):
+        with pytest.raises(ValueError, match=r"`far` must be a number in \(0, 1\]. Received: far="):
             tar_at_far(TEN_SCORES, TEN_SAME, far)
 
 
@@ -287,13 +287,13 @@ class TestTarAtFar:
 @pytest.mark.parametrize(
     ("scores", "same", "message"),
     [
-        ([0.1, np.nan], [1, 0], r"scores must be finite. Received: scores\[1\]=nan"),
-        ([np.inf, 0.1], [1, 0], r"scores must be finite. Received: scores\[0\]=inf"),
-        ([[0.1, 0.2]], [1, 0], r"scores must have 1 .*scores.shape=\(1, 2\)"),
-        (["a", "b"], [1, 0], "scores must hold real numbers"),
-        ([0.1, 0.2, 0.3], [1, 0], r"same must have one entry.*\(3,\).*same.shape=\(2,\)"),
-        ([0.1, 0.2], [1, 2], r"same must be boolean or 0/1. Received: same\[1\]=2"),
-        ([0.1, 0.2], [np.nan, 0], r"same must be boolean or 0/1. Received: same\[0\]=nan"),
+        ([0.1, np.nan], [1, 0], r"`scores` must be finite. Received: scores\[1\]=nan"),
+        ([np.inf, 0.1], [1, 0], r"`scores` must be finite. Received: scores\[0\]=inf"),
+        ([[0.1, 0.2]], [1, 0], r"`scores` must have 1 .*scores.shape=\(1, 2\)"),
+        (["a", "b"], [1, 0], "`scores` must hold real numbers"),
+        ([0.1, 0.2, 0.3], [1, 0], r"`same` must have one entry.*\(3,\).*same.shape=\(2,\)"),
+        ([0.1, 0.2], [1, 2], r"`same` must be boolean or 0/1. Received: same\[1\]=2"),
+        ([0.1, 0.2], [np.nan, 0], r"`same` must be boolean or 0/1. Received: same\[0\]=nan"),
         ([0.1, 0.2], [1, 1], "at least one genuine and one impostor.*2 genuine and 0 impostor"),
         ([0.1, 0.2], [False, False], "0 genuine and 2 impostor"),
         ([], [], "0 genuine and 0 impostor"),

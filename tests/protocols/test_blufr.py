@@ -155,7 +155,7 @@ def test_pca_is_the_projection_on_the_training_directions():
         _, _, axes = np.linalg.svd(train - train.mean(axis=0))
         values.append(slow_vr(protocol, (rows - train.mean(axis=0)) @ axes[:3].T, trial, 0.1))
     assert result["VR@FAR=1e-01 mean"].value == pytest.approx(np.mean(values))
-    with pytest.raises(ValueError, match="projection must be"):
+    with pytest.raises(ValueError, match="`projection` must be"):
         evaluate_blufr(protocol, rows, projection="lda")
 
 
@@ -198,11 +198,11 @@ def test_refusals():
     protocol = random_protocol(rng)
     rows = rng.normal(size=(len(protocol.images), 4))
     pairs = evaluate_blufr(protocol, rows).counts["fewest impostor pairs"]
-    with pytest.raises(ValueError, match=rf"1/{pairs} = .*Received: 1e-06"):
+    with pytest.raises(ValueError, match=rf"1/{pairs} = .*Received: fars=1e-06"):
         evaluate_blufr(protocol, rows, fars=1e-6)
-    with pytest.raises(ValueError, match=r"impostor probes.*Received: 0.001"):
+    with pytest.raises(ValueError, match=r"impostor probes.*Received: dir_fars=0.001"):
         evaluate_blufr(protocol, rows, dir_fars=1e-3)
-    with pytest.raises(ValueError, match="embeddings must have shape"):
+    with pytest.raises(ValueError, match="`embeddings` must have shape"):
         evaluate_blufr(protocol, rows[1:])
     with pytest.raises(ValueError, match="`ranks` must"):
         evaluate_blufr(protocol, rows, ranks=0)
@@ -231,10 +231,10 @@ def test_a_trial_of_one_kind_is_refused(subjects, gallery, probes, missing):
     ("change", "message"),
     [
         ({"train": [1]}, "other subjects"),
-        ({"gallery": [0]}, "gallery must be of the test set"),
-        ({"probes": [0, 2]}, "probes must be of the test set"),
+        ({"gallery": [0]}, "gallery` must be of the test set"),
+        ({"probes": [0, 2]}, "probes` must be of the test set"),
         ({"probes": [1, 2]}, "must not look up"),
-        ({"test": [1, 2, 9]}, r"test must lie in 0\.\.3"),
+        ({"test": [1, 2, 9]}, r"test` must lie in 0\.\.3"),
     ],
 )
 def test_lists_that_contradict_each_other(change, message):
@@ -244,9 +244,9 @@ def test_lists_that_contradict_each_other(change, message):
 
 
 def test_lists_of_another_kind():
-    with pytest.raises(ValueError, match="train must hold each index once"):
+    with pytest.raises(ValueError, match="`train` must hold each index once"):
         BlufrTrial([0, 0], [1], [1], [1])
     with pytest.raises(ValueError, match="at least two"):
         BlufrProtocol("one", tuple("abcd"), [0, 1, 1, 2], (BlufrTrial([0], [1, 2], [1], [2]),))
-    with pytest.raises(ValueError, match=r"subjects must be at least 0.*subjects\[3\]=-1"):
+    with pytest.raises(ValueError, match=r"`subjects` must be at least 0.*subjects\[3\]=-1"):
         BlufrProtocol("unknown", tuple("abcd"), [0, 1, 1, -1], (BlufrTrial([0], [1, 2], [1], [2]),) * 2)

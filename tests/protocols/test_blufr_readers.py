@@ -75,7 +75,7 @@ def changed(trial, **lists):
         ({"trials": changed(1, probes=[1, 4, 2])}, "trial 2 .* gallery and the probes"),
         ({"trials": changed(1, test=[1, 2, 3, 4, 4])}, "trial 2 .* gallery and the probes"),
         ({"trials": changed(1, train=[7, 7])}, "more than once"),
-        ({"trials": changed(1, train=[7, 1])}, r"trials\[1\] .* subject 0 in both"),
+        ({"trials": changed(1, train=[7, 1])}, r"trials\[1\]` .* subject 0 in both"),
     ],
 )
 def test_lists_that_contradict_themselves(tmp_path, form, lists, message):

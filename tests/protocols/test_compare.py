@@ -108,7 +108,7 @@ class TestComparePairs:
         assert compare_pairs(protocol(), embeddings(1.0), wide, repeats=5)["EER"].difference == pytest.approx(0.0)
 
     def test_errors_of_either_model(self):
-        with pytest.raises(ValueError, match="embeddings must be numbers of shape"):
+        with pytest.raises(ValueError, match="`embeddings` must be numbers of shape"):
             compare_pairs(protocol(), embeddings(1.0), embeddings(1.0)[1:], repeats=5)
 
 
@@ -177,7 +177,7 @@ class TestCompareResults:
     def test_draws_of_another_number_or_kind(self):
         with pytest.raises(ValueError, match="one for each of 3 draws"):
             Resamples("subjects", 3, 0).keep("x", [0.5])
-        with pytest.raises(ValueError, match="repeats must be"):
+        with pytest.raises(ValueError, match="`repeats` must be"):
             Resamples("subjects", 0, 0)
-        with pytest.raises(ValueError, match="resamples must be Resamples"):
+        with pytest.raises(ValueError, match="`resamples` must be Resamples"):
             Result("toy", (), {}, resamples={"x": [0.5]})

@@ -99,7 +99,7 @@ def test_by_hand():
     assert result["rank-2"].value == 1.0
     assert result["TPIR@FPIR=5e-01"].value == 1.0
     # G1 has two non-mated probes, so half is the smallest rate.
-    with pytest.raises(ValueError, match=r"fpirs must be at least 1/2 .*Received: 0.4"):
+    with pytest.raises(ValueError, match=r"`fpirs` must be at least 1/2 .*Received: fpirs=0.4"):
         evaluate_ijb(protocol, rows, fpirs=0.4)
     # Move bob's probe to 170, 80 from bob: tied with the alarm that FPIR 1/2 must reject, so only ann is found.
     rows[4] = rows[5]
@@ -212,11 +212,11 @@ def small(subjects=(1, 2, 1, 3), pairs=(), searches=()):
         (small(), {}, "pairs or searches"),
         (small(pairs=(TemplatePairs([0], [2], [1]),)), {}, r"pairs\[0\] with 0 impostor pairs of 1"),
         (small(pairs=(TemplatePairs([0], [1], [0]),)), {}, r"pairs\[0\] with 1 impostor pairs of 1"),
-        (small(None, searches=((GallerySearch([0], [1, 2]),),)), {}, "template_subjects must be known"),
-        (small((1, 2, 1, -1), searches=((GallerySearch([0], [1, 2]),),)), {}, "template_subjects must be known"),
-        (small(searches=((GallerySearch([0], [1, 3]),),)), {}, "searches must each have a mated probe"),
-        (small(searches=((GallerySearch([0], [2]),),)), {"fpirs": 0.5}, "fpirs must be None"),
-        (small(pairs=(TemplatePairs([0, 0], [1, 2], [0, 1]),)), {"fars": 0.1}, r"1/1 = 1.*Received: 0.1"),
+        (small(None, searches=((GallerySearch([0], [1, 2]),),)), {}, "`template_subjects` must be known"),
+        (small((1, 2, 1, -1), searches=((GallerySearch([0], [1, 2]),),)), {}, "`template_subjects` must be known"),
+        (small(searches=((GallerySearch([0], [1, 3]),),)), {}, "`searches` must each have a mated probe"),
+        (small(searches=((GallerySearch([0], [2]),),)), {"fpirs": 0.5}, "`fpirs` must be None"),
+        (small(pairs=(TemplatePairs([0, 0], [1, 2], [0, 1]),)), {"fars": 0.1}, r"1/1 = 1.*Received: fars=0.1"),
     ],
 )
 def test_refusals(protocol, options, message):

@@ -150,15 +150,15 @@ def test_intervals_over_the_identities():
 
 def test_refusals():
     protocol, probes, distractors = toy(np.random.default_rng(7))
-    with pytest.raises(ValueError, match=r"fars must be at least 1/7200 = .*Received: 1e-06"):
+    with pytest.raises(ValueError, match=r"`fars` must be at least 1/7200 = .*Received: fars=1e-06"):
         evaluate_megaface(protocol, probes, distractors, fars=1e-6)
-    with pytest.raises(ValueError, match=r"distractors must be 300 .*Received: 299"):
+    with pytest.raises(ValueError, match=r"`distractors` must be 300 .*Received: 299"):
         evaluate_megaface(protocol, probes, distractors[1:])
-    with pytest.raises(ValueError, match=r"distractors must be 300 .*Received: more"):
+    with pytest.raises(ValueError, match=r"`distractors` must be 300 .*Received: more"):
         evaluate_megaface(protocol, probes, (row for row in np.tile(distractors, (2, 1))))
     with pytest.raises(ValueError, match=r"as many columns as probes, 16.*\(5, 3\) from distractors\[2\] on"):
         evaluate_megaface(protocol, probes, [np.ones((2, 16)), np.ones((5, 3))])
-    with pytest.raises(ValueError, match="probes must have shape"):
+    with pytest.raises(ValueError, match="`probes` must have shape"):
         evaluate_megaface(protocol, probes[1:], distractors)
     distractors[123, 4] = np.nan
     for form in (distractors, iter([distractors[:100], distractors[100:]])):
@@ -171,7 +171,7 @@ def test_protocols_that_cannot_be():
         MegaFaceProtocol("lonely", ("a", "b", "c"), [3, 3, 7], 5)
     with pytest.raises(ValueError, match="`distractors` must be a positive integer"):
         MegaFaceProtocol("empty", ("a", "b"), [3, 3], 0)
-    with pytest.raises(ValueError, match="images must hold each key once"):
+    with pytest.raises(ValueError, match="`images` must hold each key once"):
         MegaFaceProtocol("twice", ("a", "a"), [3, 3], 5)
     assert MegaFaceProtocol("keys", ("a", "b"), [3, 3], ("x", "y", "z")).num_distractors == 3
 

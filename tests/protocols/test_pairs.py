@@ -201,11 +201,29 @@ class TestProtocolOfLfw:
         assert result["EER"].value == 0.5
 
 
+@pytest.mark.parametrize(("pca", "wanted"), [(None, 1), (0.9, 1 + 3)])
+def test_scores_are_sorted_once(monkeypatch, pca, wanted):
+    # One order for the folds, the curve and each bootstrap replicate; with a PCA for each of three folds, three more.
+    protocol, embeddings = toy()
+    sorts = []
+
+    def counted(sort):
+        return lambda values, *args, **kw: sorts.append(np.size(values) >= 20) or sort(values, *args, **kw)
+
+    wrong = np.flatnonzero(~protocol.same)
+    for name in ("sort", "argsort", "lexsort", "partition"):
+        monkeypatch.setattr(np, name, counted(getattr(np, name)))
+    result = evaluate_pairs(protocol, embeddings, pca=pca, fars=(0.05, 0.5), repeats=50)
+    assert wrong.size > 20
+    assert sum(sorts) == wanted
+    assert len(result.resamples.values) == 4
+
+
 class TestFars:
     def test_a_far_that_cannot_be_resolved_is_refused_with_both_numbers(self):
         protocol, embeddings = toy()
         impostor = int((~protocol.same).sum())
-        with pytest.raises(ValueError, match=rf"1/{impostor} = .*Received: 1e-09"):
+        with pytest.raises(ValueError, match=rf"`fars` .*1/{impostor} = .*Received: fars=1e-09"):
             evaluate_pairs(protocol, embeddings, fars=(0.1, 1e-9))
 
     def test_one_rate_may_come_alone(self):
@@ -298,15 +316,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"images": ("a", "a")}, "images must hold each key once"),
-            ({"left": [0, 9]}, r"left must lie in 0..2. Received: left\[1\]=9"),
-            ({"right": [0, -1]}, r"right must lie in 0..2. Received: right\[1\]=-1"),
+            ({"images": ("a", "a")}, "`images` must hold each key once"),
+            ({"left": [0, 9]}, r"`left` must lie in 0..2. Received: left\[1\]=9"),
+            ({"right": [0, -1]}, r"`right` must lie in 0..2. Received: right\[1\]=-1"),
             ({"right": [1]}, "must have one entry for each of the 2 of left"),
-            ({"same": [True, 2]}, r"right and same \(0 or 1\)"),
+            ({"same": [True, 2]}, r"`right` and `same` \(0 or 1\)"),
             ({"same": [True, True]}, "2 genuine and 0 impostor pairs"),
             ({"same": [False, False]}, "0 genuine and 2 impostor pairs"),
-            ({"folds": [0, 1, 2]}, r"folds must have shape \(2,\)"),
-            ({"subjects": [0, 0]}, "subjects must be a list of integers of 3 entries"),
+            ({"folds": [0, 1, 2]}, r"`folds` must have shape \(2,\)"),
+            ({"subjects": [0, 0]}, "`subjects` must be a list of integers of 3 entries"),
             ({"subjects": [0, 0, 0]}, r"differ in impostor pairs. Received: same\[1\]=False for subjects 0 and 0"),
             ({"subjects": [0, 1, 2]}, r"equal in genuine pairs.*same\[0\]=True for subjects 0 and 1"),
         ],
@@ -319,24 +337,24 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"embeddings": np.ones((47, 2))}, r"embeddings must be numbers of shape \(48, D\).*\(47, 2\)"),
+            ({"embeddings": np.ones((47, 2))}, r"`embeddings` must be numbers of shape \(48, D\).*\(47, 2\)"),
             ({"embeddings": np.ones((48, 2), complex)}, "dtype=complex128"),
-            ({"row": np.nan}, "embeddings must be finite and nonzero.*row 31 is NaN or infinite"),
+            ({"row": np.nan}, "`embeddings` must be finite and nonzero.*row 31 is NaN or infinite"),
             ({"row": np.inf}, "row 31 is NaN or infinite"),
             ({"row": 0.0}, "row 31 is zero"),
-            ({"mirrored": np.ones((48, 5))}, r"mirrored must have shape \(48, 6\)"),
+            ({"mirrored": np.ones((48, 5))}, r"`mirrored` must have shape \(48, 6\)"),
             ({"mirrored": np.ones((48, 6)), "flip": "mean"}, r"`flip` must be one of.*flip='mean'"),
             ({"mirrored": np.ones((48, 6)), "flip": None}, r"`flip` must be one of.*flip=None"),
             ({"flip": "maximum"}, "`mirrored` must be given for `flip`"),
-            ({"pca": 0.0}, r"pca must be None or a share in \(0, 1\]. Received: pca=0.0"),
-            ({"pca": True}, "pca must be None or a share"),
-            ({"fars": (0.1, 0.1)}, "fars must hold each rate once"),
-            ({"fars": (0.0,)}, r"fars must be numbers in \(0, 1\]"),
-            ({"fars": ("0.1",)}, r"fars must be numbers in \(0, 1\]. Received: '0.1'"),
-            ({"fars": 2}, r"fars must be numbers in \(0, 1\]. Received: 2"),
+            ({"pca": 0.0}, r"`pca` must be None or a share in \(0, 1\]. Received: pca=0.0"),
+            ({"pca": True}, "`pca` must be None or a share"),
+            ({"fars": (0.1, 0.1)}, "`fars` must hold each rate once"),
+            ({"fars": (0.0,)}, r"`fars` must be a number in \(0, 1\]"),
+            ({"fars": ("0.1",)}, r"`fars` must be a number in \(0, 1\]. Received: fars='0.1'"),
+            ({"fars": 2}, r"`fars` must be a number in \(0, 1\]. Received: fars=2"),
             ({"repeats": 0}, "`repeats` must be a positive integer"),
             ({"seed": -1}, "`seed` must be a non-negative integer"),
-            ({"embeddings": np.ones((48, 2)), "pca": 0.9}, "embeddings must vary"),
+            ({"embeddings": np.ones((48, 2)), "pca": 0.9}, "`embeddings` must vary"),
             ({"embeddings": np.ones((48, 2)), "center": True}, "embeddings as projected for fold 0.*row 0 is zero"),
         ],
     )
@@ -353,7 +371,7 @@ class TestErrors:
         protocol, embeddings = toy()
         mirrored = embeddings.copy()
         mirrored[5] *= -1
-        with pytest.raises(ValueError, match=r"the fused embeddings must be finite and nonzero.*row 5 is zero"):
+        with pytest.raises(ValueError, match=r"`fused embeddings` must be finite and nonzero.*row 5 is zero"):
             evaluate_pairs(protocol, embeddings, mirrored)
 
 

@@ -58,9 +58,9 @@ def test_pooling_refuses():
         pool_templates([[1, 0], [np.nan, 0]], [0, 0], [0, 1])
     with pytest.raises(ValueError, match=r"pooled templates\[1\] is a zero vector"):
         pool_templates([[1, 0], [-1, 0], [1, 0]], [7, 7, 3], [0, 1, 0])
-    with pytest.raises(ValueError, match="media_ids must be a list of integers of 2 entries"):
+    with pytest.raises(ValueError, match="`media_ids` must be a list of integers of 2 entries"):
         pool_templates([[1, 0], [1, 1]], [0, 0], [0])
-    with pytest.raises(ValueError, match="embeddings must be a matrix"):
+    with pytest.raises(ValueError, match="`embeddings` must be a matrix"):
         pool_templates([1, 0], [0, 0], [0, 1])
 
 
@@ -92,12 +92,12 @@ def test_templates_are_rising():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"members": [0, 1, 3]}, r"members must lie in 0\.\.2"),
-        ({"template_ids": [1, 2]}, "template_ids must be a list of integers of 3"),
-        ({"media_ids": [0.5, 1, 2]}, "media_ids must be a list of integers"),
-        ({"template_subjects": [7, 7]}, "template_subjects must be a list of integers of 3"),
-        ({"template_subjects": [7, 7, -2]}, "template_subjects must be at least 0, or -1"),
-        ({"subjects": [1, 2]}, "subjects must be a list of integers of 3"),
+        ({"members": [0, 1, 3]}, r"`members` must lie in 0\.\.2"),
+        ({"template_ids": [1, 2]}, "`template_ids` must be a list of integers of 3"),
+        ({"media_ids": [0.5, 1, 2]}, "`media_ids` must be a list of integers"),
+        ({"template_subjects": [7, 7]}, "`template_subjects` must be a list of integers of 3"),
+        ({"template_subjects": [7, 7, -2]}, "`template_subjects` must be at least 0, or -1"),
+        ({"subjects": [1, 2]}, "`subjects` must be a list of integers of 3"),
         ({"pairs": (TemplatePairs([1], [9], [True]),)}, "template 9 without any"),
         ({"pairs": (TemplatePairs([1, 1], [2, 3], [True, True]),)}, r"same\[1\]=True for subjects 7 and 8"),
         ({"searches": ((GallerySearch([1], [9]),),)}, "template 9 without any"),
@@ -110,13 +110,13 @@ def test_lists_that_do_not_fit(changes, message):
 
 
 def test_pairs_and_galleries_that_cannot_be():
-    with pytest.raises(ValueError, match="right must be a list of integers of 2"):
+    with pytest.raises(ValueError, match="`right` must be a list of integers of 2"):
         TemplatePairs([1, 2], [3], [True, False])
     with pytest.raises(ValueError, match=r"`?same`?.*one entry for each of the 1"):
         TemplatePairs([1], [3], [2])
-    with pytest.raises(ValueError, match="gallery must hold at least one template"):
+    with pytest.raises(ValueError, match="`gallery` must hold at least one template"):
         GallerySearch([1, 1], [3])
-    with pytest.raises(ValueError, match="probes must hold at least one template"):
+    with pytest.raises(ValueError, match="`probes` must hold at least one template"):
         GallerySearch([1], [])
     with pytest.raises(ValueError, match="template 2 in both"):
         GallerySearch([1, 2], [3, 2])

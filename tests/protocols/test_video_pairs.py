@@ -180,7 +180,7 @@ def test_refusals():
     rng = np.random.default_rng(9)
     protocol = random_protocol(rng)
     rows = likeness(rng, protocol)
-    with pytest.raises(ValueError, match="embeddings must have shape"):
+    with pytest.raises(ValueError, match="`embeddings` must have shape"):
         evaluate_video_pairs(protocol, rows[1:])
     rows[3] = 0.0
     with pytest.raises(ValueError, match=r"embeddings\[3\] is a zero vector"):
@@ -194,12 +194,12 @@ def test_refusals():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"videos": ([0, 3], [1])}, r"videos\[0\] must lie in 0\.\.2"),
-        ({"videos": ([], [1])}, r"videos\[0\] must hold at least one"),
-        ({"videos": ([0, 0], [1])}, r"videos\[0\] must hold each index once"),
-        ({"right": [2]}, r"right must lie in 0\.\.1"),
-        ({"same": [2]}, "right and same"),
-        ({"folds": [0, 1]}, "folds must have shape"),
+        ({"videos": ([0, 3], [1])}, r"videos\[0\]` must lie in 0\.\.2"),
+        ({"videos": ([], [1])}, r"videos\[0\]` must hold at least one"),
+        ({"videos": ([0, 0], [1])}, r"videos\[0\]` must hold each index once"),
+        ({"right": [2]}, r"`right` must lie in 0\.\.1"),
+        ({"same": [2]}, "`right` and `same`"),
+        ({"folds": [0, 1]}, "`folds` must have shape"),
         ({"subjects": [4, 5, 6]}, r"videos\[0\] with several"),
         ({"subjects": [4, 4, 4]}, r"same\[0\]=False for subjects 4 and 4"),
         ({"subjects": [4, 4, 5], "same": [1]}, r"same\[0\]=True for subjects 4 and 5"),

@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_refused():
     images = np.stack(pairs())
     for given, same, options, words in [
         (images, SAME[:-1], {"folds": 2}, "two images for each"),
-        (images, SAME, {"folds": 3}, "folds must divide"),
+        (images, SAME, {"folds": 3}, "`folds` must divide"),
         (images, SAME, {"folds": 2, "every_steps": 0}, "every_steps=0"),
         ([png(x) for x in images], SAME, {"folds": 2}, "`preprocessing` must be given"),
         (images.reshape(16, -1), SAME, {"folds": 2}, "2 dimensions"),
