@@ -13,6 +13,7 @@ from keras import ops
 from keras_normface import _validation
 from keras_normface._io import JsonFormat, json_text, read_bounded, write_text
 from keras_normface._threshold import CalibratedThreshold
+from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
 from keras_normface.layers import CosineDense
 from keras_normface.models import EmbeddingModel
@@ -39,8 +40,9 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
             model then takes raw images, uint8 RGB `(batch, height, width, 3)`, and scales them itself.
 
     Returns:
-        A functional `keras.Model` with float32 outputs `(batch, dim)` of unit length, sharing the weights
-        of `model`. A zero embedding stays zero.
+        A functional `keras.Model` with float32 outputs `(batch, dim)` of unit length, sharing layers and weights with
+        `model`, and so its precision. A zero embedding stays zero. Augmentation and dropout do not act, unless it is
+        called with `training=True`.
 
     Raises:
         ValueError: If the embedding cannot be told, the layer does not exist, the input is no image, or it is
@@ -62,7 +64,8 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
         raise ValueError(f"`model` must have one input. Received: {len(model.inputs)} inputs")
     backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
     image, pixels = _image_and_pixels(model, preprocessing)
-    embedding = backbone(pixels)
+    # Keras's augmentation layers act wherever nothing says that this is inference.
+    embedding = backbone(pixels, training=False)
     if flip == "sum":
         if len(pixels.shape) != 4:
             raise ValueError(
@@ -71,7 +74,7 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
             )
         channels_last = preprocessing is not None or keras.config.image_data_format() == "channels_last"
         mirrored = ops.flip(pixels, axis=2 if channels_last else 3)
-        embedding = _in_float32(embedding) + _in_float32(backbone(mirrored))
+        embedding = _in_float32(embedding) + _in_float32(backbone(mirrored, training=False))
     unit = keras.layers.UnitNormalization(dtype="float32", name="unit_embedding")(_in_float32(embedding))
     return keras.Model(image, unit, name="embedding")
 
@@ -80,8 +83,8 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     """Write the embedding model of a trained model as a SavedModel.
 
     The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
-    function maps images to unit embeddings. It is written beside `path` and renamed, so `path` is never
-    half-written.
+    function maps images to unit embeddings. Layers trained in `mixed_float16` or `mixed_bfloat16` compute
+    in float32 there. It is written beside `path` and renamed, so `path` is never half-written.
 
     Args:
         model: See `embedding_model`.
@@ -93,7 +96,7 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
         overwrite: Whether an existing `path` may be replaced.
 
     Returns:
-        The embedding model that was written, a `keras.Model`.
+        The embedding model that was written, a `keras.Model`; it computes in the precision of `model`.
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is not set.
@@ -112,7 +115,8 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # Keras 3.8 prints whatever `verbose` says
+        # Keras 3.8 prints whatever `verbose` says.
+        with _computing_in_float32(cut), contextlib.redirect_stdout(io.StringIO()):
             cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
         preprocessing = preprocessing_in(cut)
         (beside / "new" / EMBEDDING_FILE).parent.mkdir(exist_ok=True)
@@ -230,6 +234,23 @@ def read_threshold(path):
     None
     """
     return _read_extra(path, THRESHOLD_FILE, CalibratedThreshold.from_json)
+
+
+@contextlib.contextmanager
+def _computing_in_float32(model):
+    """Inside, layers of mixed precision, whose weights are float32, compute in float32."""
+    mixed = {
+        layer: layer.dtype_policy
+        for layer in all_layers(model)
+        if layer.dtype_policy.name in ("mixed_float16", "mixed_bfloat16")
+    }
+    try:
+        for layer in mixed:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in mixed.items():
+            layer.dtype_policy = policy
 
 
 def _saved_model(path):

@@ -7,6 +7,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_normface as knf
 
@@ -61,6 +64,30 @@ def test_embeddings_are_float32_units_under_mixed_precision(images):
     outputs = knf.embedding_model(classifier("mixed_bfloat16"), flip="sum").predict(images, verbose=0)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(outputs, axis=1), 1.0, atol=1e-6)
+
+
+def reduced_types(path):
+    """How many nodes of a SavedModel's functions compute in float16 or bfloat16."""
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    types = [t for f in saved.meta_graphs[0].graph_def.library.function for n in f.node_def for t in n.attr.values()]
+    return sum(t.type in (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16) for t in types)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_reduced_precision_is_exported_in_float32(tmp_path, images, policy):
+    model, twin = classifier(policy), classifier()
+    twin.set_weights(model.get_weights())
+    before = [layer.dtype_policy.name for layer in model.layers]
+    cut = knf.export_embedding_model(model, tmp_path / "exported", flip="sum")
+    assert [layer.dtype_policy.name for layer in model.layers] == before
+    assert policy in before
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    served = loaded.serve(images)
+    assert served.dtype == tf.float32
+    assert reduced_types(tmp_path / "exported") == 0
+    expected = knf.embedding_model(twin, flip="sum")(images)
+    np.testing.assert_allclose(served, expected, rtol=0, atol=1e-6)
+    assert np.abs(cut(images) - expected).max() > 1e-5, "the trained model goes on in its own precision"
 
 
 def test_keras_file_round_trips_without_custom_objects(tmp_path, images):
