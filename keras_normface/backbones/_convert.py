@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-WRAPPINGS = ("state_dict", "state_dict_backbone")
-PARALLEL = "module."
+WRAPPINGS = ("state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone", "net", "network")
+PREFIXES = ("module.", "model.", "backbone.", "net.", "network.")
+COMPILED = "_orig_mod."
+DEEPEST = 4
 # Before this release, a file could run code in spite of `weights_only=True` (CVE-2025-32434).
 OLDEST_TORCH = (2, 6)
 COUNTER = "num_batches_tracked"
@@ -28,8 +30,7 @@ def read_tensors(source):
     given = _unwrapped(given)
     if not isinstance(source, Mapping):
         _check_total(given, source)
-    if given and all(isinstance(name, str) and name.startswith(PARALLEL) for name in given):
-        given = {name.removeprefix(PARALLEL): value for name, value in given.items()}
+    given = _without_prefixes(given)
     arrays, problems = {}, []
     for name, value in given.items():
         array, problem = (value, None) if str(name).endswith(f".{COUNTER}") else _array(value)
@@ -68,9 +69,34 @@ def _check_members(path):
 
 
 def _unwrapped(given):
-    for key in WRAPPINGS:
-        if isinstance(given.get(key), Mapping) and not any(hasattr(value, "shape") for value in given.values()):
-            return given[key]
+    """The state dict of a checkpoint: the only dictionary with tensors, or the one under a usual name."""
+    for _ in range(DEEPEST):
+        inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
+        states = {key: d for key, d in inner.items() if any(hasattr(value, "shape") for value in d.values())}
+        usual = {key: d for key, d in (states or inner).items() if key in WRAPPINGS}
+        found = usual or states
+        if len(found) > 1:
+            raise ConversionError(
+                "`source` must hold one network. Hand over the dictionary of the one that is meant. "
+                f"Received: dictionaries of tensors under {sorted(map(str, found))}"
+            )
+        if not found:
+            return given
+        (given,) = found.values()
+    return given
+
+
+def _without_prefixes(given):
+    """The tensors by the network's own names: without what wrapping modules put before all of them."""
+    if not all(isinstance(name, str) for name in given):
+        return given
+    plain = {name.replace(COMPILED, ""): value for name, value in given.items()}  # of `torch.compile`, at any depth
+    given = plain if len(plain) == len(given) else given
+    while given:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in given)), None)
+        if prefix is None:
+            break
+        given = {name.removeprefix(prefix): value for name, value in given.items()}
     return given
 
 
@@ -161,8 +187,12 @@ def load_torch(model, source):
 
     Nothing is changed unless every weight finds its tensor, every tensor its weight, and all shapes agree; only a batch
     norm's `num_batches_tracked` has no weight here. Convolutions are turned from (out, in, height, width) to (height,
-    width, in, out), and the dense layer's inputs from the order channel, height, width to height, width, channel. A
-    dictionary under `state_dict` or `state_dict_backbone`, and a prefix `module.` of all names, are taken off.
+    width, in, out), and the dense layer's inputs from the order channel, height, width to height, width, channel.
+
+    A checkpoint may hold the network in one of its dictionaries: the only one with tensors, or the one called
+    `state_dict`, `state_dict_backbone`, `model_state_dict`, `model`, `backbone`, `net` or `network`. What wrapping
+    modules put before all names is removed, however often: `module.`, `model.`, `backbone.`, `net.`, `network.`, and
+    the `_orig_mod.` of `torch.compile` anywhere.
 
     Args:
         model: An `IResNet`, or a `SphereFaceNet(variant="opensphere")`, of the depth and the size of the network.
@@ -170,8 +200,13 @@ def load_torch(model, source):
             the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer; nothing in the file is run).
 
     Raises:
+<<<<<<< HEAD
         ConversionError: If the tensors are not those of the model, not finite floating-point numbers, or of more than
             four times the bytes of their file (and more than 1 MiB). The message lists all differences.
+=======
+        ConversionError: If the tensors are not those of the model, of several networks, or not finite floating-point
+            numbers. The message lists all differences.
+>>>>>>> 78231ca (PyTorch weights of wrapped networks: prefixes in any order, checkpoints with the network under one key)
         ValueError: If the model is none of these, or the file has another ending.
         ImportError: If the package that reads the file is not installed.
 

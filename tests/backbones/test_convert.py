@@ -72,9 +72,31 @@ def test_all_differences_are_listed_and_nothing_is_changed():
         lambda state: {"epoch": 3, "state_dict_backbone": state, "state_optimizer": {"state": {}}},
         lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+        *[
+            lambda state, prefix=prefix: {f"{prefix}{name}": value for name, value in state.items()}
+            for prefix in (
+                "model.",
+                "_orig_mod.",
+                "backbone.",
+                "net.",
+                "network.",
+                "module._orig_mod.",
+                "_orig_mod.module.",
+                "model.backbone.net.",
+                "module.module.",
+                "model.model._orig_mod.",
+            )
+        ],
+        lambda state: {name.replace(".conv1.", "._orig_mod.conv1."): value for name, value in state.items()},
+        *[
+            lambda state, key=key: {key: state, "epoch": 3, "optimizer": {"state": {0: {}}, "param_groups": [{}]}}
+            for key in ("model", "model_state_dict", "net", "network", "backbone", "weights of mine")
+        ],
+        lambda state: {"model": {"state_dict": {f"backbone.{name}": value for name, value in state.items()}}},
+        lambda state: {"model": state, "model_ema": {"other": np.zeros(2)}},
     ],
 )
-def test_wrappings_are_taken_off(wrap):
+def test_wrappings_are_removed(wrap):
     model, state = smallest(), smallest_state()
     load_torch(model, wrap(state))
     np.testing.assert_array_equal(to_numpy(model.get_layer("embedding").kernel), state["fc.weight"].T)
@@ -146,3 +168,22 @@ def test_a_model_with_more_on_top_is_refused():
 def test_other_endings_are_refused():
     with pytest.raises(ValueError, match=r"`source` must end in .safetensors, .pt or .pth. Received: .*weights.bin"):
         load_torch(smallest(), "weights.bin")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model": state, "backbone": state},
+        lambda state: {"teacher": state, "student": state},
+    ],
+)
+def test_a_checkpoint_of_several_networks_is_refused(wrap):
+    with pytest.raises(ConversionError, match="`source` must hold one network"):
+        load_torch(smallest(), wrap(smallest_state()))
+
+
+def test_a_prefix_of_some_names_stays():
+    state = smallest_state()
+    state["model.extra"] = np.zeros(2)
+    with pytest.raises(ConversionError, match=r"model\.extra: not in the model"):
+        load_torch(smallest(), state)
