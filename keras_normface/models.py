@@ -15,6 +15,20 @@ class _Mean(keras.losses.Loss):
         return y_pred
 
 
+def _known_input_shape(backbone):
+    """The shape that a built backbone was built for, its batch size left open; None if that is not known."""
+    if not backbone.built:
+        return None
+    inputs = getattr(backbone, "inputs", None)
+    shape = backbone.input_shape if inputs else (backbone.get_build_config() or {}).get("input_shape")
+    return shape and keras.tree.map_shape_structure(lambda shape: (None, *shape[1:]), shape)
+
+
+def _embedding_dim(shape):
+    """The last of the dimensions `(batch, dim)`; None for other shapes."""
+    return shape[1] if isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[1], int) else None
+
+
 @keras.saving.register_keras_serializable(package="keras_normface")
 class EmbeddingModel(ReplicaXLA, keras.Model):
     """Backbone and heads: `model(x)` and `predict` give embeddings, `fit` trains on the heads' losses.
@@ -48,6 +62,9 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
     ['accuracy', 'loss', 'target_angle_degrees']
     """
 
+    monitor_modes = {"accuracy": "max", "target_angle_degrees": "min"}  # noqa: RUF012
+    """Whether a logged value is to rise or to fall, for callbacks whose `mode` is `"auto"`."""
+
     def __init__(self, backbone, heads, *, head_weights=None, **kwargs):
         super().__init__(**kwargs)
         heads = list(heads) if isinstance(heads, list | tuple) else [heads]
@@ -61,23 +78,32 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
         self._mean = _Mean(name="head_losses")
         self._accuracy = keras.metrics.Mean(name="accuracy")
         self._angle = keras.metrics.Mean(name="target_angle_degrees")
+        input_shape = _known_input_shape(backbone)
+        if input_shape is not None and _embedding_dim(self.compute_output_shape(input_shape)) is not None:
+            self.build(input_shape)
 
     def build(self, input_shape):
-        """Build backbone and heads for inputs of `input_shape`."""
-        if not self.backbone.built:
-            self.backbone.build(input_shape)
-        dim = self.backbone.compute_output_shape(input_shape)[-1]
+        """Build backbone and heads for inputs of `input_shape`; over a built backbone the constructor has done it."""
+        dim = self.compute_output_shape(input_shape)[-1]
         for head in self.heads:
             if not head.built:
                 head.build((None, dim))
 
-    def call(self, inputs, training=None):
-        """Return the embeddings of `inputs`."""
+    def call(self, inputs, training=False):
+        """Return the embeddings of `inputs`; augmentation and dropout in the backbone act with `training=True` only."""
         return self.backbone(inputs, training=training)
 
     def compute_output_shape(self, input_shape):
         """Return the shape of the embeddings."""
-        return self.backbone.compute_output_shape(input_shape)
+        if not self.backbone.built and type(self.backbone).build is not keras.layers.Layer.build:
+            self.backbone.build(input_shape)
+        try:
+            return self.backbone.compute_output_shape(input_shape)
+        except NotImplementedError:  # a subclass need not say its shapes, so Keras traces its `call`
+            dtype = self.backbone.input_dtype
+            inputs = keras.tree.map_shape_structure(lambda shape: keras.KerasTensor(shape, dtype), input_shape)
+        trace = self.backbone.compute_output_spec if self.backbone.built else self.backbone
+        return keras.tree.map_structure(lambda tensor: tensor.shape, trace(inputs))
 
     def compile(self, optimizer="sgd", loss=None, **kwargs):
         """Configure training, as `keras.Model.compile`; the heads are the losses, so `loss` must be `None`."""

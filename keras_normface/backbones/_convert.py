@@ -200,13 +200,9 @@ def load_torch(model, source):
             the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer; nothing in the file is run).
 
     Raises:
-<<<<<<< HEAD
-        ConversionError: If the tensors are not those of the model, not finite floating-point numbers, or of more than
-            four times the bytes of their file (and more than 1 MiB). The message lists all differences.
-=======
-        ConversionError: If the tensors are not those of the model, of several networks, or not finite floating-point
-            numbers. The message lists all differences.
->>>>>>> 78231ca (PyTorch weights of wrapped networks: prefixes in any order, checkpoints with the network under one key)
+        ConversionError: If the tensors are not those of the model, of several networks, not finite floating-point
+            numbers, or of more than four times the bytes of their file (and more than 1 MiB). The message lists all
+            differences.
         ValueError: If the model is none of these, or the file has another ending.
         ImportError: If the package that reads the file is not installed.
 

@@ -22,7 +22,7 @@ def from_arrays(arrays, rows, size, shuffle, seed):
 
     x, y, sample_weight = arrays
     packed = (x,) if y is None else (x, y) if sample_weight is None else (x, y, sample_weight)
-    tensors = tf.nest.map_structure(_as_tensor, _as_tuples(packed))
+    tensors = tf.nest.map_structure(as_tensor, _as_tuples(packed))
     indices = tf.data.Dataset.range(rows)
     if shuffle:
         indices = indices.shuffle(rows, seed=seed, reshuffle_each_iteration=True)
@@ -89,12 +89,12 @@ def _py_dataset_epochs(source, shuffle, seed):
 def _from_generator(generate, first):
     import tensorflow as tf
 
-    first = tf.nest.map_structure(_as_tensor, _as_tuples(first))
+    first = tf.nest.map_structure(as_tensor, _as_tuples(first))
     spec = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), first)
 
     def convert():
         for batch in generate():
-            yield tf.nest.map_structure(_as_tensor, _as_tuples(batch))
+            yield tf.nest.map_structure(as_tensor, _as_tuples(batch))
 
     return _sharded_by_rows(tf.data.Dataset.from_generator(convert, output_signature=spec)), first
 
@@ -108,7 +108,7 @@ def _sharded_by_rows(dataset):
     return dataset.with_options(options)
 
 
-def _as_tensor(array):
+def as_tensor(array):
     """Arrays as Keras hands them over: floats of other widths as floatx, integers as they are."""
     import tensorflow as tf
 

@@ -58,17 +58,8 @@ def train(model, source, validate, callbacks, epochs):
 
 
 def _train_epoch(model, source, callbacks):
-    logs = {}
-    try:
-        for first, last, iterator in source.executions():
-            callbacks.on_train_batch_begin(first)
-            logs = _floats(model.train_function(iterator))
-            callbacks.on_train_batch_end(last, logs)
-            if model.stop_training:
-                break
-    except StopIteration:
-        source.ran_out()
-    return dict(logs)
+    begin, end = callbacks.on_train_batch_begin, callbacks.on_train_batch_end
+    return _run_epoch(source, model.train_function, begin, end, lambda: model.stop_training)
 
 
 def evaluate_epoch(model, batches, callbacks, steps):
@@ -76,17 +67,25 @@ def evaluate_epoch(model, batches, callbacks, steps):
     callbacks.on_test_begin()
     model.stop_evaluating = False
     model.reset_metrics()
-    logs, source = {}, Epochs(batches, model.distribute_strategy, model.steps_per_execution, steps)
+    source = Epochs(batches, model.distribute_strategy, model.steps_per_execution, steps)
+    begin, end = callbacks.on_test_batch_begin, callbacks.on_test_batch_end
+    logs = _run_epoch(source, model.test_function, begin, end, lambda: model.stop_evaluating)
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def _run_epoch(source, function, begin, end, is_stopped):
+    """Call a function of the model for each execution of an epoch → the last logs."""
+    logs = {}
     try:
         for first, last, iterator in source.executions():
-            callbacks.on_test_batch_begin(first)
-            logs = _floats(model.test_function(iterator))
-            callbacks.on_test_batch_end(last, logs)
-            if model.stop_evaluating:
+            begin(first)
+            logs = _floats(function(iterator))
+            end(last, logs)
+            if is_stopped():
                 break
     except StopIteration:
         source.ran_out()
-    callbacks.on_test_end(logs)
     return dict(logs)
 
 
@@ -163,6 +162,35 @@ def predict(model, x, batch_size=None, verbose="auto", steps=None, callbacks=Non
             break
     callbacks.on_predict_end()
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0).numpy(), *outputs)
+
+
+def predict_on_batch(model, x):
+    """Predict one batch under the model's strategy; arguments and result as `keras.Model.predict_on_batch`."""
+    data = _functions.split_rows(model.distribute_strategy, (x,))
+    _step.build(model, x)
+    outputs = model.make_predict_function()([data])
+    return keras.tree.map_structure(lambda output: output.numpy(), outputs)
+
+
+def set_monitor_modes(model, callbacks):
+    """Give callbacks of mode "auto" the direction that the model, or another callback, knows of what they monitor."""
+    callbacks = list(_each_callback(callbacks))
+    modes = dict(getattr(model, "monitor_modes", {}))
+    for callback in callbacks:
+        modes |= getattr(callback, "monitor_modes", {})
+    for callback in callbacks:
+        if getattr(callback, "mode", None) == "auto" and hasattr(callback, "monitor"):
+            callback.mode = modes.get(str(callback.monitor).removeprefix("val_"), "auto")
+
+
+def _each_callback(callbacks):
+    """The callbacks of a list, a `CallbackList`, or one callback, with those that they hold."""
+    if isinstance(callbacks, list | tuple):
+        for callback in callbacks:
+            yield from _each_callback(callback)
+    elif callbacks is not None:
+        yield callbacks
+        yield from _each_callback(getattr(callbacks, "callbacks", None))
 
 
 def _prepare(model, batches, training):

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 
 from keras_normface.distribute import _step
+from keras_normface.distribute._data import as_tensor
 from keras_normface.distribute._sampled import sampled_heads
 
 
@@ -119,7 +120,7 @@ def make_function(model, training):
 
     def function(iterator):
         if not isinstance(iterator, tf.distribute.DistributedIterator | tf.data.Iterator):
-            return _out_of_scope(on_batch, next(iterator))  # from `train_on_batch`
+            return _out_of_scope(on_batch, split_rows(strategy, next(iterator)))  # from `train_on_batch`
         done, logs = _out_of_scope(one_execution, iterator)
         if int(done) == 0:
             raise StopIteration
@@ -155,6 +156,27 @@ def make_predict_function(model):
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
 
     return function
+
+
+def split_rows(strategy, data):
+    """Split a global batch, the same on every worker, over the replicas of a strategy."""
+    import tensorflow as tf
+
+    replicas = strategy.num_replicas_in_sync
+
+    def split(array):
+        if array is None:
+            return None
+        tensor = as_tensor(array)
+        share = -(-int(tensor.shape[0]) // replicas)
+
+        def rows(context):
+            first = context.replica_id_in_sync_group * share
+            return tensor[first : first + share]
+
+        return tensor if replicas == 1 else strategy.experimental_distribute_values_from_function(rows)
+
+    return tf.nest.map_structure(split, data)
 
 
 def _out_of_scope(function, argument):

@@ -81,6 +81,7 @@ class ReplicaXLA:
     def fit(self, *args, **kwargs):
         """Train; see `keras.Model.fit`."""
         check_trainable(self)
+        _fit.set_monitor_modes(self, args[5] if len(args) > 5 else kwargs.get("callbacks"))
         if not _functions.has_own_loop(self):
             return super().fit(*args, **kwargs)
         return _fit.fit(self, *args, **kwargs)
@@ -96,3 +97,22 @@ class ReplicaXLA:
         if not _functions.is_distributed(self):
             return super().predict(*args, **kwargs)
         return _fit.predict(self, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Predict a batch, under a strategy split over the replicas; see `keras.Model.predict_on_batch`."""
+        if not _functions.is_distributed(self):
+            return super().predict_on_batch(x)
+        return _fit.predict_on_batch(self, x)
+
+    def save(self, filepath, *args, **kwargs):
+        """Save as `keras.Model.save` does, which must be in the `.keras` format.
+
+        Raises:
+            ValueError: If `filepath` ends in `.h5` or `.hdf5`.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"`filepath` must end in .keras: from HDF5, Keras would not load a {type(self).__name__} again. "
+                f"`save_weights` may write .weights.h5. Received: filepath={str(filepath)!r}"
+            )
+        return super().save(filepath, *args, **kwargs)

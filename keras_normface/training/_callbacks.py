@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_normface import _validation
+from keras_normface._walk import all_layers
 from keras_normface.distribute import is_chief, same_everywhere
-from keras_normface.heads import MarginSoftmaxHead
+from keras_normface.heads import Head, MarginSoftmaxHead
 from keras_normface.layers import CosineDense, LearnableScale
 from keras_normface.losses import NormFaceLoss
 from keras_normface.sphere import softmax_loss_lower_bound
@@ -229,9 +230,10 @@ def _is_float(array):
 class NanGuard(keras.callbacks.Callback):
     """Stop training at the first loss, weight or optimizer variable that is not finite, and say which.
 
-    The loss is looked at after every step. A gradient that is not finite shows in the weight that it has
-    changed, or in the optimizer's variable (a mixed-precision loss scale skips such gradients, rightly). It
-    raises before anything is saved, so the last checkpoint is one of before.
+    The loss is looked at after every step. A label out of range makes the losses of this package NaN, so after a NaN
+    the message names the labels first. A gradient that is not finite shows in the weight that it has changed, or in
+    the optimizer's variable (a mixed-precision loss scale skips such gradients, rightly). It raises before anything is
+    saved, so the last checkpoint is one of before.
 
     Args:
         every_steps: After how many steps the weights are looked at. Each look reads all of them once.
@@ -275,17 +277,19 @@ class NanGuard(keras.callbacks.Callback):
         if broken or (batch + 1) % self.every_steps == 0:
             variable = self._first_broken_variable()
             broken += [] if variable is None else [f"`{variable}`"]
-        self._stop_at(broken)
+        self._stop_at(broken, any(math.isnan(float(value)) for value in losses.values()))
 
     def on_epoch_end(self, epoch, logs=None):
         """Look at the variables once more: the next step may never come."""
         variable = self._first_broken_variable()
         self._stop_at([] if variable is None else [f"`{variable}`"])
 
-    def _stop_at(self, broken):
+    def _stop_at(self, broken, loss_is_nan=False):
         if broken:
+            classes = _number_of_classes(self.model) if loss_is_nan else None
+            labels = "" if classes is None else f"Check the labels: one outside [0, {classes}) makes the loss NaN. "
             raise FloatingPointError(
-                f"Not finite after step {self._step} of epoch {self._epoch}: {', '.join(broken)}. "
+                f"Not finite after step {self._step} of epoch {self._epoch}: {', '.join(broken)}. {labels}"
                 "No checkpoint has it; lower the learning rate or clip the gradients, and check the input."
             )
 
@@ -296,6 +300,12 @@ class NanGuard(keras.callbacks.Callback):
             self._watched, self._flags = floats, _compiled(lambda: _finite_flags(floats))
         flags = ops.convert_to_numpy(self._flags())
         return None if flags.all() else self._watched[int(flags.argmin())].path
+
+
+def _number_of_classes(model):
+    """The smallest number of classes of the model's heads and cosine layers; None without any."""
+    units = [layer.units for layer in all_layers(model) if isinstance(layer, Head | CosineDense)]
+    return min(units, default=None)
 
 
 def _finite_flags(variables):
@@ -350,7 +360,7 @@ class ScaleMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Find the number of classes and the scale in the model."""
-        layers = list(_all_layers(self.model))
+        layers = list(all_layers(self.model))
         heads = [layer for layer in layers if isinstance(layer, MarginSoftmaxHead) and layer.feature_norm == "hard"]
         agents = heads or [layer for layer in layers if isinstance(layer, CosineDense)]
         if self.num_classes is None:
@@ -389,8 +399,3 @@ class ScaleMonitor(keras.callbacks.Callback):
                 "or more, or use LearnableScale.for_classes.",
                 stacklevel=2,
             )
-
-
-def _all_layers(model):
-    for layer in model.layers:
-        yield from _all_layers(layer) if isinstance(layer, keras.Model) else (layer,)

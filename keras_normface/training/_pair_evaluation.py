@@ -135,6 +135,8 @@ class PairEvaluation(AtSteps):
 
     Attributes:
         results: List of pairs (training step, `FoldAccuracy`) of this process, in order.
+        monitor_modes: Whether each of the two values is to rise or to fall. In `fit` of this package's models it holds
+            for callbacks that monitor them in mode `"auto"`; with others, give those callbacks a `mode`.
 
     Raises:
         ValueError: If an argument does not fit, or the first image is of another size; in training, if the
@@ -171,6 +173,7 @@ class PairEvaluation(AtSteps):
             _validation.integer("every_steps", every_steps, 1)
         cross_validated_accuracy(np.arange(len(self.same)), self.same, folds=folds)  # refuses folds that do not fit
         self.every_steps, self.results = every_steps, []
+        self.monitor_modes = {f"{name}_accuracy": "max", f"{name}_standard_error": "min"}
 
     def is_due(self, before, now):
         """Whether a multiple of `every_steps` was passed."""
