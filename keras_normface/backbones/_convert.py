@@ -71,6 +71,8 @@ def _check_members(path):
 def _unwrapped(given):
     """The state dict of a checkpoint: the only dictionary with tensors, or the one under a usual name."""
     for _ in range(DEEPEST):
+        if any(tuple(getattr(value, "shape", ())) for value in given.values()):  # numbers may be tensors: the epoch
+            break
         inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
         states = {key: d for key, d in inner.items() if any(hasattr(value, "shape") for value in d.values())}
         usual = {key: d for key, d in (states or inner).items() if key in WRAPPINGS}
@@ -81,7 +83,7 @@ def _unwrapped(given):
                 f"Received: dictionaries of tensors under {sorted(map(str, found))}"
             )
         if not found:
-            return given
+            break
         (given,) = found.values()
     return given
 

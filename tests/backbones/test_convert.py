@@ -93,7 +93,7 @@ def test_all_differences_are_listed_and_nothing_is_changed():
             for key in ("model", "model_state_dict", "net", "network", "backbone", "weights of mine")
         ],
         lambda state: {"model": {"state_dict": {f"backbone.{name}": value for name, value in state.items()}}},
-        lambda state: {"model": state, "model_ema": {"other": np.zeros(2)}},
+        lambda state: {"model": state, "model_ema": {"other": np.zeros(2)}, "epoch": np.array(3)},
     ],
 )
 def test_wrappings_are_removed(wrap):
