@@ -4,13 +4,70 @@ import math
 import struct
 import zlib
 
-from keras_normface._arrays import largest_expansion
-from keras_normface._io import read_whole
+import numpy as np
 
+from keras_normface._arrays import largest_expansion
+from keras_normface._io import read_whole, regular_file
+from keras_normface.protocols._files import ProtocolFileError
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEADER_BYTES, _TAG_BYTES = 128, 8
 _COMPRESSED, _MATRIX = 15, 14
 _CELL, _CHAR, _NUMBERS = 1, 4, range(6, 16)
 _DEEPEST = 4
+
+
+def read_matlab(path, wanted):
+    """Path and names → dictionary of these variables, as SciPy gives them; otherwise a ProtocolFileError."""
+    with regular_file(path) as file:
+        head = file.read(520)
+    if _HDF5 in (head[:8], head[512:]):
+        raise ProtocolFileError(
+            f"{path} is of MATLAB's version 7.3 (HDF5), which is not read here. "
+            "Save it in MATLAB with save(..., '-v7'), or give the directory of the text lists"
+        )
+    try:
+        from scipy.io import loadmat, whosmat
+    except ImportError as error:
+        raise ImportError("MATLAB files need SciPy: pip install keras-normface[mat]") from error
+    try:
+        check_matlab(path, wanted)
+        variables = loadmat(path, variable_names=list(wanted))
+        found = [name for name, _, _ in whosmat(path)]
+    # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.
+    except Exception as error:
+        raise ProtocolFileError(f"{path} is no MATLAB file that can be read: {error}") from error
+    missing = [field for field in wanted if field not in variables]
+    if missing:
+        raise ProtocolFileError(
+            f"{path} lacks the variables {', '.join(missing)}. It holds: {', '.join(found) or 'none'}"
+        )
+    return variables
+
+
+def cells_of(variables, field, path):
+    """Variable that is a row or column of cells → list of them."""
+    cells = variables[field]
+    if cells.dtype != object or cells.ndim != 2 or 1 not in cells.shape:
+        raise ProtocolFileError(
+            f"{field} in {path} must be a list of cells. It is of shape {cells.shape}, {cells.dtype}"
+        )
+    return list(cells.ravel())
+
+
+def text_of(cell, field, path):
+    """Cell → its text."""
+    if not isinstance(cell, np.ndarray) or cell.dtype.kind != "U" or cell.size != 1:
+        raise ProtocolFileError(f"{field} in {path} must hold text. Received: {str(cell)[:80]!r}")
+    return str(cell.item()).strip()
+
+
+def numbers_of(cell, field, path):
+    """Cell → (K,) int64."""
+    right = isinstance(cell, np.ndarray) and cell.dtype.kind in "fiu" and cell.ndim == 2 and 1 in cell.shape
+    if not right or not np.isfinite(cell).all() or (cell != np.floor(cell)).any() or (abs(cell) > 2**31).any():
+        raise ProtocolFileError(f"{field} in {path} must hold lists of whole numbers. Received: {str(cell)[:80]!r}")
+    return cell.ravel().astype("int64")
 
 
 def check_matlab(path, wanted):

@@ -7,25 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_normface._io import is_contained, regular_file
+from keras_normface._io import is_contained
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics import unit_rows
-from keras_normface.metrics.bootstrap import (
-    REPEATS,
-    THRESHOLD_KEPT,
-    TOO_FEW,
-    Resamples,
-    rate_name,
-    resampled_shares,
-    subject_sums,
-)
+from keras_normface.metrics.bootstrap import REPEATS, THRESHOLD_KEPT, TOO_FEW, Resamples, rate_name
 from keras_normface.metrics.identification import SearchScores, search_gallery
 from keras_normface.metrics.projection import fitted_projection
 from keras_normface.metrics.results import MetricValue, Result
 from keras_normface.metrics.score_matrix import AllPairScores, num_impostor_pairs, score_all_pairs
 from keras_normface.metrics.verification import chosen_rates
 from keras_normface.protocols._files import ProtocolFileError, faults_of, numbered_lines, protocol_file
-from keras_normface.protocols._matlab import check_matlab
+from keras_normface.protocols._matlab import cells_of, numbers_of, read_matlab, text_of
 from keras_normface.protocols._records import (
     checked_indices,
     checked_keys,
@@ -33,6 +25,7 @@ from keras_normface.protocols._records import (
     checked_subjects,
     embeddings_of,
 )
+from keras_normface.protocols._shares import Case, replicate_shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,72 +109,19 @@ class BlufrProtocol:
 
 _INDICES = {"train": "trainIndex", "test": "testIndex", "gallery": "galIndex", "probes": "probIndex"}
 _FIELDS = ("imageList", "labels", *_INDICES.values())
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def _matlab_lists(path):
     """MATLAB file of version 5 to 7 → as `_text_lists`."""
     path = os.fspath(path)
-    variables = _variables(path)
-    names = [_text(cell, path) for cell in _cells(variables, "imageList", path)]
-    labels = _numbers(variables["labels"], "labels", path)
+    variables = read_matlab(path, _FIELDS)
+    names = [text_of(cell, "imageList", path) for cell in cells_of(variables, "imageList", path)]
+    labels = numbers_of(variables["labels"], "labels", path)
     sets = {
-        kind: [_numbers(cell, field, path) - 1 for cell in _cells(variables, field, path)]
+        kind: [numbers_of(cell, field, path) - 1 for cell in cells_of(variables, field, path)]
         for kind, field in _INDICES.items()
     }
-    if len({len(trials) for trials in sets.values()}) != 1:
-        counts = ", ".join(f"{len(sets[kind])} in {field}" for kind, field in _INDICES.items())
-        raise ProtocolFileError(f"the cells of {path} must have the same number of trials. They have {counts}")
-    return names, labels, [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
-
-
-def _variables(path):
-    with regular_file(path) as file:
-        head = file.read(520)
-    if _HDF5 in (head[:8], head[512:]):
-        raise ProtocolFileError(
-            f"{path} is of MATLAB's version 7.3 (HDF5), which is not read here. "
-            "Save it in MATLAB with save(..., '-v7'), or give the directory of BLUFR's text lists"
-        )
-    try:
-        from scipy.io import loadmat, whosmat
-    except ImportError as error:
-        raise ImportError("MATLAB files need SciPy: pip install keras-normface[mat]") from error
-    try:
-        check_matlab(path, _FIELDS)
-        variables = loadmat(path, variable_names=list(_FIELDS))
-        found = [name for name, _, _ in whosmat(path)]
-    # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.
-    except Exception as error:
-        raise ProtocolFileError(f"{path} is no MATLAB file that can be read: {error}") from error
-    missing = [field for field in _FIELDS if field not in variables]
-    if missing:
-        raise ProtocolFileError(
-            f"{path} lacks the variables {', '.join(missing)}. It holds: {', '.join(found) or 'none'}"
-        )
-    return variables
-
-
-def _cells(variables, field, path):
-    cells = variables[field]
-    if cells.dtype != object or cells.ndim != 2 or 1 not in cells.shape:
-        raise ProtocolFileError(
-            f"{field} in {path} must be a list of cells. It is of shape {cells.shape}, {cells.dtype}"
-        )
-    return list(cells.ravel())
-
-
-def _text(cell, path):
-    if not isinstance(cell, np.ndarray) or cell.dtype.kind != "U" or cell.size != 1:
-        raise ProtocolFileError(f"imageList in {path} must hold text. Received: {str(cell)[:80]!r}")
-    return str(cell.item()).strip()
-
-
-def _numbers(cell, field, path):
-    right = isinstance(cell, np.ndarray) and cell.dtype.kind in "fiu" and cell.ndim == 2 and 1 in cell.shape
-    if not right or not np.isfinite(cell).all() or (cell != np.floor(cell)).any() or (abs(cell) > 2**31).any():
-        raise ProtocolFileError(f"{field} in {path} must hold lists of whole numbers. Received: {str(cell)[:80]!r}")
-    return cell.ravel().astype("int64")
+    return names, labels, _transposed(sets, _INDICES, path)
 
 
 _LISTS = {"train": "train_set.txt", "test": "test_set.txt", "gallery": "gallery_set.txt", "probes": "probe_set.txt"}
@@ -239,11 +179,15 @@ def _text_lists(directory):
     lines = numbered_lines(protocol_file(directory, "labels.txt"))
     labels = [line.whole_number(line.text, "a label", 1) for line in lines]
     sets = {kind: _trials(protocol_file(directory, file), names) for kind, file in _LISTS.items()}
+    return names, np.array(labels, "int64"), _transposed(sets, _LISTS, directory)
+
+
+def _transposed(sets, places, path):
+    """Index arrays of all trials by kind → for each trial its index arrays by kind; `places` names the kinds."""
     if len({len(trials) for trials in sets.values()}) != 1:
-        counts = ", ".join(f"{len(sets[kind])} in {file}" for kind, file in _LISTS.items())
-        raise ProtocolFileError(f"the lists in {directory} must have the same number of trials. They have {counts}")
-    trials = [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
-    return names, np.array(labels, "int64"), trials
+        counts = ", ".join(f"{len(sets[kind])} in {place}" for kind, place in places.items())
+        raise ProtocolFileError(f"{path} must hold the same number of trials of each kind. Received: {counts}")
+    return [dict(zip(sets, trial, strict=True)) for trial in zip(*sets.values(), strict=True)]
 
 
 def _trials(path, names):
@@ -306,13 +250,13 @@ def num_impostors(protocol):
     pairs, probes = [], []
     for number, trial in enumerate(protocol.trials):
         subjects = protocol.subjects[trial.test]
-        strangers = ~np.isin(protocol.subjects[trial.probes], protocol.subjects[trial.gallery])
+        non_mated = ~np.isin(protocol.subjects[trial.probes], protocol.subjects[trial.gallery])
         pairs.append(num_impostor_pairs(subjects))
-        probes.append(int(np.count_nonzero(strangers)))
+        probes.append(int(np.count_nonzero(non_mated)))
         counts = {
             "genuine pairs": subjects.size * (subjects.size - 1) // 2 - pairs[-1],
             "impostor pairs": pairs[-1],
-            "genuine probes": strangers.size - probes[-1],
+            "genuine probes": non_mated.size - probes[-1],
             "impostor probes": probes[-1],
         }
         missing = [name for name, count in counts.items() if not count]
@@ -401,7 +345,7 @@ def evaluate_blufr(
         tested = _projected(rows, trial, subjects, projection) if unit is None else unit[trial.test]
         keep = max((_rounded(far, num_impostor) for far in fars), default=1)
         scored = _score_trial(tested, trial, subjects, keep)
-        for name, case in zip(cases, _decided(scored, fars, dir_fars, ranks, people.size), strict=True):
+        for name, case in zip(cases, _decided(scored, fars, dir_fars, ranks), strict=True):
             cases[name].append(case)
     return Result(
         protocol=protocol.name,
@@ -417,10 +361,7 @@ def evaluate_blufr(
             "projection": getattr(projection, "__name__", str(projection)),
             "intervals": resamples.settings if intervals else None,
             "trials": {
-                name: [
-                    {"value": float(hits.sum() / totals.sum()), "threshold": threshold}
-                    for hits, totals, threshold in cases[name]
-                ]
+                name: [{"value": float(case.success.mean()), "threshold": case.threshold} for case in cases[name]]
                 for name in cases
             },
         },
@@ -437,31 +378,27 @@ def _score_trial(tested, trial, subjects, keep):
     return _Scored(score_all_pairs(tested, subjects[trial.test], keep), search, probe_subjects)
 
 
-def _decided(scored, fars, dir_fars, ranks, num_subjects):
-    """Per figure: successes of each subject, cases of each subject, and the threshold."""
+def _decided(scored, fars, dir_fars, ranks):
+    """A `Case` for each figure, in their order."""
     pairs, search = scored.pairs, scored.search
-    totals = subject_sums(pairs.genuine_subjects, np.ones(pairs.genuine.size), num_subjects)
     for far in fars:
         threshold = _threshold(pairs.impostor, far, pairs.num_impostor, pairs.genuine)
-        yield subject_sums(pairs.genuine_subjects, pairs.genuine >= threshold, num_subjects), totals, float(threshold)
-    known = scored.probe_subjects[search.mated]
-    totals = subject_sums(known, np.ones(known.size), num_subjects)
-    strangers = np.sort(search.highest[~search.mated])[::-1]
+        yield Case(pairs.genuine >= threshold, pairs.genuine_subjects, float(threshold))
+    mated = scored.probe_subjects[search.mated]
+    non_mated = np.sort(search.highest[~search.mated])[::-1]
     mate, mate_rank = search.mate[search.mated], search.rank[search.mated]
     for far in dir_fars:
-        threshold = _threshold(strangers, far, strangers.size, mate)
+        threshold = _threshold(non_mated, far, non_mated.size, mate)
         for rank in ranks:
-            found = (mate >= threshold) & (mate_rank <= rank)
-            yield subject_sums(known, found, num_subjects), totals, float(threshold)
+            yield Case((mate >= threshold) & (mate_rank <= rank), mated, float(threshold))
 
 
 def _figures(name, cases, resamples):
-    hits, totals = np.stack([case[0] for case in cases]), np.stack([case[1] for case in cases])
-    values = hits.sum(axis=1) / totals.sum(axis=1)
+    values = np.array([case.success.mean() for case in cases])
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
     note = "mean minus standard deviation"
     spread = {"spread": deviation, "spread_of": _SPREAD.format(len(cases))}
-    shares = None if resamples is None else resampled_shares(hits, totals, resamples.repeats, resamples.seed)
+    shares = None if resamples is None else replicate_shares(cases, resamples)
     reported = plain = None
     if shares is not None:
         means = shares.mean(axis=1)

@@ -2,23 +2,14 @@
 
 import os
 import posixpath
-from dataclasses import dataclass
+from array import array
 
 import numpy as np
 
 from keras_normface._threshold import BY_SUBJECT
-from keras_normface.metrics.bootstrap import (
-    NO_SUBJECTS,
-    REPEATS,
-    THRESHOLD_KEPT,
-    TOO_FEW,
-    Resamples,
-    rate_name,
-    resampled_shares,
-    subject_sums,
-)
+from keras_normface.metrics.bootstrap import REPEATS, Resamples, rate_name
 from keras_normface.metrics.identification import search_gallery
-from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.results import Result
 from keras_normface.metrics.score_matrix import curve_of_sorted, listed_scores
 from keras_normface.metrics.verification import chosen_rates, threshold_at_rate
 from keras_normface.protocols._files import (
@@ -29,9 +20,90 @@ from keras_normface.protocols._files import (
     read_numbers,
     rows_of,
 )
-from keras_normface.protocols._records import checked_ranks, embeddings_of
-from keras_normface.protocols._tables import TemplateTable
-from keras_normface.protocols.templates import pool_templates
+from keras_normface.protocols._records import checked_ranks, embeddings_of, template_rows
+from keras_normface.protocols._shares import Case, split_figure
+from keras_normface.protocols.templates import GallerySearch, TemplatePairs, TemplateProtocol, pool_templates
+
+
+class _TemplateTable:
+    """Images, each a member of templates; equal template ids of different scopes (splits) differ."""
+
+    def __init__(self):
+        self._images, self._templates, self._media, self._subjects = {}, {}, {}, {}
+        self._members, self._template_of, self._medium_of = array("q"), array("q"), array("q")
+        self._subject_of_image, self._subject_of_template = {}, {}
+
+    def add(self, image, template, medium, subject=None, scope=None):
+        """Add a member; the ids of medium and subject are any hashable, subject None if unknown."""
+        image = self._images.setdefault(image, len(self._images))
+        template = self._templates.setdefault((scope, template), len(self._templates))
+        self._members.append(image)
+        self._template_of.append(template)
+        self._medium_of.append(self._media.setdefault(medium, len(self._media)))
+        if subject is not None:
+            subject = self._subjects.setdefault(subject, len(self._subjects))
+            for known, number, what in (
+                (self._subject_of_image, image, "image"),
+                (self._subject_of_template, template, "template"),
+            ):
+                if known.setdefault(number, subject) != subject:
+                    raise ValueError(f"gives another subject to the same {what}")
+
+    def name_subject(self, template, subject, scope=None):
+        """Name the subject of a template that was added without."""
+        number = self._templates.get((scope, template))
+        if number is None:
+            raise ValueError(f"names template {template}, which has no images")
+        subject = self._subjects.setdefault(subject, len(self._subjects))
+        if self._subject_of_template.setdefault(number, subject) != subject:
+            raise ValueError("gives another subject to the same template")
+
+    def pairs(self, left, right, same=None, scope=None):
+        """(n,) template ids → `TemplatePairs`; without `same`, inferred from the subjects."""
+        rows = self._numbers(left, scope), self._numbers(right, scope)
+        subjects = _by_number(self._subject_of_template, len(self._templates))
+        of_left, of_right = (subjects[numbers] for numbers in rows)
+        known = (of_left >= 0) & (of_right >= 0)
+        told = of_left == of_right
+        wrong = np.flatnonzero(~known if same is None else known & (told != np.asarray(same)))
+        if len(wrong):
+            what = "compares templates of an unknown subject" if same is None else "contradicts the templates' subjects"
+            raise ValueError(f"comparison {wrong[0] + 1}, of templates {left[wrong[0]]} and {right[wrong[0]]}, {what}")
+        return TemplatePairs(*rows, told if same is None else same)
+
+    def search(self, gallery, probes, scope=None):
+        """Template ids, repeated or not → `GallerySearch`."""
+        return GallerySearch(np.unique(self._numbers(gallery, scope)), np.unique(self._numbers(probes, scope)))
+
+    def protocol(self, name, pairs=(), searches=()):
+        """The `TemplateProtocol`: `pairs` one for each split, `searches` a list for each split."""
+        of_image, of_template = self._subject_of_image, self._subject_of_template
+        if not of_image and of_template:
+            of_image = {i: of_template.get(t, -1) for i, t in zip(self._members, self._template_of, strict=True)}
+        return TemplateProtocol(
+            name=name,
+            images=tuple(self._images),
+            members=np.array(self._members),
+            template_ids=np.array(self._template_of),
+            media_ids=np.array(self._medium_of),
+            template_subjects=_by_number(of_template, len(self._templates)) if of_template else None,
+            pairs=tuple(pairs),
+            searches=tuple(tuple(split) for split in searches),
+            subjects=_by_number(of_image, len(self._images)) if of_image else None,
+        )
+
+    def _numbers(self, templates, scope):
+        """Return the templates' own numbers for an array of their ids."""
+        numbers = {template: number for (within, template), number in self._templates.items() if within == scope}
+        ids = np.array(sorted(numbers), "int64")
+        own = np.array([numbers[template] for template in ids.tolist()], "int64")
+        return own[template_rows(ids, np.asarray(templates, "int64"))]
+
+
+def _by_number(known, count):
+    """Return the array of `known`, a dictionary by number, with -1 for what is unknown."""
+    return np.array([known.get(number, -1) for number in range(count)], "int64")
+
 
 _FILE_COLUMNS = ("FILENAME", "FILE")
 _MEDIUM_COLUMNS = ("MEDIA_ID", "SIGHTING_ID")
@@ -39,7 +111,7 @@ _NO_SUBJECT = ("", "nan", "none")
 
 
 def _add_faces(table, path, scope=None):
-    """Add the faces of a table of NIST's form to a `TemplateTable` → set of the template ids."""
+    """Add the faces of a table of NIST's form to a `_TemplateTable` → set of the template ids."""
     templates = set()
     columns = ("TEMPLATE_ID", "SUBJECT_ID", _FILE_COLUMNS, "SIGHTING_ID", _MEDIUM_COLUMNS)
     for line, (template, subject, file, sighting, medium) in rows_of(path, *columns):
@@ -134,7 +206,7 @@ def read_ijb_a(directory):
     Source: Klare et al. 2015, "Pushing the Frontiers of Unconstrained Face Detection and Recognition: IARPA Janus
     Benchmark A".
     """
-    table, pairs, searches = TemplateTable(), [], []
+    table, pairs, searches = _TemplateTable(), [], []
     sets = [protocol_file(directory, f"IJB-A_{name}_sets") for name in ("11", "1N")]
     if not any(map(os.path.isdir, sets)):
         raise FileNotFoundError(f"`directory` must hold {' or '.join(sets)}")
@@ -152,7 +224,7 @@ def read_ijb_a(directory):
 
 
 def _from_text(kind, faces, labels, tables):
-    table = TemplateTable()
+    table = _TemplateTable()
     for line in numbered_lines(faces):
         fields = line.text.split()
         if len(fields) != 3:
@@ -176,7 +248,7 @@ def _from_text(kind, faces, labels, tables):
 
 
 def _from_csv(kind, tables, matches):
-    table = TemplateTable()
+    table = _TemplateTable()
     found = [_add_faces(table, path) for path in tables]
     searches = [_searches(table, found, tables)]
     pairs = [_compared(table, matches, ",")] if os.path.exists(matches) else []
@@ -206,47 +278,6 @@ def _compared(table, path, delimiter, scope=None):
         same = numbers[:, 2] == 1
     with faults_of(path):
         return table.pairs(numbers[:, 0], numbers[:, 1], same, scope)
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """One split or gallery: (K,) success, (K,) subjects 0..S-1 or None, the threshold or None."""
-
-    success: np.ndarray
-    owners: np.ndarray | None
-    threshold: float | None
-
-
-def _split_figure(name, splits, resamples=None):
-    """Cases of each gallery of each split → `MetricValue`: mean over splits of means over galleries."""
-    cases = [case for split in splits for case in split]
-    weights = np.array([1.0 / (len(splits) * len(split)) for split in splits for _ in split])
-    values = [float(np.mean([case.success.mean() for case in split])) for split in splits]
-    interval, note = None, ""
-    if resamples is not None and any(case.owners is None for case in cases):
-        note = NO_SUBJECTS
-    elif resamples is not None:
-        interval = resamples.keep(name, _on_draws(cases, weights, resamples))
-        kept = "interval over subjects" if cases[0].threshold is None else THRESHOLD_KEPT
-        note = TOO_FEW if interval is None else kept
-    several = len(splits) > 1
-    return MetricValue(
-        name,
-        float(np.mean(values)),
-        interval=interval,
-        spread=float(np.std(values, ddof=1)) if several else None,
-        spread_of=f"standard deviation over {len(splits)} splits" if several else None,
-        threshold=cases[0].threshold if len(cases) == 1 else None,
-        note=note,
-    )
-
-
-def _on_draws(cases, weights, resamples):
-    num_people = 1 + max(int(case.owners.max()) for case in cases)
-    hits = np.stack([subject_sums(case.owners, case.success, num_people) for case in cases])
-    totals = np.stack([subject_sums(case.owners, np.ones(case.owners.size), num_people) for case in cases])
-    shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
-    return None if shares is None else shares @ weights
 
 
 _FARS, _FPIRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (1e-1, 1e-2, 1e-3)
@@ -326,30 +357,30 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
         left = protocol.rows(pairs.left)
         scores = listed_scores(unit, left, protocol.rows(pairs.right))
         genuine, impostor = scores[pairs.same], np.sort(scores[~pairs.same])
-        owners = left[pairs.same]
-        known = people is not None and (protocol.template_subjects[owners] >= 0).all()
-        owners = people[owners] if known else None
+        subjects_of = left[pairs.same]
+        known = people is not None and (protocol.template_subjects[subjects_of] >= 0).all()
+        subjects_of = people[subjects_of] if known else None
         lowest = min(genuine.min(), impostor[0])
         for far, name in zip(fars, cases, strict=True):
             threshold = threshold_at_rate(impostor[::-1], far, impostor.size, lowest)
-            cases[name].append(_Case(genuine >= threshold, owners, float(threshold)))
+            cases[name].append(Case(genuine >= threshold, subjects_of, float(threshold)))
         curves["1:1" if len(protocol.pairs) == 1 else f"1:1 split {number + 1}"] = curve_of_sorted(
             np.sort(genuine), impostor
         )
     counts["impostor pairs"] = sum(impostors)
     counts["genuine pairs"] = sum(int(pairs.same.sum()) for pairs in protocol.pairs)
-    return [_split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
+    return [split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
 
 
 def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     if people is None or (protocol.template_subjects < 0).any():
         raise ValueError("`template_subjects` must be known for searches. Received: a protocol that lacks some")
     found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
-    strangers = fewest_non_mated(protocol)
+    fewest = fewest_non_mated(protocol)
     if not all(scores.mated.any() for split in found for scores, _ in split):
         raise ValueError("`searches` must each have a mated probe. Received: a gallery without any")
-    if strangers:
-        fpirs = chosen_rates(fpirs, _FPIRS, strangers, "fpirs", "non-mated probes")
+    if fewest:
+        fpirs = chosen_rates(fpirs, _FPIRS, fewest, "fpirs", "non-mated probes")
     elif fpirs is not None:
         raise ValueError(
             "`fpirs` must be None where a gallery has no non-mated probe. Received: fpirs and such a gallery"
@@ -359,7 +390,7 @@ def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
     cases = {f"rank-{rank}": [[_ranked(*one, rank) for one in split] for split in found] for rank in ranks}
     for fpir in fpirs or ():
         cases[rate_name("TPIR@FPIR", fpir)] = [[_above(*one, fpir) for one in split] for split in found]
-    return [_split_figure(name, cases[name], resamples) for name in cases]
+    return [split_figure(name, cases[name], resamples) for name in cases]
 
 
 def fewest_non_mated(protocol):
@@ -384,11 +415,11 @@ def _search(protocol, unit, people, search):
     return search_gallery(unit[gallery], people[gallery], unit[probes], people[probes]), people[probes]
 
 
-def _ranked(scores, owners, rank):
-    return _Case(scores.rank[scores.mated] <= rank, owners[scores.mated], None)
+def _ranked(scores, subjects_of, rank):
+    return Case(scores.rank[scores.mated] <= rank, subjects_of[scores.mated], None)
 
 
-def _above(scores, owners, fpir):
-    strangers = np.sort(scores.highest[~scores.mated])[::-1]
-    threshold = threshold_at_rate(strangers, fpir, strangers.size, -2.0)
-    return _Case(scores.mate[scores.mated] >= threshold, owners[scores.mated], float(threshold))
+def _above(scores, subjects_of, fpir):
+    non_mated = np.sort(scores.highest[~scores.mated])[::-1]
+    threshold = threshold_at_rate(non_mated, fpir, non_mated.size, -2.0)
+    return Case(scores.mate[scores.mated] >= threshold, subjects_of[scores.mated], float(threshold))

@@ -12,21 +12,14 @@ from keras_normface import _validation
 from keras_normface._io import ContainedFiles, atomic_write, is_contained, regular_file
 from keras_normface._threshold import BY_SUBJECT
 from keras_normface.metrics import unit_rows
-from keras_normface.metrics.bootstrap import (
-    REPEATS,
-    THRESHOLD_KEPT,
-    TOO_FEW,
-    Resamples,
-    rate_name,
-    resampled_shares,
-    subject_sums,
-)
+from keras_normface.metrics.bootstrap import REPEATS, Resamples, rate_name
 from keras_normface.metrics.identification import TIE, MateRanks
-from keras_normface.metrics.results import MetricValue, Result
+from keras_normface.metrics.results import Result
 from keras_normface.metrics.score_matrix import TopScores
 from keras_normface.metrics.verification import accepted, chosen_rates, threshold_at_rate
 from keras_normface.protocols._files import ProtocolFileError, checked_root, faults_of
 from keras_normface.protocols._records import checked_keys, checked_ranks, checked_subjects, embeddings_of
+from keras_normface.protocols._shares import Case, split_figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,14 +368,15 @@ def evaluate_megaface(
     mates = MateRanks(left, genuine, len(probes), max(ranks))
     top = TopScores(max((accepted(far, num_impostor) + 1 for far in fars), default=1))
     _look_at(distractors, probes, mates, top, protocol.num_distractors)
-    owners, found = subjects[left], mates.ranks()
-    cases = [(f"rank-{rank}", found <= rank, None) for rank in ranks]
+    subjects_of, found = subjects[left], mates.ranks()
+    cases = {f"rank-{rank}": Case(found <= rank, subjects_of, None) for rank in ranks}
     impostor = top.largest()
     for far in fars:
         # The two kinds are summed in different orders: without this, a model that maps all to one could pass.
         threshold = threshold_at_rate(impostor, far, num_impostor, -2.0) + TIE
-        cases.append((rate_name("TAR@FAR", far), genuine >= threshold, float(threshold)))
-    figures = tuple(_figure(*case, owners, people.size, resamples) for case in cases)
+        cases[rate_name("TAR@FAR", far)] = Case(genuine >= threshold, subjects_of, float(threshold))
+    kept = "interval over subjects, distractors kept"
+    figures = tuple(split_figure(name, [[case]], resamples, kept) for name, case in cases.items())
     counts = {
         "images": len(probes),
         "subjects": people.size,
@@ -393,18 +387,6 @@ def evaluate_megaface(
     }
     settings = {"intervals": resamples.settings if intervals else None}
     return Result(protocol.name, figures, counts, settings, resamples=resamples)
-
-
-def _figure(name, success, threshold, owners, num_people, resamples):
-    hits = subject_sums(owners, success, num_people)[None]
-    totals = subject_sums(owners, np.ones(owners.size), num_people)[None]
-    interval, note = None, ""
-    if resamples is not None:
-        shares = resampled_shares(hits, totals, resamples.repeats, resamples.seed)
-        interval = resamples.keep(name, None if shares is None else shares[:, 0])
-        kept = "interval over subjects, distractors kept" if threshold is None else THRESHOLD_KEPT
-        note = TOO_FEW if interval is None else kept
-    return MetricValue(name, float(success.mean()), interval=interval, threshold=threshold, note=note)
 
 
 def _ordered_pairs(subjects):

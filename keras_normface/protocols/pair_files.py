@@ -3,14 +3,64 @@
 import hashlib
 import os
 import posixpath
+from array import array
 
 import numpy as np
 
 from keras_normface._io import atomic_write, is_contained
 from keras_normface.data import read_pair_file
 from keras_normface.protocols._files import PackedImages, ProtocolFileError, faults_of, numbered_lines, protocol_file
-from keras_normface.protocols._tables import PairTable, pairs_name
 from keras_normface.protocols.pairs import PairProtocol
+
+
+class PairTable:
+    """Pairs of named images with subjects, both numbered in the order in which they first occur."""
+
+    def __init__(self):
+        self._images, self._subjects, self._subject_of = {}, {}, array("i")
+        self._left, self._right, self._folds = array("i"), array("i"), array("i")
+
+    def __len__(self):
+        return len(self._folds)
+
+    def add(self, left, right, fold):
+        """Add a pair of (image, subject), genuine if the subjects are equal."""
+        self._left.append(self._number(*left))
+        self._right.append(self._number(*right))
+        self._folds.append(fold)
+
+    def protocol(self, name, path):
+        """The pairs as a `PairProtocol`; errors name `path`."""
+        columns = self.columns()
+        folds = columns["folds"]
+        with faults_of(path):
+            return PairProtocol(name=pairs_name(name, len(folds), len(np.unique(folds))), **columns)
+
+    def columns(self):
+        """The fields of a `PairProtocol` but for its name, as a dictionary."""
+        left, right, folds = (np.array(column, "int64") for column in (self._left, self._right, self._folds))
+        subjects = np.array(self._subject_of, "int64")
+        same = subjects[left] == subjects[right]
+        return {
+            "images": tuple(self._images),
+            "left": left,
+            "right": right,
+            "same": same,
+            "folds": folds,
+            "subjects": subjects,
+        }
+
+    def _number(self, image, subject):
+        number = self._images.setdefault(image, len(self._images))
+        if number == len(self._subject_of):
+            self._subject_of.append(self._subjects.setdefault(subject, len(self._subjects)))
+        return number
+
+
+def pairs_name(name, pairs, folds):
+    """(LFW, 6000, 10) → `LFW, 6 000 pairs, ten folds`."""
+    in_words = "one fold" if folds == 1 else f"{'ten' if folds == 10 else folds} folds"
+    return f"{name}, {pairs:,} pairs, {in_words}".replace(",", " ").replace("  ", ", ")
 
 
 def read_lfw_pairs(path, suffix=".jpg", name="LFW"):

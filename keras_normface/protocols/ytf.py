@@ -31,7 +31,7 @@ from keras_normface.protocols._records import (
     embeddings_of,
     set_fields,
 )
-from keras_normface.protocols._tables import PairTable, pairs_name
+from keras_normface.protocols.pair_files import PairTable, pairs_name
 
 
 @dataclass(frozen=True, eq=False)
