@@ -17,7 +17,7 @@ class ResumableData(Protocol):
     It returns a `tf.data.Dataset` of the batches of that epoch from that step on, both counted from 0. Called
     twice with the same numbers it must return the same batches; `data(epoch, 0)` without its first k batches
     must be `data(epoch, k)`. The dataset must know its number of batches, or the callable must have an
-    attribute `steps_per_epoch` that tells it.
+    attribute `steps_per_epoch`.
 
     With several workers, data that have `share(worker, workers)` and `batch_size` are asked for the rows of one worker:
     `share(w, n)` is such data again, whose batches are the w-th n-th of the rows of each batch.
@@ -109,7 +109,7 @@ class ImageBatches:
     """Training batches from a reader, in an order that differs by epoch, repeats by seed, and starts anywhere.
 
     `data(epoch, step)` is what `fit_resumable` trains on. Nothing is read or decoded for the steps that are
-    skipped. Images are decoded by what they are, whatever their names say.
+    skipped. Images are decoded by content, whatever their file names say.
 
     Args:
         reader: A `Reader`: `IdentityFolder`, `ImageList`, `RecordIO` or `TFRecordShards`.
@@ -128,7 +128,7 @@ class ImageBatches:
         images_per_identity: `None`, or K: a batch then holds `batch_size / K` different identities with K images
             each, drawn anew for each batch, as losses on pairs and triplets need them. An epoch has as many
             batches as without it; not every image need occur in it.
-        drop_remainder: Whether a last batch that is not full is left out.
+        drop_remainder: Whether an incomplete last batch is dropped.
 
     Raises:
         ValueError: If an argument does not fit, or the images are of another size or template, naming both and the
@@ -197,13 +197,13 @@ class ImageBatches:
 
         Args:
             epoch: Which epoch, from 0.
-            step: How many of its batches are left out at its beginning.
+            step: How many batches to skip at its beginning.
 
         Returns:
             A `tf.data.Dataset` of `steps_per_epoch - step` batches of images and int32 labels `(batch,)`.
 
         Raises:
-            ValueError: If there is no such epoch or step.
+            ValueError: If `epoch` or `step` is out of range.
         """
         import tensorflow as tf
 
@@ -301,7 +301,7 @@ class ArrayBatches:
         augment: `None`, or a TensorFlow function `(x, y, seed) -> (x, y)` of a whole batch. Its seed is int32
             of shape `(2,)`, made for the `tf.random.stateless_*` functions, and follows from the seed, the
             epoch and the step alone. Other random numbers would not repeat after a resume.
-        drop_remainder: Whether a last batch that is not full is left out.
+        drop_remainder: Whether an incomplete last batch is dropped.
 
     Raises:
         ValueError: If lengths differ, or `batch_size` or `seed` do not fit.
@@ -340,13 +340,13 @@ class ArrayBatches:
 
         Args:
             epoch: Which epoch, from 0.
-            step: How many of its batches are left out at its beginning.
+            step: How many batches to skip at its beginning.
 
         Returns:
             A `tf.data.Dataset` of `steps_per_epoch - step` batches `(x, y)` or `(x, y, sample_weight)`.
 
         Raises:
-            ValueError: If there is no such epoch or step.
+            ValueError: If `epoch` or `step` is out of range.
         """
         import tensorflow as tf
 

@@ -17,11 +17,11 @@ class IdentityFolder(Reader):
 
     Identities are numbered by the sorted names of their directories; an identity's images are in the order of
     their sorted names. An image is a file that ends in .jpg, .jpeg, .png, .bmp or .gif, in small letters or
-    capitals. Hidden files and directories are passed over.
+    capitals. Hidden files and directories are skipped.
 
     Args:
         path: The directory.
-        exclude: Names of identities to leave out, or `CASIA_LFW_OVERLAP`.
+        exclude: Names of identities to exclude, or `CASIA_LFW_OVERLAP`.
 
     Attributes:
         ignored: Number of other things that were found, such as `Thumbs.db`; hidden ones are not counted.

@@ -21,9 +21,9 @@ from keras_normface.preprocessing import TEMPLATE_SIZES
 
 LONGEST_LABEL = 18
 PLAIN, INSIGHTFACE, MXNET = (
-    "a path and a label, a whole number not below 0",
-    "0 or 1, a path and a label, a whole number not below 0, with tabs between them",
-    "an index, a label, a whole number not below 0, and a path, with tabs between them",
+    "a path and a label, a non-negative integer",
+    "0 or 1, a path and a label, a non-negative integer, with tabs between them",
+    "an index, a label, a non-negative integer, and a path, with tabs between them",
 )
 
 
@@ -34,17 +34,17 @@ class ImageList(Reader):
 
     - `path label`: the label follows the last space or tab; the path may contain spaces.
     - `flag<TAB>path<TAB>label`, InsightFace's `.lst`. The flag, 0 or 1, says whether the image is aligned; it is not
-      used. Lists that go on with a box and landmarks are refused: align those images first.
+      used. Lists that continue with a box and landmarks are refused: align those images first.
     - `index<TAB>label<TAB>path`, MXNet's `.lst`. Labels may be written as 3.000000; of several the first counts.
 
-    Labels are whole numbers not below 0. Empty lines and lines that begin with `#` are skipped. Labels become dense:
+    Labels are non-negative integers. Empty lines and lines that begin with `#` are skipped. Labels become dense:
     if 5 does not occur, 6 takes its place. The name of an identity is its label in the file, in decimal digits.
 
     Args:
         path: The text file, in UTF-8.
         root: Directory that the paths start from. `None`: that of the text file. No path, absolute ones included, may
             lead out of it.
-        exclude: Labels to leave out, as strings like `"17"`; or `CASIA_LFW_OVERLAP`, then the identities of
+        exclude: Labels to exclude, as strings like `"17"`; or `CASIA_LFW_OVERLAP`, then the identities of
             which an image lies in a directory of one of those names.
 
     Attributes:
@@ -148,7 +148,7 @@ class ImageList(Reader):
         if not any_like_them:
             raise ValueError(
                 "`exclude` is CASIA_LFW_OVERLAP, names of directories such as 0000513, but no image of "
-                f"{self.path} lies in a directory of such a name: give the labels to leave out instead"
+                f"{self.path} lies in a directory of such a name: give the labels to exclude instead"
             )
         if not kept.any():
             raise ValueError("`exclude` must leave an identity. Received: all there are")
@@ -160,7 +160,7 @@ def _form(line):
     first, *fields = line.split(b"\t")
     if len(fields) < 2 or not first.strip().isdigit():
         return PLAIN
-    # InsightFace's second field is a path, which is no number; MXNet's is a label.
+    # InsightFace's second field is a path, which is not a number; MXNet's is a label.
     return INSIGHTFACE if _number(fields[0]) is None else MXNET
 
 
@@ -202,7 +202,7 @@ def _mxnet_fields(line):
 
 
 def _is_label(text):
-    """Tell whether a field is a whole number of at most 18 digits."""
+    """Tell whether a field is an integer of at most 18 digits."""
     return text.isdigit() and len(text) <= LONGEST_LABEL
 
 

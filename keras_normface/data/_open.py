@@ -1,4 +1,4 @@
-"""The reader of a path, told by what lies there."""
+"""The reader of a path, inferred from its content."""
 
 import os
 from pathlib import Path
@@ -14,20 +14,20 @@ LISTS = (".txt", ".lst", ".list")
 
 
 def open_reader(path, format=None, **arguments):
-    """Open a data set of faces in whatever shape it comes.
+    """Open a data set of faces in any of the formats that are read.
 
     Args:
         path: A directory with a directory for each identity, a text file that lists images, a `.rec` file or the
             directory that holds it, or a directory of shards.
-        format: "folder", "list", "recordio" or "shards"; `None` tells it by `guess_format`.
+        format: "folder", "list", "recordio" or "shards"; `None`: inferred by `guess_format`.
         **arguments: Further arguments of the reader, such as `exclude`.
 
     Returns:
         An `IdentityFolder`, `ImageList`, `RecordIO` or `TFRecordShards`.
 
     Raises:
-        FileNotFoundError: If there is nothing.
-        ValueError: If the format cannot be told, or from the reader.
+        FileNotFoundError: If `path` does not exist.
+        ValueError: If the format cannot be inferred, or from the reader.
         TypeError: If the reader has no such argument.
 
     Example:
@@ -50,13 +50,13 @@ def open_reader(path, format=None, **arguments):
 
 
 def guess_format(path):
-    """Tell the format of a data set: "folder", "list", "recordio" or "shards".
+    """Infer the format of a data set from its path and content: "folder", "list", "recordio" or "shards".
 
     Args:
         path: A path that exists.
 
     Raises:
-        ValueError: If it is a file of no known ending.
+        ValueError: If it is a file with an unknown suffix.
 
     Example:
     >>> import tempfile

@@ -10,7 +10,7 @@ from keras_normface.data._pickle import BrokenPickleError, StoredArray, UnsafePi
 
 
 class PairFileError(ValueError):
-    """A file is truncated, damaged, or holds no pairs of images."""
+    """A file is truncated, corrupt, or holds no pairs of images."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,9 +46,9 @@ def read_pair_file(path):
         A `PairFile`. The images are not decoded.
 
     Raises:
-        UnsafePickleError: If the pickle names anything but the few harmless types; nothing was run.
-        PairFileError: If the file is no whole pickle, no pair of lists, empty, of unequal lengths, or if an item
-            is of another type or empty (its index is named).
+        UnsafePickleError: If the pickle names anything but the few admitted types; nothing was run.
+        PairFileError: If the file is not a complete pickle or does not hold a pair of lists, if they are empty or of
+            lengths that do not fit, or if an item is of another type or empty (its index is named).
         OSError: If the file cannot be read.
 
     Source: the layout is that of the InsightFace project's verification sets.
@@ -68,7 +68,7 @@ def read_pair_file(path):
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{path} is refused: {error}") from error
     except BrokenPickleError as error:
-        raise PairFileError(f"{path} is no pair file: {error}") from error
+        raise PairFileError(f"{path} is not a valid pair file: {error}") from error
 
 
 def _pairs(content, path):

@@ -26,7 +26,7 @@ class UnsafePickleError(ValueError):
 
 
 class BrokenPickleError(ValueError):
-    """Bytes are no pickle, only the beginning of one, or a pickle of things that are not read here."""
+    """Bytes are not a valid pickle, or not one of the supported types."""
 
 
 # What follows the instruction: n bytes; a length of n bytes and then so many bytes; or lines.
@@ -63,7 +63,7 @@ def scan_pickle(content):
     most_instructions = LEAST_INSTRUCTIONS + len(content) // 16
     while True:
         if position >= len(content):
-            raise BrokenPickleError("it is truncated, or no pickle: its end is missing")
+            raise BrokenPickleError("it is truncated, or not a pickle: its end is missing")
         start, code = position, content[position]
         instructions += 1
         if instructions > most_instructions:
@@ -112,7 +112,7 @@ def _argument(content, start):
         raise _refused(code, start)
     if end > len(content):
         raise BrokenPickleError(
-            f"it is truncated, or no pickle: the instruction at byte {start} reaches beyond its end"
+            f"it is truncated, or not a pickle: the instruction at byte {start} reaches beyond its end"
         )
     return argument, end
 
@@ -122,7 +122,7 @@ def _refused(code, start):
         return UnsafePickleError(f"it has the instruction {UNSAFE[code]}, at byte {start}")
     if code in OTHER_THINGS:
         return BrokenPickleError(f"it holds {OTHER_THINGS[code]}, at byte {start}")
-    return BrokenPickleError(f"it is no pickle, or one with the odd instruction {code:#04x}, at byte {start}")
+    return BrokenPickleError(f"it is not a valid pickle: it has the instruction {code:#04x}, at byte {start}")
 
 
 def _check_name(code, parts):
@@ -139,7 +139,7 @@ def _place(code, argument):
     if PUTS[code] is not None:
         return int.from_bytes(argument, "little")
     if not argument.isdigit():
-        raise BrokenPickleError(f"it is no pickle: {argument!r} is no place in its memo")
+        raise BrokenPickleError(f"it is not a valid pickle: {argument!r} is not a place in its memo")
     return int(argument)
 
 
@@ -197,10 +197,8 @@ def restricted_loads(content):
         return RestrictedUnpickler(content).load()
     except (UnsafePickleError, BrokenPickleError, MemoryError):
         raise
-    except Exception as error:  # the unpickler has many for bytes that are no pickle: KeyError, EOFError, ...
-        raise BrokenPickleError(
-            f"it is no pickle, or a corrupt one: {type(error).__name__}: {str(error)[:200]}"
-        ) from error
+    except Exception as error:  # the unpickler has many for bytes that are not a pickle: KeyError, EOFError, ...
+        raise BrokenPickleError(f"it is not a valid pickle: {type(error).__name__}: {str(error)[:200]}") from error
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -235,7 +233,7 @@ class RestrictedUnpickler(pickle.Unpickler):
     def encode(self, text, encoding):
         """Stand in for `_codecs.encode`, by which Python 3 writes bytes in protocols 0 to 2."""
         if not isinstance(text, str) or _text(encoding) not in ("latin1", "latin-1"):
-            raise BrokenPickleError("it encodes something that is no string, or not as Latin-1")
+            raise BrokenPickleError("it encodes something that is not a string, or not as Latin-1")
         self._copy(len(text))
         return text.encode("latin-1")
 

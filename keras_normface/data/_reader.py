@@ -164,7 +164,7 @@ class Reader(abc.ABC):
 
         Raises:
             IndexError: If there is no such sample.
-            ValueError: If what is stored there is garbled.
+            ValueError: If the stored sample is corrupt.
         """
         index = self.checked_index(index)
         (encoded,) = self._read(np.array([index]))
@@ -181,7 +181,7 @@ class Reader(abc.ABC):
 
         Raises:
             IndexError: If there is no such sample.
-            ValueError: If what is stored there is garbled.
+            ValueError: If the stored sample is corrupt.
         """
         return self._read(self.checked_indices(indices))
 
@@ -282,7 +282,7 @@ def kept_identities(identities, exclude):
 
 
 def without_excluded(labels, kept):
-    """Make labels dense after identities are left out."""
+    """Make labels dense after identities are excluded."""
     stays = kept[labels]
     renumbered = (np.cumsum(kept) - 1).astype("int32")
     return stays, read_only(renumbered[labels[stays]])

@@ -34,7 +34,7 @@ LARGEST_READ = 1 << 20
 
 
 class RecordError(ValueError):
-    """A RecordIO file or its index is truncated, damaged, or not what it should be."""
+    """A RecordIO file or its index is truncated, corrupt, or not in its format."""
 
 
 class RecordFile:
@@ -216,7 +216,7 @@ def _parsed(chunk, path, lines_before):
     found = text.split(b"\n")
     number = next(at for at, line in enumerate(found) if not re.fullmatch(rb"[0-9]{1,18}\t[0-9]{1,18}", line))
     raise RecordError(
-        f"Line {lines_before + number + 1} of {path} must be two whole numbers, a key and an offset, with a tab "
+        f"Line {lines_before + number + 1} of {path} must be two integers, a key and an offset, with a tab "
         f"between. Received: {os.fsdecode(found[number][:80])!r}"
     )
 
@@ -260,7 +260,7 @@ def image_labels(file, keys, offsets, reach):
 def whole_label(label, where):
     """Return a float label as an int."""
     if not (math.isfinite(label) and 0 <= label <= LARGEST_LABEL and label == math.floor(label)):
-        raise RecordError(f"The label of {where} must be a whole number not below 0. Received: {label}")
+        raise RecordError(f"The label of {where} must be a non-negative integer. Received: {label}")
     return int(label)
 
 
@@ -283,7 +283,7 @@ def _labels_by_header(file, keys, offsets, reach):
 
 
 def _labels_by_identity(file, keys, offsets, reach, first, end):
-    """Return the labels of the images 1 to `first - 1`; `None` if the identity records do not tell them for sure."""
+    """Return the labels of the images 1 to `first - 1`; `None` if the identity records do not determine them."""
     ranges = []
     for key in range(first, end):
         pair = _pair(file, keys, offsets, reach, key)
@@ -313,13 +313,13 @@ class RecordIO(Reader):
 
     Args:
         path: The `.rec` file.
-        index: The `.idx` file. `None`: the one beside it; if there is none, the records are searched.
+        index: The `.idx` file. `None`: that of the same name in the same directory; without one, the file is scanned.
         identities: `None`, or names, one for each label in the file from 0 on. Without them an identity is
             called by its label in the file, in decimal digits.
-        exclude: Names of identities to leave out. `CASIA_LFW_OVERLAP` needs `identities`.
+        exclude: Names of identities to exclude. `CASIA_LFW_OVERLAP` needs `identities`.
 
     Attributes:
-        image_size: `(height, width)` if there is a file `property` beside it, else `None`.
+        image_size: `(height, width)` if its directory holds a file `property`, else `None`.
 
     Raises:
         RecordError: A ValueError. If the file or its index is truncated or corrupt, or labels are not whole
@@ -415,7 +415,7 @@ def _names(stored, identities):
 
 
 def _image_size(path, num_identities):
-    """Return `(height, width)` from the file `property` beside `path`; `None` without one."""
+    """Return `(height, width)` from the file `property` in the directory of `path`; `None` without one."""
     beside = os.path.join(os.path.dirname(path), "property")
     if not os.path.isfile(beside):
         return None

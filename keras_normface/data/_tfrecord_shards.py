@@ -24,11 +24,11 @@ class TFRecordShards(Reader):
 
     Args:
         path: The directory.
-        exclude: Names of identities to leave out, or `CASIA_LFW_OVERLAP`.
+        exclude: Names of identities to exclude, or `CASIA_LFW_OVERLAP`.
 
     Attributes:
         metadata: The dictionary of `dataset.json`; see `write_metadata`. It describes all that is there, also
-            what `exclude` leaves out.
+            what `exclude` excludes.
         image_size: `(height, width)` in pixels if all images have it, else `None`.
         template: Name of the landmark template by which the faces were aligned, if `dataset.json` records it.
 
@@ -104,7 +104,7 @@ class TFRecordShards(Reader):
             found = file_sha256(self._files.files.checked_path(shard["name"]))
             if found != shard["sha256"]:
                 raise MetadataError(
-                    f"{shard['name']} in {self.path} is damaged: its SHA-256 must be {shard['sha256']}. "
+                    f"{shard['name']} in {self.path} is corrupt: its SHA-256 must be {shard['sha256']}. "
                     f"Received: {found}"
                 )
             yield shard["name"]
@@ -126,7 +126,7 @@ class TFRecordShards(Reader):
         except OSError:
             raise
         except Exception as error:  # NumPy reads the head as Python's literals, and passes on what comes of it.
-            raise MetadataError(f"{path} is no array: {error}") from error
+            raise MetadataError(f"{path} is not a valid array: {error}") from error
         found = self._index.dtype, self._index.shape
         wanted = INDEX_DTYPE, (self.metadata["samples"],)
         if found != wanted:

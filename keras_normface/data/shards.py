@@ -33,7 +33,7 @@ class ShardEntry(NamedTuple):
 
 
 def write_shard(path, examples):
-    """Write a TFRecord file, so that it is either complete or not there.
+    """Write a TFRecord file, atomically.
 
     Each record is a `tf.train.Example` of `image/encoded`, `image/class/label`, `image/class/text` (the identity)
     and `image/filename`. The file is read again before it gets its name, and each image compared.
@@ -72,7 +72,7 @@ def write_shard(path, examples):
 
 
 def write_index(directory, rows):
-    """Write `index.npy`, so that it is either complete or not there.
+    """Write `index.npy`, atomically.
 
     Args:
         directory: Directory of the shards.
@@ -268,7 +268,7 @@ def _is_file_name(value):
     return isinstance(value, str) and re.fullmatch(r"\w[\w.-]*", value, re.ASCII) is not None and ".." not in value
 
 
-_COUNT = (_is_count, "a whole number not below 0")
+_COUNT = (_is_count, "a non-negative integer")
 CHECKS = {
     "format": (lambda value: value == FORMAT.head["format"], repr(FORMAT.head["format"])),
     "version": (lambda value: _is_count(value) and value == FORMAT.head["version"], str(FORMAT.head["version"])),

@@ -1,4 +1,4 @@
-"""From a trained model to the product: image in, unit embedding out, a SavedModel that needs no package."""
+"""From a trained model to the exported one: image in, unit embedding out, as a self-contained SavedModel."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
         called with `training=True`.
 
     Raises:
-        ValueError: If the embedding cannot be told, the layer does not exist, the input is no image, or it is
+        ValueError: If the embedding cannot be determined, the layer does not exist, the input is not an image, or it is
             not what `preprocessing` makes.
 
     Source: NormFace (arXiv 1704.06369), §5.1, for the fusion.
@@ -140,7 +140,7 @@ def read_preprocessing(path):
 
     Raises:
         FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If the file with the preprocessing is damaged.
+        ValueError: If the file with the preprocessing is corrupt.
 
     Example:
     >>> import keras, tempfile
@@ -179,7 +179,7 @@ def read_flip(path):
 
 
 def store_threshold(path, threshold):
-    """Store the threshold that was calibrated for an exported model beside it, for whoever loads it.
+    """Store the threshold that was calibrated for an exported model with it, for whoever loads it.
 
     It becomes `assets.extra/threshold.json` of the SavedModel, with the cosine and the squared distance; an earlier
     one is replaced, whole or not at all. Exporting again with `overwrite=True` removes it: another model needs
@@ -192,7 +192,7 @@ def store_threshold(path, threshold):
 
     Raises:
         FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If `threshold` is no `CalibratedThreshold`.
+        ValueError: If `threshold` is not a `CalibratedThreshold`.
 
     Example:
     >>> import keras, tempfile
@@ -223,7 +223,7 @@ def read_threshold(path):
 
     Raises:
         FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If the file with the threshold is damaged.
+        ValueError: If the file with the threshold is corrupt.
 
     Example:
     >>> import keras, tempfile

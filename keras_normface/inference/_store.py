@@ -53,7 +53,7 @@ def load_embeddings(path):
         Pair of a string array `(N,)` and a float array `(N, dim)`.
 
     Raises:
-        ValueError: If it is no such file, is damaged, or the two do not fit each other.
+        ValueError: If it is not such a file, is corrupt, or the two differ in length.
         OSError: If it cannot be read.
     """
     names, embeddings = read_npz(path, "names", "embeddings")
@@ -125,7 +125,7 @@ class ChunkCache:
         return f"{fingerprint[:SHOWN_DIGITS]}/{hashlib.sha256(content.encode()).hexdigest()}"
 
     def read(self, key, count):
-        """Return the embeddings of a chunk, or `None` if there are none. A damaged chunk is none, with a warning."""
+        """Return the embeddings of a chunk, or `None`: if there are none, or, with a warning, if they are corrupt."""
         path = self._path(key)
         try:
             embeddings, stored = read_npz(path, "embeddings", "key")  # zip files have a checksum of each member
@@ -136,7 +136,7 @@ class ChunkCache:
         except DAMAGE as error:
             reason = error
         if reason is not None:
-            warnings.warn(f"The cached embeddings {path} are damaged and made anew: {reason}", stacklevel=2)
+            warnings.warn(f"The cached embeddings {path} are corrupt and computed again: {reason}", stacklevel=2)
             return None
         return embeddings
 
@@ -180,8 +180,8 @@ def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, c
         batch_size: Images in one step of the model; unused if `model` is an `ImageEmbedder`.
         resize: Whether images of another size are resized; unused if `model` is an `ImageEmbedder`.
         cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
-            fingerprint and each image's name and bytes, or name, path, size and time of change. A run that was cut
-            goes on with the next chunk; a damaged chunk is made anew, with a warning.
+            fingerprint and each image's name and bytes, or name, path, size and time of change. An interrupted
+            run resumes with the next chunk; a corrupt chunk is computed again, with a warning.
         progress: `None`, or a function that is called with the number of images done and that of all; mirror images
             count.
 

@@ -181,7 +181,7 @@ class AlignRun:
             face = chosen_face(faces, photo.shape[:2])
             try:
                 matrix, reason = similarity(face.points, template_points(template)), None
-            except ValueError:  # the five points lie at one place: this is no face
+            except ValueError:  # the five points lie at one place: this is not a face
                 face = None
         if face is None:
             if self.settings["no_face"] == "skip":
@@ -310,7 +310,7 @@ def align_images(
                 progress(len(reader), len(reader))
             return report_of(log_path, resumed=len(reader))
         with PartLog(out, batch, _Names(reader)) as log, warnings.catch_warnings():
-            # Odd files that Pillow reads all the same are no news; images somewhat too large are for the log.
+            # Warnings of Pillow about odd files that it reads are not shown; images somewhat too large are for the log.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.simplefilter("error", image_module.DecompressionBombWarning)
             resumed = log.done

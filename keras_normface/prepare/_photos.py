@@ -31,10 +31,10 @@ def validated_size(encoded, size=None):
         Its `(height, width)` in pixels.
 
     Raises:
-        InvalidImageError: A ValueError. If it is no image, truncated, below 8 x 8 pixels, above 50 megapixels, not of
-            `size`, an animation, or of a kind that TensorFlow decodes otherwise than others do: more than 8 bits a
-            channel, CMYK without Adobe's marker, or a BMP with a palette of colours. The kind of reason is what
-            precedes a colon.
+        InvalidImageError: A ValueError. If it is not an image, truncated, below 8 x 8 pixels, above 50 megapixels,
+            not of `size`, an animation, or of a kind that TensorFlow decodes otherwise than others do: more than 8
+            bits a channel, CMYK without Adobe's marker, or a BMP with a palette of colours. The kind of reason is
+            what precedes a colon.
         ImportError: If Pillow is not installed.
 
     Example:
@@ -45,7 +45,7 @@ def validated_size(encoded, size=None):
     >>> validated_size(png[:60])
     Traceback (most recent call last):
     ...
-    keras_normface.prepare._photos.InvalidImageError: truncated or damaged
+    keras_normface.prepare._photos.InvalidImageError: truncated or corrupt
     """
     if not encoded:
         raise InvalidImageError("zero bytes")
@@ -74,7 +74,7 @@ def _checked_by_pillow(encoded):
     except pillow().DecompressionBombError as error:
         raise InvalidImageError(f"too large: more than {MOST_PIXELS // 10**6} megapixels") from error
     except Exception as error:  # as in `decoded`
-        raise InvalidImageError(f"truncated or damaged: {error}") from error
+        raise InvalidImageError(f"truncated or corrupt: {error}") from error
 
 
 def _opened(encoded):
@@ -118,7 +118,7 @@ def _decoded_by_tensorflow(encoded, expected):
         pixels = decode_image(encoded)
     except tf.errors.OpError as error:
         if expected is None:
-            raise InvalidImageError("truncated or damaged") from error
+            raise InvalidImageError("truncated or corrupt") from error
         pixels = None
     if expected is not None and (pixels is None or not np.array_equal(pixels.numpy(), expected)):
         raise InvalidImageError("unusual BMP: TensorFlow does not decode its palette, depth or compression")
@@ -132,7 +132,7 @@ SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 class NotAnImageError(ValueError):
-    """Bytes that are no image, or one that is damaged or too large."""
+    """Bytes that are not an image, or one that is corrupt or too large."""
 
 
 def pillow():
@@ -158,7 +158,7 @@ def decoded(content):
         raise
     except image_module.UnidentifiedImageError as error:
         raise NotAnImageError("no format that is read") from error
-    except Exception as error:  # Decoders have many for damaged files: OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # Decoders have many for corrupt files: OSError, SyntaxError, struct.error, ...
         # Addresses in memory would make the messages differ from run to run.
         text = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))[:200]
         raise NotAnImageError(f"{type(error).__name__}: {text}") from error
@@ -198,7 +198,7 @@ def _upright(image):
     try:
         orientation = image.getexif().get(ORIENTATION_TAG)
         method = methods.get(orientation)
-    except Exception:  # damaged EXIF data in a good image: as if there were none
+    except Exception:  # corrupt EXIF data in a good image: as if there were none
         return image
     return image if method is None else image.transpose(method)
 

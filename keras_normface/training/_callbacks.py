@@ -61,7 +61,7 @@ class ScalarLog(AtSteps):
     """Write the logs and the learning rate as scalars into an event file, for `tensorboard --logdir`.
 
     `keras.callbacks.TensorBoard` needs the package `tensorboard` to write; this does not, only looking does. The
-    horizontal axis is the number of training steps, so a resumed training goes on where it was. Under several
+    horizontal axis is the number of training steps, so a resumed training continues the curve. Under several
     workers the first writes. Put it behind callbacks that add to the logs.
 
     Args:
@@ -178,7 +178,7 @@ class WeightSnapshots(AtSteps):
         for step in self.steps if is_chief(strategy) else ():
             if before < step <= now:
                 _checkpoint.write_checkpoint(self._path(step), {"step": step, "entries": entries}, arrays)
-        same_everywhere(strategy, [now])  # no worker goes on before the file is there
+        same_everywhere(strategy, [now])  # no worker continues before the file is there
 
     def _path(self, step):
         return self.directory / f"step-{step:09d}.snapshot"
@@ -197,7 +197,7 @@ def average_snapshots(model, paths):
         paths: Paths of snapshots, at least one.
 
     Raises:
-        ValueError: If there is no path, one is damaged, or one is of another model; the model is then unchanged.
+        ValueError: If there is no path, one is corrupt, or one is of another model; the model is then unchanged.
         OSError: If one cannot be read.
 
     Source: NormFace (arXiv 1704.06369), §5.1.

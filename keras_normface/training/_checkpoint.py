@@ -90,7 +90,7 @@ DIGEST_BYTES = 32
 
 
 class CorruptCheckpointError(ValueError):
-    """A checkpoint file is truncated, damaged, or no checkpoint."""
+    """A file is truncated, corrupt, or not a checkpoint."""
 
 
 def write_checkpoint(path, header, arrays):
@@ -110,10 +110,10 @@ def read_checkpoint(path, *keys):
     content = memoryview(Path(path).read_bytes())
     start = len(MAGIC) + 8
     if len(content) < start + DIGEST_BYTES or content[: len(MAGIC)] != MAGIC:
-        raise CorruptCheckpointError(f"{path} is no checkpoint, or only the beginning of one")
+        raise CorruptCheckpointError(f"{path} is not a checkpoint, or is truncated")
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        raise CorruptCheckpointError(f"{path} is truncated or damaged: its checksum is wrong")
+        raise CorruptCheckpointError(f"{path} is truncated or corrupt: its checksum is wrong")
     try:
         return _parsed(body, start, keys)
     # A header that was made up can be wrong in as many ways as JSON has.
@@ -232,8 +232,8 @@ class CheckpointStore:
 
         Args:
             model: A built and compiled `keras.Model` with a built optimizer.
-            epoch: The epoch to go on with.
-            step: The step of that epoch to go on with.
+            epoch: The epoch to resume with.
+            step: The step of that epoch to resume with.
             extra: Dictionary that JSON can hold.
             metrics: Whether the metrics' state is saved too. Under a strategy of several workers that is a
                 common act: all of them must then call this.
@@ -260,13 +260,13 @@ class CheckpointStore:
         return path
 
     def latest(self):
-        """Read the latest checkpoint; a damaged one is passed over, with a warning, for the one before.
+        """Read the latest checkpoint; a corrupt one is skipped, with a warning, for the one before.
 
         Returns:
             A `SavedState`, or `None` if the directory has no checkpoint.
 
         Raises:
-            ValueError: If there are checkpoints, but all are damaged.
+            ValueError: If there are checkpoints, but all are corrupt.
             OSError: If one cannot be read.
         """
         found = self._found()
@@ -274,12 +274,12 @@ class CheckpointStore:
             try:
                 header, arrays = read_checkpoint(path, "epoch", "step", "entries", "extra")
             except CorruptCheckpointError as error:
-                _warn(f"Passed over a checkpoint: {error}")
+                _warn(f"Skipped a checkpoint: {error}")
                 continue
             return SavedState(path=path, arrays=arrays, **header)
         if found:
             raise ValueError(
-                "All checkpoints are damaged. Remove them to train from the beginning. "
+                "All checkpoints are corrupt. Remove them to train from the beginning. "
                 f"Received: directory={self.directory} with {[path.name for _, path in found]}"
             )
         return None
@@ -292,7 +292,7 @@ class CheckpointStore:
     def _tidy(self, saved):
         """Remove what is older than the last `keep`, and what a killed process left half-written.
 
-        A later position than the one just saved can only be a damaged one; it does not count.
+        A later position than the one just saved can only be a corrupt one; it does not count.
         """
         paths = [path for position, path in self._found() if position <= saved]
         unfinished = self.directory.glob(f"{UNFINISHED_PREFIX}*")

@@ -118,7 +118,7 @@ class EpochByEpoch(keras.callbacks.Callback):
             self.epoch, self.step = epoch + 1, 0
         else:
             _checkpoint.restore_state(self.model, ("metrics",), *self._metrics)
-        # A callback may have stopped it in the middle; that is no state to go on from.
+        # A callback may have stopped it in the middle; that is not a state to resume from.
         if not self.steps_left:
             self._save()
         self.model.stop_training = True
@@ -149,7 +149,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         self.history.on_epoch_end(epoch, self._logs_of_epochs[-1][1])
 
     def _forget(self, epoch):
-        """Drop the logs of an epoch that ended in its middle and now goes on."""
+        """Drop the logs of an epoch that ended in its middle and is now resumed."""
         logs = [entry for entry in self._logs_of_epochs if entry[0] != epoch]
         self._begin_history()
         for entry in logs:
@@ -189,10 +189,10 @@ def fit_resumable(
     validation_data=None,
     verbose="auto",
 ):
-    """Train with `model.fit`, save all state now and then, and go on from there when called again.
+    """Train with `model.fit`, save all state at intervals, and resume from it when called again.
 
-    After a crash, the same call in a new process ends with the same weights, bit for bit, as a run that was
-    never cut (same versions, same device; on a GPU, `tf.config.experimental.enable_op_determinism`). Saved
+    After a crash, the same call in a new process ends with the same weights, bit for bit, as an
+    uninterrupted run (same versions, same device; on a GPU, `tf.config.experimental.enable_op_determinism`). Saved
     are the model's variables with its dropout seeds, the optimizer, the metrics of the epoch that is cut,
     the history, and the position. Not saved: what callbacks hold (the waiting of `EarlyStopping`), Keras's
     global random seed, and the state of a second optimizer.
@@ -207,7 +207,7 @@ def fit_resumable(
         epochs: How many epochs in all; `None` for as many as `steps` need.
         directory: Of the checkpoints, of this training alone.
         steps: How many training steps in all, or `None`. The last epoch then ends in its middle, as far as callbacks
-            and history are concerned; another call with more steps goes on there. All epochs must have as many
+            and history are concerned; another call with more steps resumes there. All epochs must have as many
             steps as the first.
         save_every: Steps between checkpoints within an epoch; the end of each epoch is saved too.
         keep: How many checkpoints stay.
@@ -221,7 +221,7 @@ def fit_resumable(
 
     Raises:
         ValueError: If the latest checkpoint is of another model (with the first difference), all checkpoints
-            are damaged, an argument does not fit, or model, losses and data do not belong together
+            are corrupt, an argument does not fit, or model, losses and data do not belong together
             (see `check_model`).
 
     Example:

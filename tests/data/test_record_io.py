@@ -116,7 +116,7 @@ def test_ranges_that_do_not_tell_are_not_believed(rec, ranges):
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [((9.0, 5.0), "end at 9"), ((2.0, 99.0), "end at 99|identities at 99"), ((1.0, 3.0), "end at 1")]
-    + [((bad, 3.0), "whole number") for bad in (float("nan"), float("inf"), -1.0, 1.5)],
+    + [((bad, 3.0), "non-negative integer") for bad in (float("nan"), float("inf"), -1.0, 1.5)],
 )
 def test_an_absurd_record_0(rec, bounds, message):
     contents = [faces.payload(list(bounds)), faces.payload(0.0, b"image"), faces.payload([1.0, 2.0])]
@@ -136,7 +136,7 @@ def test_an_identity_record_that_is_none(rec, content):
 @pytest.mark.parametrize("vector", [False, True])
 def test_labels_that_are_none(rec, label, vector):
     write_images(rec, [0.0, [label, 0.0] if vector else label])
-    with pytest.raises(RecordError, match=r"label of .*key 1 must be a whole number"):
+    with pytest.raises(RecordError, match=r"label of .*key 1 must be a non-negative integer"):
         RecordIO(rec)
 
 

@@ -109,7 +109,7 @@ def test_a_damaged_shard_is_found_by_verify_and_a_short_one_at_once(tmp_path):
     path.write_bytes(content)
     progress = TFRecordShards(tmp_path).verify()
     assert next(progress) == "shard-00000-of-00002.tfrecord"
-    with pytest.raises(MetadataError, match=r"shard-00001-of-00002\.tfrecord .* damaged"):
+    with pytest.raises(MetadataError, match=r"shard-00001-of-00002\.tfrecord .* corrupt"):
         next(progress)
     reader = TFRecordShards(tmp_path)
     path.write_bytes(content[:-1000])

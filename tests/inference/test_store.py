@@ -161,7 +161,7 @@ def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, sma
     }
     chunks[-1].write_bytes(damaged[damage])
     embedder = ImageEmbedder(model)
-    with pytest.warns(UserWarning, match="damaged and made anew"):
+    with pytest.warns(UserWarning, match="corrupt and computed again"):
         after = embed_images(embedder, files, cache=tmp_path / "cache").front
     assert embedder.embedded == 4
     np.testing.assert_array_equal(after, before)

@@ -103,7 +103,7 @@ def spoil(root):
     Image.new("RGB", (92, 111)).save(photos / "0000003" / "001.jpg", "PNG")
     return [
         ["0000001/002.jpg", "zero bytes"],
-        *([f"0000002/00{number}.jpg", "truncated or damaged"] for number in (1, 2, 3, 4)),
+        *([f"0000002/00{number}.jpg", "truncated or corrupt"] for number in (1, 2, 3, 4)),
         ["0000003/001.jpg", "wrong size: 111x92 instead of 112x92"],
     ]
 

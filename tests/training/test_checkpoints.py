@@ -1,4 +1,4 @@
-"""Checkpoints are complete or not there, and a damaged one is passed over."""
+"""Checkpoints are complete or not there, and a corrupt one is skipped."""
 
 import hashlib
 import json
@@ -102,7 +102,7 @@ def test_a_bad_header_with_the_right_sum_is_one_line_that_names_the_file(tmp_pat
     with pytest.raises(CorruptCheckpointError, match=r"step-000000003\.ckpt is not a valid checkpoint") as caught:
         read_checkpoint(path, *SOUND)
     assert "\n" not in str(caught.value)
-    with pytest.warns(RuntimeWarning, match="Passed over"), pytest.raises(ValueError, match="All checkpoints"):
+    with pytest.warns(RuntimeWarning, match="Skipped a checkpoint"), pytest.raises(ValueError, match="All checkpoints"):
         CheckpointStore(tmp_path).latest()
 
 
@@ -162,7 +162,7 @@ def test_damaged_ones_are_passed_over_and_named(tmp_path, net):
     assert [paths[2].name in str(seen[0].message), paths[1].name in str(seen[1].message)] == [True, True]
     paths[0].write_bytes(b"KNFCKPT1")
     with (
-        pytest.warns(RuntimeWarning, match="Passed over"),
+        pytest.warns(RuntimeWarning, match="Skipped a checkpoint"),
         pytest.raises(ValueError, match=r"All .*step-000000003"),
     ):
         checkpoints.latest()

@@ -62,7 +62,7 @@ def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     first, *_, last = snapshots.written()
     last.write_bytes(last.read_bytes()[:-7])
-    with pytest.raises(ValueError, match="truncated or damaged"):
+    with pytest.raises(ValueError, match="truncated or corrupt"):
         average_snapshots(net, [first, last])
     with pytest.raises(ValueError, match="at least one snapshot"):
         average_snapshots(net, [])
