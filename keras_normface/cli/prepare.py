@@ -30,10 +30,10 @@ def open_source(source, kind, exclude=(), overlap=False, root=None, identities=N
         identities: Path of a text file with a name a line, for the labels of a RecordIO file.
 
     Returns:
-        Pair of the reader and the sorted names that were left out.
+        Pair of the reader and the sorted names that were excluded.
 
     Raises:
-        ValueError: If the options do not fit, or the source is damaged.
+        ValueError: If the options do not fit, or the source is corrupt.
         OSError: If something cannot be read.
     """
     options = {}
@@ -66,7 +66,9 @@ def prepare(
         Path, typer.Argument(exists=True, help="A folder of identities, a list, a .rec file or its directory, shards.")
     ],
     out: Annotated[Path, typer.Argument(help="Directory for the shards: new, empty, or begun before.")],
-    format: Annotated[Format | None, typer.Option(help="What SOURCE is; told by what lies there if not given.")] = None,
+    format: Annotated[
+        Format | None, typer.Option(help="What SOURCE is; inferred from its content if not given.")
+    ] = None,
     exclude_lfw_overlap: Annotated[
         bool, typer.Option("--exclude-lfw-overlap", help="Leave out CASIA-WebFace's identities that LFW shows too.")
     ] = False,
@@ -173,7 +175,7 @@ def align(
         FaceTemplate, typer.Option(help="Where eyes, nose and mouth come to lie.")
     ] = FaceTemplate.arcface_112x112,
     format: Annotated[
-        PhotoFormat | None, typer.Option(help="What SOURCE is; told by what lies there if not given.")
+        PhotoFormat | None, typer.Option(help="What SOURCE is; inferred from its content if not given.")
     ] = None,
     root: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Where a list's paths start from.")

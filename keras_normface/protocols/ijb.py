@@ -147,7 +147,7 @@ _SPLITS_OF_IJB_A = 10
 def read_ijb(directory, kind="IJB-C"):
     """Read the templates, comparisons and searches of IJB-B or IJB-C.
 
-    Two forms are known, told by what lies there (`ijbc` and `G` are `ijbb` and `S` in IJB-B):
+    Two forms are known, inferred from the files that are there (`ijbc` and `G` are `ijbb` and `S` in IJB-B):
 
     - InsightFace's: `ijbc_face_tid_mid.txt`, lines `1.jpg template medium`; `ijbc_template_pair_label.txt`, lines
       `template template label`; `ijbc_1N_gallery_G1.csv`, `ijbc_1N_gallery_G2.csv` and `ijbc_1N_probe_mixed.csv`, of

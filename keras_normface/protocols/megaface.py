@@ -224,7 +224,7 @@ class MegafaceFeatures:
 
     Raises:
         ValueError: If there are no names, or one leads out of the directory.
-        ProtocolFileError: While reading, if a file is damaged or of another dimension than the first.
+        ProtocolFileError: While reading, if a file is corrupt or of another dimension than the first.
         ValueError: While reading, if a link leads out of the directory.
         OSError: While reading, if a file cannot be read.
 

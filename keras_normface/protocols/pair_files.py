@@ -262,7 +262,7 @@ def read_packed_pairs(path, folds=10, name=None):
     Args:
         path: The file, a pickle of encoded images and flags; nothing in it runs.
         folds: How many.
-        name: What the protocol is called; by default told by the file's name.
+        name: What the protocol is called; by default inferred from the file's name.
 
     Returns:
         Pair of a `PairProtocol` and the `PackedImages` that hold the bytes. Images are called after the file and by
