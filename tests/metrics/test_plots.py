@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import figure
+from matplotlib import cbook, figure
 
 from keras_normface.metrics import MetricValue, Result, plot_det, plot_embeddings, plot_result, plot_roc, roc_curve
 from keras_normface.metrics import plots as plots
-from keras_normface.metrics.plots import staircase
+from keras_normface.metrics.plots import _staircase
 
 CURVE = roc_curve([0.9, 0.8, 0.6, 0.7, 0.2, 0.1], [1, 1, 1, 0, 0, 0])
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -19,13 +19,13 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures drawn, kept before they are written."""
-    figures, write = [], plots.write_picture
+    figures, write = [], plots._write
 
-    def keep(figure, path, title):
-        write(figure, path, title)
+    def keep(figure, path):
+        write(figure, path)
         figures.append(figure)
 
-    monkeypatch.setattr(plots, "write_picture", keep)
+    monkeypatch.setattr(plots, "_write", keep)
     return figures
 
 
@@ -55,11 +55,11 @@ class TestRoc:
 
     def test_staircase_shows_the_largest_tar_that_keeps_to_far(self):
         # Falling: .9 G, .8 G, .7 I, .6 G, ...: TAR is 1 as soon as one impostor of three is allowed.
-        far, tar = staircase(CURVE)
+        far, tar = _staircase(CURVE)
         assert (far[0], far[-1]) == (1 / 3, 1.0)
         np.testing.assert_array_equal(tar, 1.0)
         # Both impostors tied above everything: nothing is accepted below FAR 1.
-        far, tar = staircase(roc_curve([0.9, 0.9, 0.1], [0, 0, 1]))
+        far, tar = _staircase(roc_curve([0.9, 0.9, 0.1], [0, 0, 1]))
         np.testing.assert_array_equal(tar[:-1], 0.0)
         assert tar[-1] == 1.0
 
@@ -154,6 +154,53 @@ class TestEmbeddings:
     def test_bad_arguments(self, tmp_path, points, labels, message):
         with pytest.raises(ValueError, match=message):
             plot_embeddings(points, labels, tmp_path / "people.png")
+
+
+class TestAxes:
+    def test_the_callers_axes_are_drawn_on_and_nothing_is_written(self, tmp_path, drawn):
+        ax = figure.Figure().add_subplot()
+        assert plot_roc({"first": CURVE}, ax=ax, title="Both") is ax
+        assert plot_roc({"second": CURVE}, ax=ax) is ax
+        labels = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert labels == ["first (3 impostor pairs)", "second (3 impostor pairs)"]
+        assert ax.get_title() == "Both"
+        assert plot_det({"toy": CURVE}, ax=figure.Figure().add_subplot()).get_ylabel() == "Miss rate (1 - TAR)"
+        axes = figure.Figure().subplots(1, 2)
+        roc, det = plot_result(Result("toy", (MetricValue("a", 0.5),), {}, {}, {"all": CURVE}), axes=axes)
+        assert (roc, det) == tuple(axes)
+        assert plot_embeddings(*people(3), ax=figure.Figure().add_subplot()).collections
+        assert not drawn
+        assert not list(tmp_path.iterdir())
+
+    def test_a_file_gives_its_axes_back(self, tmp_path, drawn):
+        assert plot_roc({"toy": CURVE}, tmp_path / "roc.png") is drawn[0].axes[0]
+
+    def test_either_a_file_or_axes(self, tmp_path):
+        result = Result("toy", (MetricValue("a", 0.5),), {}, {}, {"all": CURVE})
+        for plot in (plot_roc, plot_det):
+            with pytest.raises(ValueError, match=r"`path` or `ax` .*neither"):
+                plot({"toy": CURVE})
+            with pytest.raises(ValueError, match=r"`path` or `ax` .*both"):
+                plot({"toy": CURVE}, tmp_path / "roc.png", ax=figure.Figure().add_subplot())
+        with pytest.raises(ValueError, match=r"`path` or `axes` .*neither"):
+            plot_result(result)
+        with pytest.raises(ValueError, match=r"`axes` must be 2 axes. Received: 3"):
+            plot_result(result, axes=figure.Figure().subplots(1, 3))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [r"a$\x$", r"$\frac{$", "100 $ and $200", r"a\$b", "_child", "_own", "$"])
+def test_names_and_titles_are_shown_as_they_are(tmp_path, drawn, name):
+    # `$...$` would be read as mathematical text, which such a name need not be.
+    plot_result(Result(f"{name}, 6 pairs", (MetricValue("a", 0.5),), {}, {}, {name: CURVE}), tmp_path / "result.png")
+    plot_roc({name: CURVE}, tmp_path / "roc.png", title=name)
+    plot_det({name: CURVE}, tmp_path / "det.png", title=name)
+    plot_embeddings(np.eye(2), [name, "b"], tmp_path / "embeddings.png", title=name)
+    assert drawn[0].axes[0].get_title() == f"{name}, 6 pairs".replace("$", r"\$")
+    for each in drawn:
+        texts = [each.axes[0].title, *each.axes[0].get_legend().get_texts()]
+        assert len(texts) == (3 if each is drawn[-1] else 2)
+        assert not any(cbook.is_math_text(text.get_text()) for text in texts)
 
 
 class TestFiles:
