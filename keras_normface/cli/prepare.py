@@ -24,8 +24,8 @@ def open_source(source, kind, exclude=(), overlap=False, root=None, identities=N
     Args:
         source: Path of the source.
         kind: Its format, see `open_reader`.
-        exclude: Names of identities to leave out.
-        overlap: Whether to leave out `CASIA_LFW_OVERLAP` too.
+        exclude: Names of identities to exclude.
+        overlap: Whether to exclude `CASIA_LFW_OVERLAP` too.
         root: Directory that the paths of a list start from.
         identities: Path of a text file with a name a line, for the labels of a RecordIO file.
 
@@ -66,13 +66,11 @@ def prepare(
         Path, typer.Argument(exists=True, help="A folder of identities, a list, a .rec file or its directory, shards.")
     ],
     out: Annotated[Path, typer.Argument(help="Directory for the shards: new, empty, or begun before.")],
-    format: Annotated[
-        Format | None, typer.Option(help="What SOURCE is; inferred from its content if not given.")
-    ] = None,
+    format: Annotated[Format | None, typer.Option(help="What SOURCE is; by default inferred.")] = None,
     exclude_lfw_overlap: Annotated[
-        bool, typer.Option("--exclude-lfw-overlap", help="Leave out CASIA-WebFace's identities that LFW shows too.")
+        bool, typer.Option("--exclude-lfw-overlap", help="Exclude CASIA-WebFace's identities that LFW shows too.")
     ] = False,
-    exclude: Annotated[list[str], typer.Option(help="Name of an identity to leave out; may be repeated.")] = (),
+    exclude: Annotated[list[str], typer.Option(help="Name of an identity to exclude; may be repeated.")] = (),
     root: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Where a list's paths start from.")
     ] = None,
@@ -174,9 +172,7 @@ def align(
     template: Annotated[
         FaceTemplate, typer.Option(help="Where eyes, nose and mouth come to lie.")
     ] = FaceTemplate.arcface_112x112,
-    format: Annotated[
-        PhotoFormat | None, typer.Option(help="What SOURCE is; inferred from its content if not given.")
-    ] = None,
+    format: Annotated[PhotoFormat | None, typer.Option(help="What SOURCE is; by default inferred.")] = None,
     root: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Where a list's paths start from.")
     ] = None,
@@ -250,7 +246,7 @@ def pairs(
     pairs_per_fold: Annotated[
         int, typer.Option(min=1, help="Number of genuine pairs in each fold, and of impostor pairs.")
     ] = 300,
-    exclude: Annotated[list[str], typer.Option(help="Name of an identity to leave out; may be repeated.")] = (),
+    exclude: Annotated[list[str], typer.Option(help="Name of an identity to exclude; may be repeated.")] = (),
     root: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Where a list's paths start from.")
     ] = None,
