@@ -16,8 +16,10 @@ import experiment
 import keras
 import numpy as np
 
-from keras_normface import fit_resumable
+from keras_normface import fit_resumable, heads, margins
+from keras_normface.layers import LearnableScale
 from keras_normface.metrics import equal_error_rate, pair_scores, plot_roc, roc_curve, tar_at_far
+from keras_normface.recipes import serialized
 from keras_normface.training import NanGuard, PairImages
 
 FAR = 0.01
@@ -25,25 +27,26 @@ IMAGES = 10  # of each person held out; of 500 people that makes 12 million pair
 POINTS = 2000  # of a curve
 
 
-def margin(kind, scale=30.0, **options):
+def margin(margin_class, scale=30.0, **config):
     """A head with a margin."""
-    return {"kind": "margin_softmax", "options": {"margin": {"kind": kind, **options}, "scale": scale}}
+    return serialized(heads.MarginSoftmaxHead, margin=serialized(margin_class, **config), scale=scale)
 
 
-SCALED = {"kind": "margin_softmax", "options": {"scale": {"initial": 10.0}}}
-CONTRASTIVE = {"kind": "agent_contrastive"}
+SCALED = serialized(heads.MarginSoftmaxHead, scale=serialized(LearnableScale, initial_value=10.0))
+CONTRASTIVE = serialized(heads.AgentContrastiveHead)
 LOSSES = {
-    "softmax": [{"kind": "softmax", "options": {"use_bias": True}}],
+    "softmax": [serialized(heads.SoftmaxHead, use_bias=True)],
     "NormFace": [SCALED],
-    "L2-softmax": [{"kind": "softmax", "options": {"scale": 16.0, "use_bias": True}}],
-    "AM-Softmax": [margin("additive_cosine", margin=0.35)],
-    "ArcFace": [margin("additive_angular", margin=0.5)],
-    "SphereFace-R v1": [margin("multiplicative_angular", variant="v1", margin=1.5)],
-    "SphereFace-R v2": [margin("multiplicative_angular", variant="v2", margin=1.4)],
+    "L2-softmax": [serialized(heads.SoftmaxHead, scale=16.0, use_bias=True)],
+    "AM-Softmax": [margin(margins.AdditiveCosine, margin=0.35)],
+    "ArcFace": [margin(margins.AdditiveAngular, margin=0.5)],
+    "SphereFace-R v1": [margin(margins.MultiplicativeAngular, variant="v1", margin=1.5)],
+    "SphereFace-R v2": [margin(margins.MultiplicativeAngular, variant="v2", margin=1.4)],
     "C-contrastive": [CONTRASTIVE],
-    "C-triplet": [{"kind": "agent_triplet", "options": {"positive_pull": True}}],
-    "NormFace + C-contrastive": [SCALED, {**CONTRASTIVE, "weight": 0.01}],
+    "C-triplet": [serialized(heads.AgentTripletHead, positive_pull=True)],
+    "NormFace + C-contrastive": [SCALED, CONTRASTIVE],
 }
+WEIGHTS = {"NormFace + C-contrastive": [1.0, 0.01]}
 
 
 def parse_args():
@@ -73,7 +76,7 @@ def split(recipe, args):
 
 def trained(loss, seed, recipe, data, strategy, args):
     """The network under a loss."""
-    recipe = recipe.replace(heads=LOSSES[loss], feature_norm="hard")
+    recipe = recipe.replace(heads=LOSSES[loss], head_weights=WEIGHTS.get(loss))
     keras.utils.set_random_seed(seed)
     with strategy.scope():
         model = recipe.build_compiled(data.reader.num_identities, "auto" if args.xla is None else args.xla)

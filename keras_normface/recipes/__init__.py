@@ -1,6 +1,22 @@
-"""The papers' experiments as frozen dataclasses: `get("am_softmax_casia")` is one, `NAMES` lists them."""
+"""The papers' experiments: network, heads, data and training as one frozen dataclass, every number with its source.
 
-from keras_normface.recipes._components import HeadDescription
+A recipe is what turns a loss into a result. Its fields are numbers, lists and objects in the form in which Keras
+serialises them, so that it can be printed, changed from a command line, written beside the checkpoints and compared.
+
+The names that matter:
+
+- `get("am_softmax_casia")`: a recipe by its name; `NAMES` lists them.
+- `Recipe`: `replace` changes fields or parts of them, `build_compiled` makes the model, `data` the batches, `save` and
+  `Recipe.load` write and read `recipe.json`.
+- `recipe.describe()` and `table`: each number with the paper, file or reason that it comes from, and how sure that is.
+- `serialized`: a head, margin, scale or schedule in the form that `Recipe.heads` holds.
+- `experiment`: decorates a recipe of your own.
+
+Read `papers.py` first: it is the table of sources. Then `_recipe.py`, and `_components.py` for what a recipe is built
+from. `_registry.py` has names, tables and files.
+"""
+
+from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import CERTAINTIES, Row, Source, all_names, experiment, forget, get, read, table
 from keras_normface.recipes.papers import (
@@ -24,7 +40,6 @@ __all__ = [
     "NAMES",
     "AMSoftmaxCasia",
     "AMSoftmaxNoFeatureNorm",
-    "HeadDescription",
     "L2Softmax",
     "NormFaceCasia",
     "NormFaceContrastive",
@@ -42,5 +57,6 @@ __all__ = [
     "forget",
     "get",
     "read",
+    "serialized",
     "table",
 ]

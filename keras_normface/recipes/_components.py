@@ -1,18 +1,14 @@
 """What a recipe is built from: schedules, heads, networks, and their form in JSON."""
 
 import copy
-import dataclasses
 import inspect
 
 import keras
 
-from keras_normface import _validation, backbones, margins
+from keras_normface import _validation, backbones, heads, margins
 from keras_normface.data import Augmentation
-from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
 from keras_normface.layers import LearnableScale
 from keras_normface.preprocessing import Preprocessing
-
-FEATURE_NORMS = ("hard", "soft", "none")
 
 
 def steps_at(milestones, values):
@@ -29,152 +25,163 @@ def multistep(first, milestones, factor):
     return steps_at(milestones, [first * factor**drops for drops in range(len(milestones) + 1)])
 
 
-def margin_schedule(description, feature_norm, margin=None):
-    """Make the schedule of a margin from its description."""
-    known = {"ramp": {"slope", "last"}, "steps": {"first", "step", "milestones"}}
-    if not isinstance(description, dict):
-        raise ValueError(f"`margin_schedule` must be a dictionary. Received: margin_schedule={description!r}")
-    description = dict(description)
-    norms = description.pop("feature_norms", list(FEATURE_NORMS))
-    if not isinstance(norms, list | tuple) or not norms or any(norm not in FEATURE_NORMS for norm in norms):
-        raise ValueError(f"`feature_norms` must be a list of some of {list(FEATURE_NORMS)}. Received: {norms!r}")
-    kind = _validation.choice("margin_schedule kind", description.pop("kind", None), known)
-    if set(description) != known[kind]:
-        raise ValueError(f"`margin_schedule` of kind {kind!r} must have {sorted(known[kind])}. Received: {description}")
-    schedule, last = (_ramp if kind == "ramp" else _rises)(**description)
-    if feature_norm not in norms:
-        return None
-    if margin is not None and last != margin:
-        raise ValueError(
-            "`margin_schedule` must end at the margin; change both. "
-            f"Received: a margin of {margin:g}, and a schedule that ends at {last:g}"
-        )
-    return schedule
-
-
-def _ramp(slope, last):
-    last, slope = _validation.number("last", last, above=0), _validation.number("slope", slope, above=0)
-    return keras.optimizers.schedules.PolynomialDecay(0.0, last / slope, last), last
-
-
-def _rises(first, step, milestones):
-    milestones = _validation.increasing_integers("milestones", milestones)
-    if not milestones:
-        raise ValueError("`milestones` must hold at least one step. Received: milestones=[]")
-    first, step = (_validation.number(name, value, at_least=0) for name, value in (("first", first), ("step", step)))
-    values = [round(first + rises * step, 9) for rises in range(len(milestones) + 1)]
-    return steps_at(milestones, values), values[-1]
-
-
-MARGINS = {
-    "none": margins.NoMargin,
-    "additive_cosine": margins.AdditiveCosine,
-    "additive_angular": margins.AdditiveAngular,
-    "multiplicative_angular": margins.MultiplicativeAngular,
-    "combined": margins.CombinedMargin,
-}
-SCHEDULED = {"additive_angular": "margin", "combined": "m3"}  # the number that a schedule replaces
-KINDS = {
-    "margin_softmax": ("softmax", MarginSoftmaxHead),
-    "softmax": ("softmax", SoftmaxHead),
-    "agent_contrastive": ("contrastive", AgentContrastiveHead),
-    "agent_triplet": ("triplet", AgentTripletHead),
-}
-DEFAULT_SCALE = 30.0
-NESTED = ("margin", "scale", "margin_schedule")
-SWITCHES = ("projected", "use_bias", "hardest_negative_only", "exponential_negatives", "positive_pull")
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadDescription:
-    """One head of a recipe.
+def serialized(cls, **config):
+    """Describe an object as Keras serialises it, by its class and the arguments that matter.
 
     Args:
-        kind: "margin_softmax", "softmax" (ordinary weights and a bias), "agent_contrastive" or "agent_triplet".
-        options: Arguments of the head's class, in words: `margin` is `{"kind": "additive_cosine", "margin": 0.35}`
-            (kinds: "none", "additive_cosine", "additive_angular", "multiplicative_angular", "combined"), `scale` a
-            number or `{"initial": 10.0, "minimum": 0.01}` for a learnable one. And beyond those:
-            `loss_factor`: SphereFace-R's λ; under "hard" and "soft" the loss is weighted with λ/s, under "none" with 1.
-            `margin_schedule`: `{"kind": "ramp", "slope": a, "last": b}`, the margin min(b, a·step); or
-            `{"kind": "steps", "first": a, "step": b, "milestones": [...]}`, a and then b more at each milestone. With
-            `"feature_norms"`, a list, it holds under those alone. Where a `margin` is given too, the schedule
-            must end at it.
-            `projected`: whether the stored class centres are overwritten with their normalised copy after each update.
-        weight: Weight of its loss.
+        cls: A head or a part of one: a class that a recipe may hold, see `Recipe`.
+        **config: Arguments of its constructor, for a head all but `units`. An object among them is serialised too.
+
+    Returns:
+        `{"class_name": ..., "config": ...}`, which JSON can hold. Arguments that are not given keep their defaults.
 
     Raises:
-        ValueError: If a field does not fit.
+        ValueError: If a recipe may not hold the class.
 
     Example:
-    >>> HeadDescription("margin_softmax", {"scale": 20.0}).build(5, "hard").current_scale
-    20.0
+    >>> serialized(margins.AdditiveCosine, margin=0.35)
+    {'class_name': 'AdditiveCosine', 'config': {'margin': 0.35}}
     """
-
-    kind: str
-    options: dict = dataclasses.field(default_factory=dict)
-    weight: float = 1.0
-
-    def __post_init__(self):
-        _validation.choice("kind", self.kind, KINDS)
-        object.__setattr__(self, "options", _validation.json_dictionary("options", self.options))
-        _validation.booleans("options", self.options, SWITCHES)
-        nested = [key for key, value in self.options.items() if isinstance(value, dict) and key not in NESTED]
-        if nested:  # Keras would make any object of its own of them
-            raise ValueError(f"`options` may hold dictionaries as {', '.join(NESTED)} alone. Received: {nested}")
-        object.__setattr__(self, "weight", _validation.number("weight", self.weight, above=0))
-        self.build(2, "hard")  # what does not fit is better found now than after the data is open
-
-    def build(self, num_classes, feature_norm, name=None):
-        """Make the head.
-
-        Args:
-            num_classes: Number of classes.
-            feature_norm: "hard", "soft" or "none", for a margin softmax.
-            name: Name of the layer; `None` means "softmax", "contrastive" or "triplet".
-
-        Returns:
-            A `Head`.
-
-        Raises:
-            ValueError: If an option is not known or does not fit.
-        """
-        own_name, head_class = KINDS[self.kind]
-        arguments = dict(self.options)
-        if arguments.pop("projected", False):
-            arguments["kernel_constraint"] = keras.constraints.UnitNorm(axis=1)
-        if "scale" in arguments:
-            arguments["scale"] = _scale(arguments["scale"])
-        try:
-            if self.kind == "margin_softmax":
-                arguments = _margin_softmax(arguments, feature_norm)
-            return head_class(num_classes, name=name or own_name, **arguments)
-        except TypeError as error:
-            raise ValueError(f"`options` must fit {head_class.__name__}. Received: {self.options}: {error}") from error
+    name = cls.__name__ if CLASSES.get(cls.__name__) is cls else keras.saving.get_registered_name(cls)
+    _class_of("cls", name)
+    return {"class_name": name, "config": config}
 
 
-def _scale(scale):
-    if not isinstance(scale, dict):
-        return _validation.number("scale", scale, above=0)
-    unknown = set(scale) - {"initial", "minimum"}
-    if unknown or "initial" not in scale:
-        raise ValueError(f'`scale` must be a number or have the keys "initial", "minimum". Received: scale={scale}')
-    initial, minimum = (_validation.number(key, scale.get(key, 0.01), above=0) for key in ("initial", "minimum"))
-    return LearnableScale(initial, minimum=minimum, name="scale")
+CLASSES = {
+    cls.__name__: cls
+    for cls in (
+        *(heads.MarginSoftmaxHead, heads.SoftmaxHead, heads.SampledMarginSoftmaxHead),
+        *(heads.AgentContrastiveHead, heads.AgentTripletHead),
+        *(margins.NoMargin, margins.AdditiveCosine, margins.AdditiveAngular),
+        *(margins.MultiplicativeAngular, margins.CombinedMargin),
+        LearnableScale,
+        *(keras.constraints.UnitNorm, keras.regularizers.L2),
+        *(keras.optimizers.schedules.PiecewiseConstantDecay, keras.optimizers.schedules.PolynomialDecay),
+    )
+}
+KINDS = (
+    *(heads.Head, margins.Margin, LearnableScale, keras.optimizers.schedules.LearningRateSchedule),
+    *(keras.constraints.Constraint, keras.initializers.Initializer, keras.regularizers.Regularizer),
+)
+HEAD_NAMES = {
+    heads.MarginSoftmaxHead: "softmax",
+    heads.SampledMarginSoftmaxHead: "softmax",
+    heads.SoftmaxHead: "softmax",
+    heads.AgentContrastiveHead: "contrastive",
+    heads.AgentTripletHead: "triplet",
+}
 
 
-def _margin_softmax(arguments, feature_norm):
-    margin = _validation.json_dictionary("margin", arguments.pop("margin", {"kind": "none"}))
-    kind = _validation.choice("margin kind", margin.pop("kind", None), MARGINS)
-    _validation.booleans("margin", margin, ["only_above_margin"])
-    schedule, factor = arguments.pop("margin_schedule", None), arguments.pop("loss_factor", None)
-    made = {**arguments, "margin": MARGINS[kind](**margin), "feature_norm": feature_norm}
-    if schedule is not None:
-        made["margin_schedule"] = margin_schedule(schedule, feature_norm, margin.get(SCHEDULED.get(kind, "margin")))
-    if factor is not None and feature_norm != "none":
-        if isinstance(made.get("scale"), LearnableScale):
-            raise ValueError("`loss_factor` needs a fixed `scale`. Received: a learnable one")
-        made["loss_weight"] = _validation.number("loss_factor", factor, above=0) / made.get("scale", DEFAULT_SCALE)
-    return made
+def _class_of(field, name):
+    """A class of the list, or one that the program registered with Keras itself; nothing is imported by name."""
+    found = CLASSES.get(name) if isinstance(name, str) else None
+    if found is None and isinstance(name, str) and ">" in name:
+        found = keras.saving.get_registered_object(name)
+    if not inspect.isclass(found) or not issubclass(found, KINDS):
+        raise ValueError(
+            f"`{field}` must be one of {', '.join(CLASSES)}, or the registered name of a class of your own. "
+            f"{_validation.received(field, name)}"
+        )
+    return found
+
+
+def _parts(field, value):
+    """Serialised object → its class and config."""
+    if not isinstance(value, dict) or not {"class_name", "config"} <= set(value) <= KEYS:
+        raise ValueError(
+            f'`{field}` must be a number, a list, or an object serialised as {{"class_name": ..., "config": ...}}. '
+            f"{_validation.received(field, value)}"
+        )
+    name = value["class_name"]
+    registered = value.get("registered_name")
+    cls = _class_of(f"{field}.class_name", name if isinstance(name, str) and name in CLASSES else registered or name)
+    config = _validation.json_dictionary(f"{field}.config", value["config"])
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if name in config and isinstance(parameter.default, bool) and name != "fused":
+            _validation.boolean(f"{field}.config.{name}", config[name])
+        elif name in config and isinstance(parameter.default, float) and isinstance(config[name], bool):
+            _validation.number(f"{field}.config.{name}", config[name])
+    return cls, config
+
+
+KEYS = {"class_name", "config", "module", "registered_name", "build_config"}
+
+
+def _made(field, value):
+    """What is in a config → the same with objects in the place of their serialised form."""
+    if isinstance(value, list):
+        return [_made(f"{field}.{number}", item) for number, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    cls, config = _parts(field, value)
+    arguments = {name: _made(f"{field}.config.{name}", item) for name, item in config.items()}
+    if issubclass(cls, keras.layers.Layer):
+        arguments.setdefault("name", field.rpartition(".")[2])
+    return _instance(field, cls, arguments)
+
+
+def _instance(field, cls, arguments):
+    try:
+        return cls.from_config(arguments)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"`{field}.config` must fit {cls.__name__}. Received: {arguments}: {error}") from error
+
+
+def head_layers(serialised, num_classes):
+    """Serialised heads → the layers, named apart."""
+    layers, names = [], []
+    for number, value in enumerate(serialised):
+        field = f"heads.{number}"
+        cls, config = _parts(field, value)
+        if not issubclass(cls, heads.Head) or "units" in config:
+            raise ValueError(f"`{field}` must be a head without `units`. Received: {field}={str(value)[:200]}")
+        arguments = {name: _made(f"{field}.config.{name}", item) for name, item in config.items()}
+        name = arguments.get("name") or HEAD_NAMES.get(cls) or cls.__name__.lower()
+        arguments["name"] = f"{name}{names.count(name) or ''}"
+        names.append(name)
+        layers.append(_instance(field, cls, {**arguments, "units": num_classes}))
+        if getattr(layers[-1], "margin_schedule", None) is not None and "margin" in config:
+            _check_schedule(field, layers[-1])
+    return layers
+
+
+def _check_schedule(field, head):
+    """The margin's own number must not be another one than that at which the schedule ends."""
+    config = head.margin_schedule.get_config()
+    last = config.get("end_learning_rate", config.get("values", [head.margin.value])[-1])
+    if last != head.margin.value:
+        raise ValueError(
+            f"`{field}.config.margin_schedule` must end at the margin; change both. "
+            f"Received: a margin of {head.margin.value:g}, and a schedule that ends at {last:g}"
+        )
+
+
+def checked_heads(value):
+    """Return serialised heads as a tuple of dictionaries with `class_name` and `config`, after making each once."""
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"`heads` must hold at least one serialised head. {_validation.received('heads', value)}")
+    value = [_plain(f"heads.{number}", item) for number, item in enumerate(value)]
+    head_layers(value, 2)  # what does not fit is better found now than after the data is open
+    return tuple(value)
+
+
+def _plain(field, value):
+    """Serialised object → the same, as JSON returns it, with `class_name` and `config` alone."""
+    if isinstance(value, list | tuple):
+        return [_plain(f"{field}.{number}", item) for number, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    cls, config = _parts(field, value)
+    return serialized(cls, **{name: _plain(f"{field}.config.{name}", item) for name, item in config.items()})
+
+
+def checked_head_weights(value, heads):
+    """Return a weight for each head as a tuple, or `None`."""
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple) or len(value) != len(heads):
+        raise ValueError(f"`head_weights` must be None or {len(heads)} numbers. Received: head_weights={value!r}")
+    return tuple(_validation.number(f"head_weights.{place}", weight, above=0) for place, weight in enumerate(value))
 
 
 OURS = {
@@ -243,22 +250,6 @@ def augmentation(value):
     return value
 
 
-def heads(value):
-    """Return a tuple of `HeadDescription`, which may come as dictionaries."""
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"`heads` must hold at least one HeadDescription. Received: heads={value!r}")
-    return tuple(_head(one) for one in value)
-
-
-def _head(value):
-    if isinstance(value, HeadDescription):
-        return value
-    known = [field.name for field in dataclasses.fields(HeadDescription)]
-    if not isinstance(value, dict) or not set(value) <= set(known) or "kind" not in value:
-        raise ValueError(f"`heads` must hold HeadDescriptions or dictionaries of {known}. Received: {value!r}")
-    return HeadDescription(**value)
-
-
 def jsonable(value):
     """Return dictionaries, lists and scalars in the place of this package's objects and of tuples."""
     if isinstance(value, Preprocessing):
@@ -266,8 +257,6 @@ def jsonable(value):
     if isinstance(value, Augmentation):
         value = augmentation(value)
         return {name: getattr(value, name) for name in PLAIN_AUGMENTATION}
-    if isinstance(value, HeadDescription):
-        return jsonable(dataclasses.asdict(value))
     if isinstance(value, dict):
         return {key: jsonable(item) for key, item in value.items()}
     return [jsonable(item) for item in value] if isinstance(value, tuple | list | set | frozenset) else value

@@ -5,17 +5,18 @@ import math
 
 from keras_normface import _validation
 from keras_normface.data import Augmentation, ImageBatches
+from keras_normface.heads import MarginSoftmaxHead
 from keras_normface.models import EmbeddingModel
 from keras_normface.optimizers import CoupledSGD
 from keras_normface.preprocessing import Preprocessing
 from keras_normface.recipes import _components, _registry
 from keras_normface.recipes._components import (
-    FEATURE_NORMS,
-    HeadDescription,
     build_backbone,
+    head_layers,
     known_backbones,
     multistep,
     scales_pixels,
+    serialized,
 )
 
 
@@ -34,8 +35,12 @@ class Recipe:
         dropout: Fraction dropped before the last dense layer.
         preprocessing: A `Preprocessing`, or its dictionary; its size is the input of the network.
         augmentation: An `Augmentation`, its dictionary, or `None`.
-        heads: `HeadDescription`s, or their dictionaries.
-        feature_norm: "hard", "soft" or "none", for every margin softmax.
+        heads: Heads as Keras serialises them, `{"class_name": "MarginSoftmaxHead", "config": {"scale": 30.0}}`, without
+            `units`, which `build` fills in; `serialized` makes such a dictionary. Margins, `LearnableScale`, schedules
+            and constraints in a config have that form too. Classes are those of this package and a few of Keras, or a
+            head, margin, schedule, constraint, initializer or regularizer that the program registered with Keras, by
+            its registered name ("package>Name"). Nothing is imported by its name.
+        head_weights: Weight of each head's loss; `None` means 1 each.
         batch_size: Images in a step, of all replicas together.
         steps: Steps in all.
         learning_rate: The first one.
@@ -60,8 +65,8 @@ class Recipe:
     dropout: float = 0.0
     preprocessing: Preprocessing = dataclasses.field(default_factory=Preprocessing)
     augmentation: Augmentation | None = dataclasses.field(default_factory=Augmentation)
-    heads: tuple = (HeadDescription("margin_softmax"),)
-    feature_norm: str = "hard"
+    heads: tuple = (serialized(MarginSoftmaxHead),)
+    head_weights: tuple | None = None
     batch_size: int = 256
     steps: int = 30000
     learning_rate: float = 0.1
@@ -85,8 +90,8 @@ class Recipe:
             "dropout": _validation.number("dropout", self.dropout, at_least=0, below=1),
             "preprocessing": _components.preprocessing(self.preprocessing),
             "augmentation": _components.augmentation(self.augmentation),
-            "heads": _components.heads(self.heads),
-            "feature_norm": _validation.choice("feature_norm", self.feature_norm, FEATURE_NORMS),
+            "heads": _components.checked_heads(self.heads),
+            "head_weights": _components.checked_head_weights(self.head_weights, self.heads),
             "batch_size": _validation.integer("batch_size", self.batch_size, 1),
             "steps": _validation.integer("steps", self.steps, 1),
             "learning_rate": _validation.number("learning_rate", self.learning_rate, above=0),
@@ -102,8 +107,6 @@ class Recipe:
         }
         for field, value in checked.items():
             object.__setattr__(self, field, value)
-        for head in self.heads:
-            head.build(2, self.feature_norm)  # what does not fit this norm is found now
         if len(set(self.snapshot_steps)) < self.snapshots or 0 in self.snapshot_steps:
             raise ValueError(
                 "`steps` must have room for the snapshots. "
@@ -120,7 +123,7 @@ class Recipe:
         """Return a copy in which fields are changed.
 
         A value takes the place of the whole field. A part of a field is named with dots:
-        `replace(steps=100, **{"backbone_options.depth": 4, "heads.0.options.scale": 20.0})`.
+        `replace(steps=100, **{"backbone_options.depth": 4, "heads.0.config.scale": 20.0})`.
 
         Args:
             **changes: New values by name.
@@ -150,13 +153,8 @@ class Recipe:
                 f"`preprocessing` must have scale 1 and offset 0 for {self.backbone}, which scales pixels itself. "
                 f"Received: scale={self.preprocessing.scale}, offset={self.preprocessing.offset}; scaled twice"
             )
-        heads = []
-        for description in self.heads:
-            same = sum(other.kind == description.kind for other in self.heads[: len(heads)])
-            head = description.build(num_classes, self.feature_norm)
-            heads.append(description.build(num_classes, self.feature_norm, f"{head.name}{same}") if same else head)
-        weights = [description.weight for description in self.heads]
-        model = EmbeddingModel(backbone, heads, head_weights=weights, name=self.name)
+        heads = head_layers(self.heads, num_classes)
+        model = EmbeddingModel(backbone, heads, head_weights=self.head_weights, name=self.name)
         model.build((None, *shape))
         return model
 

@@ -180,7 +180,7 @@ def as_text(value):
 
 
 FILE_NAME = "recipe.json"
-FORMAT = JsonFormat("keras_normface.recipe", 1)
+FORMAT = JsonFormat("keras_normface.recipe", 2)
 
 
 def write(directory, name, fields):

@@ -2,9 +2,14 @@
 
 import dataclasses
 
+from keras.optimizers.schedules import PiecewiseConstantDecay, PolynomialDecay
+
 from keras_normface.data import CASIA_LFW_OVERLAP
+from keras_normface.heads import AgentContrastiveHead, AgentTripletHead, MarginSoftmaxHead, SoftmaxHead
+from keras_normface.layers import LearnableScale
+from keras_normface.margins import AdditiveCosine, MultiplicativeAngular
 from keras_normface.preprocessing import PREPROCESSING, SCALINGS, Preprocessing
-from keras_normface.recipes._components import HeadDescription
+from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import Source, experiment, register
 
@@ -21,7 +26,6 @@ RESNET27 = {
     "dropout": Source("center loss's network has none", "authors' code"),
     "preprocessing": Source("112×96, (pixel − 127.5) / 128, as center loss and SphereFace", "not re-read"),
     "augmentation": Source("mirror; that of center loss", "not re-read"),
-    "feature_norm": Source("NormFace, §3", "paper"),
     "excluded_identities": Source("the 17 that CASIA shares with LFW; the README of NormFace's code names 3", "ours"),
 }
 FINETUNING = {
@@ -38,6 +42,15 @@ FINETUNING = {
 }
 
 
+def _normalised_softmax(start, floor):
+    """The head of NormFace's Eq. 6 with a learnable scale."""
+    scale = serialized(LearnableScale, initial_value=start, minimum=floor)
+    return serialized(MarginSoftmaxHead, feature_norm="hard", scale=scale)
+
+
+CONTRASTIVE_HEAD = serialized(AgentContrastiveHead, positive_margin=0.0, negative_margin=1.0)
+
+
 @experiment("normface_casia")
 class NormFaceCasia(Recipe):
     """Normalised softmax with a learnable scale, on CASIA-WebFace, from scratch.
@@ -50,7 +63,7 @@ class NormFaceCasia(Recipe):
     name: str = "normface_casia"
     backbone: str = "ResNet27"
     preprocessing: Preprocessing = PREPROCESSING["sphereface"]
-    heads: tuple = (HeadDescription("margin_softmax", {"scale": {"initial": 10.0, "minimum": 0.01}}),)
+    heads: tuple = (_normalised_softmax(10.0, 0.01),)
     milestones: tuple = (16000, 24000, 28000)
     multipliers: tuple = (BIASES,)
     excluded_identities: tuple = tuple(sorted(CASIA_LFW_OVERLAP))
@@ -58,6 +71,8 @@ class NormFaceCasia(Recipe):
     sources = {  # noqa: RUF012
         **RESNET27,
         "heads": Source(f"{SOFTMAX_FILE}: start and floor of the scale", "authors' code"),
+        "heads.0.config.feature_norm": Source("NormFace, §3", "paper"),
+        "head_weights": Source(SOFTMAX_FILE, "authors' code"),
         "batch_size": Source("AM-Softmax's", "ours"),
         "steps": Source("AM-Softmax's", "ours"),
         "learning_rate": Source("AM-Softmax's", "ours"),
@@ -127,12 +142,13 @@ class NormFaceContrastive(NormFaceFinetune):
     """
 
     name: str = "normface_contrastive"
-    heads: tuple = (HeadDescription("agent_contrastive", {"positive_margin": 0.0, "negative_margin": 1.0}),)
+    heads: tuple = (CONTRASTIVE_HEAD,)
     multipliers: tuple = (("(^|/)contrastive/kernel$", 1.0, 0.0), BIASES)
 
     sources = {  # noqa: RUF012
         **NormFaceFinetune.sources,
         "heads": Source(f"NormFace, §4; {CONTRASTIVE_FILE}", "paper"),
+        "head_weights": Source(f"NormFace, §4; {CONTRASTIVE_FILE}", "paper"),
         "multipliers": Source(f"agents not decayed: {CONTRASTIVE_FILE}; {CAFFE}", "not re-read"),
     }
 
@@ -145,15 +161,14 @@ class NormFaceTriplet(NormFaceFinetune):
     """
 
     name: str = "normface_triplet"
-    heads: tuple = (
-        HeadDescription("agent_triplet", {"margin": 0.8, "hardest_negative_only": True, "positive_pull": True}),
-    )
+    heads: tuple = (serialized(AgentTripletHead, margin=0.8, hardest_negative_only=True, positive_pull=True),)
     multipliers: tuple = (("(^|/)triplet/kernel$", 1.0, 0.0), BIASES)
 
     sources = {  # noqa: RUF012
         **NormFaceFinetune.sources,
         "heads": Source(TRIPLET_FILE, "authors' code"),
-        "heads.0.options.margin": Source(f"NormFace, §4; {TRIPLET_FILE}", "paper"),
+        "head_weights": Source(TRIPLET_FILE, "authors' code"),
+        "heads.0.config.margin": Source(f"NormFace, §4; {TRIPLET_FILE}", "paper"),
         "multipliers": Source(f"agents not decayed: {TRIPLET_FILE}; {CAFFE}", "not re-read"),
     }
 
@@ -166,15 +181,14 @@ class NormFaceJoint(NormFaceFinetune):
     """
 
     name: str = "normface_joint"
-    heads: tuple = (
-        HeadDescription("margin_softmax", {"scale": {"initial": 4.0, "minimum": 1e-6}}),
-        HeadDescription("agent_contrastive", {"positive_margin": 0.0, "negative_margin": 1.0}, weight=0.01),
-    )
+    heads: tuple = (_normalised_softmax(4.0, 1e-6), CONTRASTIVE_HEAD)
+    head_weights: tuple = (1.0, 0.01)
 
     sources = {  # noqa: RUF012
         **NormFaceFinetune.sources,
-        "heads": Source(f"{JOINT_FILE}", "authors' code"),
-        "heads.0.options.scale.minimum": Source(f"{JOINT_FILE} has no floor; 1e-6 stands for that", "ours"),
+        "heads": Source(JOINT_FILE, "authors' code"),
+        "head_weights": Source(JOINT_FILE, "authors' code"),
+        "heads.0.config.scale.config.minimum": Source(f"{JOINT_FILE} has no floor; 1e-6 stands for that", "ours"),
         "multipliers": Source(f"class centres and scale are decayed: {JOINT_FILE}; {CAFFE}", "not re-read"),
     }
 
@@ -190,7 +204,7 @@ class L2Softmax(NormFaceCasia):
     """
 
     name: str = "l2_softmax"
-    heads: tuple = (HeadDescription("softmax", {"scale": 16.0, "use_bias": True}),)
+    heads: tuple = (serialized(SoftmaxHead, scale=16.0, use_bias=True),)
 
     sources = {  # noqa: RUF012
         **NormFaceCasia.sources,
@@ -199,12 +213,11 @@ class L2Softmax(NormFaceCasia):
         "dropout": Source("that of normface_casia", "ours"),
         "preprocessing": Source("that of normface_casia", "ours"),
         "augmentation": Source("mirror", "ours"),
-        "feature_norm": Source("the head normalises the features; this field does nothing here", "ours"),
         "heads": Source("features alone are normalised; the last layer has a bias", "not re-read"),
-        "heads.0.options.scale": Source(
+        "heads.0.config.scale": Source(
             "α fixed at 16; the least useful one is 11.5 for 10 572 classes and a probability of 0.9", "ours"
         ),
-        "heads.0.weight": Source("one loss", "ours"),
+        "head_weights": Source("one loss", "ours"),
         "multipliers": Source("biases at twice the rate, not decayed, as Caffe's networks", "ours"),
         "excluded_identities": Source("the 17 that CASIA shares with LFW", "ours"),
     }
@@ -219,9 +232,10 @@ SOLVER = Source("prototxt/face_solver.prototxt", "authors' code")
 class AMSoftmaxCasia(Recipe):
     """AM-Softmax with s = 30 and m = 0.35 on SphereFace's net of 20 layers, on CASIA-WebFace.
 
-    The authors' code overwrites the stored class centres with their normalised copy; `heads.0.options.projected` does
-    that, the default here differentiates through the normalisation. Their code also applies the margin only where the
-    cosine lies above it; `heads.0.options.margin.only_above_margin` does that, the default is the paper's form.
+    The authors' code overwrites the stored class centres with their normalised copy; the `kernel_constraint` `UnitNorm`
+    does that, the default here differentiates through the normalisation. Their code also applies the margin only where
+    the cosine lies above it; `heads.0.config.margin.config.only_above_margin` does that, the default is the paper's
+    form.
 
     Source: AM-Softmax (arXiv 1801.05599); happynear/AMSoftmax.
     """
@@ -231,7 +245,7 @@ class AMSoftmaxCasia(Recipe):
     backbone_options: dict = dataclasses.field(default_factory=lambda: {"depth": 20, "batch_norm": False})
     preprocessing: Preprocessing = PREPROCESSING["am_softmax"]
     heads: tuple = (
-        HeadDescription("margin_softmax", {"margin": {"kind": "additive_cosine", "margin": 0.35}, "scale": 30.0}),
+        serialized(MarginSoftmaxHead, feature_norm="hard", margin=serialized(AdditiveCosine, margin=0.35), scale=30.0),
     )
     milestones: tuple = (16000, 24000, 28000)
     multipliers: tuple = (("/bias$", 2.0, 0.0),)
@@ -245,7 +259,7 @@ class AMSoftmaxCasia(Recipe):
         "preprocessing": Source(f"{NETWORK_FILE}: 112×96, (pixel − 128) / 128", "authors' code"),
         "augmentation": Source(f"{NETWORK_FILE}: mirror", "authors' code"),
         "heads": Source(NETWORK_FILE, "authors' code"),
-        "feature_norm": Source(NETWORK_FILE, "authors' code"),
+        "head_weights": Source(NETWORK_FILE, "authors' code"),
         "batch_size": Source(NETWORK_FILE, "authors' code"),
         "steps": SOLVER,
         "learning_rate": SOLVER,
@@ -276,20 +290,21 @@ class AMSoftmaxNoFeatureNorm(AMSoftmaxCasia):
 
     name: str = "am_softmax_no_feature_norm"
     heads: tuple = (
-        HeadDescription(
-            "margin_softmax",
-            {
-                "margin": {"kind": "additive_cosine", "margin": 0.4},
-                "margin_schedule": {"kind": "ramp", "slope": 5e-5, "last": 0.4},
-            },
+        serialized(
+            MarginSoftmaxHead,
+            feature_norm="none",
+            margin=serialized(AdditiveCosine, margin=0.4),
+            margin_schedule=serialized(
+                PolynomialDecay, initial_learning_rate=0.0, decay_steps=8000, end_learning_rate=0.4
+            ),
         ),
     )
-    feature_norm: str = "none"
 
     sources = {  # noqa: RUF012
         **AMSoftmaxCasia.sources,
         "heads": Source(PLAIN_FILE, "authors' code"),
-        "feature_norm": Source(PLAIN_FILE, "authors' code"),
+        "heads.0.config.margin_schedule": Source(f"{PLAIN_FILE}: min(0.4, 5e-5 · step)", "authors' code"),
+        "head_weights": Source(PLAIN_FILE, "authors' code"),
     }
 
 
@@ -299,30 +314,33 @@ CONFIG = Source(CONFIG_FILE, "authors' code")
 DEFAULTS = Source(f"{HEAD_FILE}, defaults", "authors' code")
 
 
-def _head(variant, scale, margin, milestones):
-    """Return the head of v1 or v2: fixed margin under "hard", a rising one under "soft" and "none"."""
-    rise = {"kind": "steps", "first": 1.0, "step": 0.1, "milestones": milestones, "feature_norms": ["soft", "none"]}
-    options = {
-        "margin": {"kind": "multiplicative_angular", "variant": variant, "margin": margin, "gradient": "detached"},
-        "scale": scale,
-        "loss_factor": 50.0,
-        "norm_weight": 0.01,
-        "margin_schedule": rise,
-    }
-    return HeadDescription("margin_softmax", options)
+def _head(variant, feature_norm, scale, margin, milestones):
+    """SphereFace-R's head: without the hard norm the margin rises; λ/s weights the loss, 1 under "none"."""
+    given = {"loss_weight": 1.0 if feature_norm == "none" else LOSS_FACTOR / scale, "norm_weight": 0.01}
+    if feature_norm != "hard":
+        boundaries = [milestone - 1 for milestone in milestones]  # Keras changes the value one step later
+        values = [round(1.0 + 0.1 * rises, 9) for rises in range(len(milestones) + 1)]
+        given["margin_schedule"] = serialized(PiecewiseConstantDecay, boundaries=boundaries, values=values)
+    margin = serialized(MultiplicativeAngular, variant=variant, margin=margin, gradient="detached")
+    return serialized(MarginSoftmaxHead, feature_norm=feature_norm, margin=margin, scale=scale, **given)
+
+
+LOSS_FACTOR = 50.0
+NUMBERS_V1 = (30.0, 1.5, (5000, 10000, 15000, 20000, 25000))
+NUMBERS_V2 = (60.0, 1.4, (5000, 10000, 15000, 20000))
 
 
 @experiment("sphereface_r_v2")
 class SphereFaceRV2(Recipe):
     """SphereFace-R v2, the margin on the other classes, s = 60 and m = 1.4 under the hard norm, on VGGFace2.
 
-    `feature_norm` chooses between "hard" (HFN, as published), "soft" (SFN) and "none" (NFN). With the latter two the
-    margin rises from 1 to m by steps, as in the authors' head, which asks to use the hard norm for now. λ/s weights the
-    loss, and 1 under "none".
+    `sphereface_r_v2_hfn`, `_sfn` and `_nfn` have the hard feature norm (as published), the soft one and none. With the
+    latter two the margin rises from 1 to m by steps, as in the authors' head, which asks to use the hard norm for now.
+    The loss weight is λ/s with λ = 50, and 1 without feature norm: whoever changes s changes it too.
 
     The published configuration names a network that the authors call deprecated (ReLU before the sum of a unit);
-    here it is their present one. The authors overwrite the stored class centres with their normalised copy;
-    `heads.0.options.projected` does that, the default here differentiates through the normalisation.
+    here it is their present one. The authors overwrite the stored class centres with their normalised copy; the
+    `kernel_constraint` `UnitNorm` does that, the default here differentiates through the normalisation.
 
     Source: SphereFace-R (arXiv 2109.05565); ydwen/opensphere.
     """
@@ -331,7 +349,7 @@ class SphereFaceRV2(Recipe):
     backbone: str = "SphereFaceNet"
     backbone_options: dict = dataclasses.field(default_factory=lambda: {"depth": 20, "variant": "opensphere"})
     preprocessing: Preprocessing = PREPROCESSING["sphereface_r"]
-    heads: tuple = (_head("v2", 60.0, 1.4, [5000, 10000, 15000, 20000]),)
+    heads: tuple = (_head("v2", "hard", *NUMBERS_V2),)
     batch_size: int = 512
     steps: int = 70000
     milestones: tuple = (40000, 60000)
@@ -346,13 +364,19 @@ class SphereFaceRV2(Recipe):
         "preprocessing.template": Source("112×112 images of the usual alignment", "ours"),
         "augmentation": Source("dataset/utils.py: mirror", "authors' code"),
         "heads": Source(f"{CONFIG_FILE}, {HEAD_FILE}", "authors' code"),
-        "heads.0.options.norm_weight": DEFAULTS,
-        "heads.0.options.margin_schedule": Source(
+        "heads.0.config.feature_norm": Source(f"{CONFIG_FILE}: hard; {HEAD_FILE} has all three", "authors' code"),
+        "heads.0.config.loss_weight": Source(
+            f"λ/s with λ = 50, 1 without feature norm: {CONFIG_FILE}, {HEAD_FILE}", "authors' code"
+        ),
+        "heads.0.config.norm_weight": DEFAULTS,
+        "heads.0.config.margin_schedule": Source(
             f"{HEAD_FILE}: 0.1 more at each milestone, from 1, without norm; 1.5 for the soft norm is taken for a slip",
             "authors' code",
         ),
-        "heads.0.options.margin_schedule.milestones": Source("they are in no file; so many that m is reached", "ours"),
-        "feature_norm": Source(f"{CONFIG_FILE} for the hard one; {HEAD_FILE} has all three", "authors' code"),
+        "heads.0.config.margin_schedule.config.boundaries": Source(
+            "they are in no file; so many that m is reached, at the step after each", "ours"
+        ),
+        "head_weights": Source(f"{CONFIG_FILE}, {HEAD_FILE}", "authors' code"),
         "batch_size": CONFIG,
         "steps": CONFIG,
         "learning_rate": CONFIG,
@@ -380,14 +404,15 @@ class SphereFaceRV1(SphereFaceRV2):
     """
 
     name: str = "sphereface_r_v1"
-    heads: tuple = (_head("v1", 30.0, 1.5, [5000, 10000, 15000, 20000, 25000]),)
+    heads: tuple = (_head("v1", "hard", *NUMBERS_V1),)
 
     sources = {  # noqa: RUF012
         **SphereFaceRV2.sources,
         "heads": DEFAULTS,
+        "head_weights": DEFAULTS,
     }
 
 
-for _class, _name in ((SphereFaceRV1, "sphereface_r_v1"), (SphereFaceRV2, "sphereface_r_v2")):
+for _class, _variant, _numbers in ((SphereFaceRV1, "v1", NUMBERS_V1), (SphereFaceRV2, "v2", NUMBERS_V2)):
     for _norm, _short in (("hard", "hfn"), ("soft", "sfn"), ("none", "nfn")):
-        register(f"{_name}_{_short}", feature_norm=_norm)(_class)
+        register(f"sphereface_r_{_variant}_{_short}", heads=(_head(_variant, _norm, *_numbers),))(_class)

@@ -61,7 +61,7 @@ def test_recipes_are_listed_and_described(monkeypatch, capsys):
     assert run_here(monkeypatch, train, "--describe", "--steps", "77", "--recipe", "l2_softmax") is None
     shown = capsys.readouterr().out
     assert re.search(r"^steps +77 +changed", shown, re.MULTILINE)
-    assert re.search(r"^heads.0.options.scale +16 ", shown, re.MULTILINE)
+    assert re.search(r"^heads.0.config.scale +16 ", shown, re.MULTILINE)
     assert run_here(monkeypatch, train, "--recipe", "arcface") == 2
     assert "am_softmax_casia" in capsys.readouterr().err
 
@@ -270,9 +270,11 @@ def test_all_losses_are_compared(tmp_path):
 
 def test_every_loss_that_is_compared_has_heads_that_fit(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    losses = runpy.run_path(str(EXAMPLES / SCRIPTS[2]))["LOSSES"]
-    for heads in losses.values():
-        assert len(recipes.Recipe().replace(heads=heads).heads) == len(heads)
+    script = runpy.run_path(str(EXAMPLES / SCRIPTS[2]))
+    for loss, heads in script["LOSSES"].items():
+        changed = recipes.get("normface_joint").replace(heads=heads, head_weights=script["WEIGHTS"].get(loss))
+        assert len(changed.heads) == len(heads)
+    assert changed.head_weights == (1.0, 0.01)
 
 
 def test_the_curves_that_are_compared_are_downsampled_and_stay_what_they_are(monkeypatch):

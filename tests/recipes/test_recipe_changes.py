@@ -3,17 +3,22 @@
 import json
 import math
 
+import keras
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras.optimizers.schedules import PiecewiseConstantDecay, PolynomialDecay
 
 from keras_normface import Preprocessing
 from keras_normface import recipes as package
 from keras_normface.data import Augmentation
-from keras_normface.recipes import HeadDescription, NormFaceCasia, Recipe
+from keras_normface.heads import MarginSoftmaxHead
+from keras_normface.layers import LearnableScale
+from keras_normface.margins import AdditiveAngular, AdditiveCosine, CombinedMargin
+from keras_normface.recipes import NormFaceCasia, Recipe, serialized
 from keras_normface.recipes import _registry as describe
 from keras_normface.recipes import _registry as files
-from keras_normface.recipes._components import margin_schedule
+from keras_normface.recipes._components import head_layers
 
 AM = package.get("am_softmax_casia")
 
@@ -31,12 +36,12 @@ def test_an_unknown_field_lists_the_known_ones():
 
 
 def test_replace_changes_a_field_or_a_part_of_it():
-    changed = AM.replace(
-        steps=5, preprocessing=Preprocessing((64, 64)), **{"heads.0.options.margin.margin": 0.2, "heads.0.weight": 2}
-    )
-    assert (AM.steps, AM.heads[0].options["margin"]["margin"]) == (30000, 0.35)
-    assert (changed.steps, changed.preprocessing.size, changed.heads[0].weight) == (5, (64, 64), 2.0)
-    assert changed.heads[0].options == {"margin": {"kind": "additive_cosine", "margin": 0.2}, "scale": 30.0}
+    new = {"steps": 5, "preprocessing": Preprocessing((64, 64)), "head_weights": [2]}
+    changed = AM.replace(**new, **{"heads.0.config.margin.config.margin": 0.2})
+    assert (AM.steps, AM.heads[0]["config"]["margin"]["config"]["margin"]) == (30000, 0.35)
+    assert (changed.steps, changed.preprocessing.size, changed.head_weights) == (5, (64, 64), (2.0,))
+    margin = {"class_name": "AdditiveCosine", "config": {"margin": 0.2}}
+    assert changed.heads[0]["config"] == {"feature_norm": "hard", "margin": margin, "scale": 30.0}
     assert type(changed) is type(AM)
     assert changed.replace(steps=30000) != AM
     assert AM.replace() == AM
@@ -50,7 +55,7 @@ def test_options_are_replaced_as_a_whole_and_their_parts_alone():
 
 
 @pytest.mark.parametrize(
-    "name", ["heads.1.weight", "heads.x", "steps.3", "preprocessing.size.7", "backbone_options.a.b", "heads.-1"]
+    "name", ["heads.1.config.scale", "heads.x", "steps.3", "preprocessing.size.7", "backbone_options.a.b", "heads.-1"]
 )
 def test_a_part_that_is_not_there_is_refused(name):
     with pytest.raises(ValueError, match="must name a part of a recipe"):
@@ -83,37 +88,39 @@ def test_nobody_else_can_change_a_recipe():
         ({"augmentation.contrast": "a"}, "`contrast` must be a finite number"),
         ({"augmentation.jitter": 1}, "`augmentation` must have keys of"),
         ({"heads": []}, "`heads` must hold at least one"),
-        ({"heads": [{"options": {}}]}, "`heads` must hold HeadDescriptions"),
-        ({"heads.0.kind": "softmin"}, "`kind` must be one of margin_softmax, softmax"),
-        ({"heads.0.weight": 0}, "`weight` must be a finite number > 0"),
-        ({"heads.0.options": {"scales": 3}}, "keyword arguments passed to MarginSoftmaxHead"),
-        ({"heads.0.options": {"scale": {"start": 3}}}, "`scale` must be a number or have the keys"),
-        ({"heads.0.options": {"margin": {"kind": "cos"}}}, "`margin kind` must be one of none, additive_cosine"),
-        ({"heads.0.options": {"margin": 0.3}}, "`margin` must be a dictionary"),
-        ({"heads.0.options": {"margin": {"kind": "none", "margin": 1}}}, "`options` must fit"),
-        ({"heads.0.options.margin.margin": 5}, "`margin` must be in"),
-        ({"heads.0.options.scale": "a"}, "`scale` must be"),
-        ({"heads.0.options.scale": {"initial": "a"}}, "`initial` must be a finite number > 0"),
-        ({"heads.0.options.scale": {"initial": 1, "minimum": "a"}}, "`minimum` must be a finite number > 0"),
-        ({"heads.0.options.projected": "no"}, "`options.projected` must be True or False"),
-        ({"heads.0.options.margin.only_above_margin": 1}, "`margin.only_above_margin` must be True or False"),
-        ({"heads.0.options.kernel_regularizer": {"class_name": "L2"}}, "`options` may hold dictionaries as margin"),
-        ({"heads.0.options.loss_factor": -1}, "`loss_factor` must be a finite number > 0"),
-        ({"heads.0.options.margin_schedule": 1}, "`margin_schedule` must be a dictionary"),
-        ({"heads.0.options.margin_schedule": {"kind": "ramp"}}, "of kind 'ramp' must have"),
+        ({"heads": [{"config": {}}]}, "`heads.0` must be .* serialised"),
+        ({"heads": ["MarginSoftmaxHead"]}, "`heads.0` must be .* serialised"),
+        ({"heads.0.kind": "margin_softmax"}, "`heads.0` must be .* serialised"),
+        ({"heads.0.class_name": "softmin"}, "`heads.0.class_name` must be one of MarginSoftmaxHead, SoftmaxHead"),
+        ({"heads.0.class_name": ["MarginSoftmaxHead"]}, "`heads.0.class_name` must be one of"),
+        ({"heads": [serialized(AdditiveCosine)]}, "`heads.0` must be a head"),
+        ({"heads.0.config.units": 5}, "without `units`"),
+        ({"heads.0.config": [1]}, "`heads.0.config` must be a dictionary"),
+        ({"head_weights": [0]}, "`head_weights.0` must be a finite number > 0"),
+        ({"head_weights": [1, 1]}, "`head_weights` must be None or 1 numbers"),
+        ({"head_weights": 1.0}, "`head_weights` must be None or 1 numbers"),
+        ({"heads.0.config": {"scales": 3}}, "keyword arguments passed to MarginSoftmaxHead"),
+        ({"heads.0.config": {"scale": {"start": 3}}}, "`heads.0.config.scale` must be .* serialised"),
+        ({"heads.0.config.margin.class_name": "cos"}, "`heads.0.config.margin.class_name` must be one of"),
+        ({"heads.0.config": {"margin": 0.3}}, "`margin` must be a Margin"),
+        ({"heads.0.config.margin.class_name": "NoMargin"}, "`heads.0.config.margin.config` must fit NoMargin"),
+        ({"heads.0.config.margin.config.margin": 5}, "`margin` must be in"),
         (
-            {"heads.0.options.margin_schedule": {"kind": "steps", "first": 1, "step": 1, "milestones": []}},
-            "`milestones` must hold at least one",
+            {"heads.0.config.margin.config.margin": True},
+            "margin.config.margin` must be a finite number",
         ),
+        ({"heads.0.config.scale": "a"}, "`heads.0.config` must fit MarginSoftmaxHead"),
+        ({"heads.0.config.scale": math.inf}, "`heads.0.config` must be a dictionary that JSON can hold"),
+        ({"heads.0.config.scale": serialized(LearnableScale, initial_value="a")}, "must fit LearnableScale"),
+        ({"heads.0.config.scale": serialized(LearnableScale, minimum=0)}, "`minimum` must be positive"),
         (
-            {"heads.0.options.margin_schedule": {"kind": "ramp", "slope": 1, "last": 1, "feature_norms": ["Soft"]}},
-            r"`feature_norms` must be a list of some of .*Received: \['Soft'\]",
+            {"heads.0.config.margin.config.only_above_margin": "no"},
+            "`heads.0.config.margin.config.only_above_margin` must be True or False",
         ),
-        (
-            {"heads.0.options.margin_schedule": {"kind": "ramp", "slope": 1, "last": 0}},
-            "`last` must be a finite number >",
-        ),
-        ({"feature_norm": "l2"}, "`feature_norm` must be one of hard, soft, none"),
+        ({"heads.0.config.kernel_regularizer": {"class_name": "L2"}}, "kernel_regularizer` must be .* serialised"),
+        ({"heads.0.config.loss_weight": -1}, "`loss_weight` must be positive"),
+        ({"heads.0.config.margin_schedule": serialized(PolynomialDecay)}, "must fit PolynomialDecay"),
+        ({"heads.0.config.feature_norm": "l2"}, "`feature_norm` must be"),
         ({"batch_size": True}, "`batch_size` must be a positive integer"),
         ({"steps": 0}, "`steps` must be a positive integer"),
         ({"learning_rate": 0}, "`learning_rate` must be a finite number > 0"),
@@ -154,29 +161,87 @@ def test_what_cannot_be_built_is_refused(classes, options):
         AM.replace(backbone_options=options, **{"preprocessing.size": [16, 16]}).build(classes)
 
 
-def test_a_learnable_scale_has_no_loss_factor():
-    with pytest.raises(ValueError, match="`loss_factor` needs a fixed `scale`"):
-        HeadDescription("margin_softmax", {"scale": {"initial": 10.0}, "loss_factor": 50.0})
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os>system",
+        "builtins>eval",
+        "keras>Lambda",
+        "Lambda",
+        "os.system",
+        "keras.layers.Lambda",
+        "a>function",
+        "a>NoPart",
+    ],
+)
+@pytest.mark.parametrize("field", ["heads.0", "heads.0.config.margin"])
+def test_nothing_but_the_listed_and_registered_classes_is_made(field, name):
+    keras.saving.register_keras_serializable("a")(function)
+    keras.saving.register_keras_serializable("a")(NoPart)
+    for changes in (
+        {f"{field}.class_name": name},
+        {field: {"module": "os", "class_name": name, "config": {}, "registered_name": name}},
+        {field: {"module": "builtins", "class_name": "eval", "config": {}, "registered_name": None}},
+    ):
+        with pytest.raises(ValueError, match=f"`{field}.class_name` must be one of"):
+            AM.replace(**changes)
+
+
+def function():
+    """Is registered with Keras, and is not a class."""
+
+
+class NoPart(keras.layers.Layer):
+    """Is registered with Keras, and is neither a head nor a part of one."""
+
+
+def test_a_registered_class_of_ones_own(tmp_path):
+    @keras.saving.register_keras_serializable("recipe_test")
+    class MyHead(MarginSoftmaxHead):
+        pass
+
+    changed = AM.replace(heads=[serialized(MyHead, scale=5.0)])
+    assert changed.heads[0]["class_name"] == "recipe_test>MyHead"
+    changed.save(tmp_path)
+    assert Recipe.load(tmp_path) == changed
+    (head,) = head_layers(changed.heads, 3)
+    assert (type(head), head.scale, head.units, head.name) == (MyHead, 5.0, 3, "myhead")
+
+
+def test_a_head_as_keras_serialises_it_is_taken():
+    head = MarginSoftmaxHead(7, CombinedMargin(m2=0.3, m3=0.1), scale=9.0)
+    value = keras.saving.serialize_keras_object(head)
+    value["config"] = {key: value["config"][key] for key in ("margin", "scale", "label_smoothing")}
+    changed = AM.replace(heads=[value])
+    assert set(changed.heads[0]) == {"class_name", "config"}
+    assert changed.heads[0]["config"]["margin"]["config"] == {"m1": 1.0, "m2": 0.3, "m3": 0.1, "gradient": "detached"}
+    (made,) = head_layers(changed.heads, 7)
+    config, expected = made.get_config(), head.get_config()
+    assert {**config, "name": None} == {**expected, "name": None}
+
+
+def test_serialized_refuses_what_a_recipe_may_not_hold():
+    with pytest.raises(ValueError, match="`cls` must be one of"):
+        serialized(keras.layers.Dense, units=3)
 
 
 def test_a_margin_that_the_schedule_would_ignore_is_refused():
-    soft, part = package.get("sphereface_r_v2_sfn"), "heads.0.options.margin"
+    soft, part = package.get("sphereface_r_v2_sfn"), "heads.0.config.margin"
     with pytest.raises(ValueError, match=r"end at the margin; change both. Received: a margin of 1.2, .* at 1.4"):
-        soft.replace(**{f"{part}.margin": 1.2})
+        soft.replace(**{f"{part}.config.margin": 1.2})
     with pytest.raises(ValueError, match=r"a margin of 0.3, .* at 0.4"):
-        package.get("am_softmax_no_feature_norm").replace(**{f"{part}.margin": 0.3})
-    assert soft.replace(**{f"{part}.margin": 1.2, f"{part}_schedule.milestones": [10, 20]})
-    hard = soft.replace(feature_norm="hard", **{f"{part}.margin": 1.2})  # where there is no schedule
-    assert hard.heads[0].build(3, "hard").current_margin == 1.2
-    with pytest.raises(ValueError, match="change both"):
-        hard.replace(feature_norm="none")
+        package.get("am_softmax_no_feature_norm").replace(**{f"{part}.config.margin": 0.3})
+    shorter = serialized(PiecewiseConstantDecay, boundaries=[10, 20], values=[1.0, 1.1, 1.2])
+    assert soft.replace(**{f"{part}.config.margin": 1.2, f"{part}_schedule": shorter})
+    for margin in (serialized(AdditiveAngular, margin=0.5), serialized(CombinedMargin, m3=0.3)):
+        with pytest.raises(ValueError, match="change both"):
+            soft.replace(**{part: margin})
 
 
 def test_a_ramp_is_the_formula():
-    for slope, last in ((0.3, 0.4), (1.0, 0.4), (5e-5, 0.4)):
-        ramp = margin_schedule({"kind": "ramp", "slope": slope, "last": last}, "none")
-        for step in (0, 1, 2, 7999, 8001):
-            assert float(ramp(step)) == pytest.approx(min(last, slope * step), abs=1e-6)
+    (head,) = head_layers(package.get("am_softmax_no_feature_norm").heads, 3)
+    for step in (0, 1, 2, 7999, 8000, 8001):
+        assert float(head.margin_schedule(step)) == pytest.approx(min(0.4, 5e-5 * step), abs=1e-6)
 
 
 def test_a_recipe_that_could_not_be_read_back_is_not_saved(tmp_path):
@@ -210,7 +275,7 @@ def test_describe_says_what_is_changed():
             "multipliers": st.lists(
                 st.tuples(st.sampled_from(["bias$", "a|b", "é"]), st.floats(0, 9), st.floats(0, 9))
             ),
-            "heads.0.options.scale": st.floats(0.1, 99.0),
+            "heads.0.config.scale": st.floats(0.1, 99.0),
         }
     )
 )
@@ -243,7 +308,7 @@ def broken(change):
         ("[]", r"recipe\.json is not valid: .* dictionary"),
         ("{}", "`format` must be 'keras_normface.recipe'"),
         (" " * ((1 << 20) + 1), "at most 1048576 bytes"),
-        (broken(lambda c: c.update(version=2)), "`version` must be 1. Received: version=2"),
+        (broken(lambda c: c.update(version=1)), "`version` must be 2. Received: version=1"),
         (broken(lambda c: c.update(more=2)), "must have the keys"),
         (broken(lambda c: c.update(recipe="other")), "must be one of am_softmax_casia"),
         (broken(lambda c: c.update(recipe=["a"])), "must be one of am_softmax_casia"),
@@ -251,7 +316,7 @@ def broken(change):
         (broken(lambda c: c["fields"].update(colour="red")), r"not known: \['colour'\]"),
         (broken(lambda c: c["fields"].pop("steps")), r"Missing: \['steps'\]"),
         (broken(lambda c: c["fields"].update(steps="many")), "`steps` must be a positive integer"),
-        (broken(lambda c: c["fields"]["heads"][0].update(kind="os.system")), "`kind` must be one of"),
+        (broken(lambda c: c["fields"]["heads"][0].update(class_name="os.system")), "`heads.0.class_name` must be one"),
         (broken(lambda c: c["fields"].update(backbone="__import__")), "`backbone` must be one of"),
     ],
 )

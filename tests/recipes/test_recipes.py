@@ -7,14 +7,15 @@ import re
 import keras
 import numpy as np
 import pytest
+from keras.optimizers.schedules import PiecewiseConstantDecay
 
 from keras_normface import AgentTripletHead, CoupledSGD, LearnableScale, MarginSoftmaxHead
 from keras_normface import recipes as package
 from keras_normface.data import CASIA_LFW_OVERLAP, IdentityFolder
-from keras_normface.heads import SoftmaxHead
+from keras_normface.heads import AgentContrastiveHead, SoftmaxHead
 from keras_normface.recipes import _components as networks
 from keras_normface.recipes import _registry as describe
-from keras_normface.recipes._components import multistep
+from keras_normface.recipes._components import head_layers, multistep
 from tests.support import tiny_recipe
 
 NAMES = package.NAMES
@@ -61,7 +62,7 @@ def test_every_number_has_its_source_in_the_docstring(name):
         assert source is not None, f"{name}: {field} has no source"
         assert source.text
         assert source.certainty in package.CERTAINTIES
-        if field != "feature_norm":  # the docstring is that of the class
+        if recipe.heads == type(recipe)().heads or not field.startswith("heads."):  # the docstring is that of the class
             assert f"- {field} = {describe.as_text(value)}: {source.text} ({source.certainty})." in type(recipe).__doc__
     known = set(recipe.to_fields())
     assert {field.split(".")[0] for field in recipe.sources} <= known
@@ -169,8 +170,7 @@ def test_the_rate_in_training_drops_at_the_milestone():
 @pytest.mark.parametrize(("name", "last", "rises"), [("v1", 1.5, 5), ("v2", 1.4, 4)])
 def test_the_margin_rises_without_the_hard_norm(name, last, rises):
     hard, soft, none = (
-        package.get(f"sphereface_r_{name}_{norm}").heads[0].build(3, feature_norm)
-        for norm, feature_norm in (("hfn", "hard"), ("sfn", "soft"), ("nfn", "none"))
+        head_layers(package.get(f"sphereface_r_{name}_{norm}").heads, 3)[0] for norm in ("hfn", "sfn", "nfn")
     )
     assert hard.margin_schedule is None
     assert hard.current_margin == last
@@ -189,14 +189,15 @@ def test_the_margin_rises_without_the_hard_norm(name, last, rises):
 
 
 def test_the_margin_rises_in_training():
-    schedule = {"kind": "steps", "first": 1.0, "step": 0.1, "milestones": [1, 2], "feature_norms": ["none"]}
-    changes = {"heads.0.options.margin_schedule": schedule, "heads.0.options.margin.margin": 1.2}
+    schedule = package.serialized(PiecewiseConstantDecay, boundaries=[0, 1], values=[1.0, 1.1, 1.2])
+    changes = {"heads.0.config.margin_schedule": schedule, "heads.0.config.margin.config.margin": 1.2}
     model, _ = tiny_recipe.trained(tiny_recipe.shrunk("sphereface_r_v1_nfn", **changes))
     assert float(model.heads[0].current_margin) == pytest.approx(1.2)
 
 
 def test_am_softmax_without_feature_norm_ramps_its_margin():
-    head = package.get("am_softmax_no_feature_norm").heads[0].build(3, "none")
+    (head,) = head_layers(package.get("am_softmax_no_feature_norm").heads, 3)
+    assert head.feature_norm == "none"
     margins = [float(head.margin_schedule(step)) for step in (0, 1000, 7999, 8000, 30000)]
     assert margins == pytest.approx([0.0, 0.05, 0.39995, 0.4, 0.4])
 
@@ -223,19 +224,21 @@ def test_the_heads():
     assert l2.scale == 16.0
     assert l2.bias.shape == (5,)
 
-    am = package.get("am_softmax_casia").heads[0].build(5, "hard")
+    (am,) = head_layers(package.get("am_softmax_casia").heads, 5)
     assert isinstance(am, MarginSoftmaxHead)
     assert (am.scale, am.margin.value, am.margin.only_above_margin) == (30.0, 0.35, False)
 
 
 def test_two_heads_of_one_kind_have_two_names():
-    heads = [{"kind": "agent_contrastive"}, {"kind": "agent_contrastive", "weight": 0.5}]
-    model = tiny_recipe.shrunk("normface_joint", heads=heads).build(5)
+    heads = [package.serialized(AgentContrastiveHead)] * 2
+    model = tiny_recipe.shrunk("normface_joint", heads=heads, head_weights=[1.0, 0.5]).build(5)
+    assert model.head_weights == [1.0, 0.5]
     assert [head.name for head in model.heads] == ["contrastive", "contrastive1"]
 
 
 def test_projected_class_centres_stay_unit():
-    recipe = tiny_recipe.shrunk("am_softmax_casia", **{"heads.0.options.projected": True})
+    constraint = package.serialized(keras.constraints.UnitNorm, axis=1)
+    recipe = tiny_recipe.shrunk("am_softmax_casia", **{"heads.0.config.kernel_constraint": constraint})
     model, _ = tiny_recipe.trained(recipe)
     np.testing.assert_allclose(np.linalg.norm(model.heads[0].kernel.numpy(), axis=1), 1.0, rtol=1e-5)
 

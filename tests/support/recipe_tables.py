@@ -38,15 +38,22 @@ def training_table():
     return "\n".join(lines)
 
 
+def shortened(field):
+    """`margin.config.margin` → `margin.margin`, and `margin.class_name` → `margin`."""
+    return field.replace(".config.", ".").removesuffix(".class_name")
+
+
 def loss_table():
     lines = ["| recipe | head | weight | its numbers |", "|---|---|---|---|"]
     for name in BASE:
         recipe = recipes.get(name)
         for index, head in enumerate(recipe.heads):
-            start = f"heads.{index}.options."
+            start = f"heads.{index}.config."
             fields = [field for field in describe.leaves(recipe.to_fields()) if field.startswith(start)]
-            numbers = "; ".join(f"{field.removeprefix(start)} {cell(recipe, field)}" for field in fields)
-            lines.append(f"| `{name}` | {head.kind} | {cell(recipe, f'heads.{index}.weight')} | {numbers} |")
+            numbers = "; ".join(f"{shortened(field.removeprefix(start))} {cell(recipe, field)}" for field in fields)
+            weight = 1.0 if recipe.head_weights is None else recipe.head_weights[index]
+            letter = LETTERS[recipe.sources["head_weights"].certainty]
+            lines.append(f"| `{name}` | `{head['class_name']}` | {weight:g} {letter} | {numbers} |")
     return "\n".join(lines)
 
 
