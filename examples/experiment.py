@@ -183,7 +183,8 @@ def show_plan(recipe, data, model, args):
         cost = head.cost(max(1, recipe.batch_size // devices), jit_compile=devices == 1 and args.xla is not False)
         print(f"\n{head.name}, on each device:\n{cost}")
     print(
-        f"\n{len(data.reader):,} images of {data.reader.num_identities:,} identities from {args.data}\n"
+        f"\n{len(data.reader):,} images of {data.reader.num_identities:,} identities from {args.data}; not taken: "
+        f"{len(data.reader.ignored):,} other files, {len(data.reader.empty_identities):,} identities without an image\n"
         f"{recipe.steps:,} steps of {recipe.batch_size} = {epochs:.1f} epochs of {data.steps_per_epoch:,} steps\n"
         f"{parameters[0]:,} parameters of the network, {parameters[1] - parameters[0]:,} of class centres and scales\n"
         f"{devices} device(s), {args.precision}, seed {args.seed} -> {args.out}",

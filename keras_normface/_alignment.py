@@ -5,7 +5,7 @@ import os
 from keras_normface._io import JsonFormat
 from keras_normface.preprocessing import TEMPLATES
 
-SETTINGS_NAME, LOG_NAME = "align.json", "align.jsonl"
+RECORDS = SETTINGS_NAME, LOG_NAME = "align.json", "align.jsonl"
 FORMAT = JsonFormat("keras_normface.align", 1, indent=1)
 
 

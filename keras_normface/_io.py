@@ -7,10 +7,13 @@ import json
 import os
 import re
 import reprlib
+import socket
 import stat
+import time
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
+LOCK_NAME = ".lock"
 LONGEST_NAME = 255
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = re.compile(r"[\\\r\n]")
@@ -49,6 +52,59 @@ def _unfinished_name(name):
         kept = encoded[: LONGEST_NAME - len(UNFINISHED_PREFIX) - len(end) - len(digest) - 1]
         name = f"{kept.decode('utf-8', 'ignore')}-{digest}"
     return f"{UNFINISHED_PREFIX}{name}{end}"
+
+
+class LockedError(ValueError):
+    """Another process holds the lock of a directory."""
+
+
+@contextlib.contextmanager
+def locked(directory, error=LockedError):
+    """Make a directory if need be and lock it; while another process holds the lock, an `error` names that one."""
+    os.makedirs(directory, exist_ok=True)
+    note = os.path.join(directory, LOCK_NAME)
+    descriptor = _locked_descriptor(directory, note, error)
+    if descriptor is None:  # neither the system nor the file system has locks: nothing keeps others away there
+        yield directory
+        return
+    try:
+        with contextlib.suppress(OSError), open(note, "w", encoding="utf-8") as file:
+            file.write(f"process {os.getpid()} on host {socket.gethostname()}, since {time.strftime('%F %T %z')}")
+        yield directory
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(note)
+        os.close(descriptor)
+
+
+def _locked_descriptor(directory, note, error):
+    """Descriptor that holds the lock; of the directory, or, as NFS wants one that can be written, of the note."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    for path, flags in ((directory, os.O_RDONLY), (note, os.O_RDWR | os.O_CREAT)):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise error(f"{os.fspath(directory)} is in use by another run: {_holder(note)}") from None
+            except OSError:
+                os.close(descriptor)
+    return None
+
+
+def _holder(note):
+    """What the holder of a lock wrote of itself."""
+    try:
+        with open(note, "rb") as file:
+            text = file.read(300).decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    return "".join(letter if letter.isprintable() else "?" for letter in text) or "it left no note of itself"
 
 
 def _sync_directory(directory):

@@ -9,7 +9,7 @@ import typer
 from keras_normface._arrays import DAMAGE
 from keras_normface._io import ContainedFiles
 from keras_normface.cli._console import progress_bar
-from keras_normface.data import EXTENSIONS
+from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (
     ImageEmbedder,
@@ -134,11 +134,14 @@ def _matrix(request):
 def _names(request):
     """Return the sorted names of the images, or of the images of the feature files, below a directory."""
     endings = EXTENSIONS if request.feature_suffix is None else (request.feature_suffix,)
-    names = []
+    names, others = [], 0
     for directory, _, files in os.walk(request.distractors):
         below = os.path.relpath(directory, request.distractors).replace(os.sep, "/")
         wanted = [file for file in files if file.lower().endswith(tuple(ending.lower() for ending in endings))]
+        others += sum(file.lower().endswith(PHOTO_EXTENSIONS) for file in files) if endings is EXTENSIONS else 0
         names += [file if below == "." else f"{below}/{file}" for file in wanted]
+    if others > len(names):
+        typer.echo(f"{request.distractors}: {others - len(names):,} images of kinds that are not read", err=True)
     if not names:
         raise ValueError(f"{request.distractors} must hold distractors, files that end in {', '.join(endings)}")
     names.sort()

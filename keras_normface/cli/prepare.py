@@ -1,5 +1,6 @@
 """`keras-normface prepare`, `align` and `pairs`: data sets to shards, photos to faces, images to pairs."""
 
+import collections
 import os
 import re
 import time
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from keras_normface.cli._console import FAILED, failures_in_one_line, progress_bar, show_summary
-from keras_normface.data import CASIA_LFW_OVERLAP, READERS, guess_format, open_reader
+from keras_normface.data import CASIA_LFW_OVERLAP, EXTENSIONS, PHOTO_EXTENSIONS, READERS, guess_format, open_reader
 from keras_normface.data.shards import METADATA_NAME
 from keras_normface.prepare import ENCODINGS, IMAGES_PER_SHARD, NO_FACE_CHOICES, align_images, prepare_shards
 from keras_normface.preprocessing import TEMPLATES
@@ -18,7 +19,7 @@ from keras_normface.protocols.pair_drawing import RULE, make_pairs
 from keras_normface.protocols.pair_files import write_pair_list
 
 
-def open_source(source, kind, exclude=(), overlap=False, root=None, identities=None):
+def open_source(source, kind, exclude=(), overlap=False, root=None, identities=None, extensions=EXTENSIONS):
     """Open a reader.
 
     Args:
@@ -28,6 +29,7 @@ def open_source(source, kind, exclude=(), overlap=False, root=None, identities=N
         overlap: Whether to exclude `CASIA_LFW_OVERLAP` too.
         root: Directory that the paths of a list start from.
         identities: Path of a text file with a name a line, for the labels of a RecordIO file.
+        extensions: Endings of the images of a folder.
 
     Returns:
         Pair of the reader and the sorted names that were excluded.
@@ -36,7 +38,7 @@ def open_source(source, kind, exclude=(), overlap=False, root=None, identities=N
         ValueError: If the options do not fit, or the source is corrupt.
         OSError: If something cannot be read.
     """
-    options = {}
+    options = {"extensions": extensions} if kind == "folder" else {}
     if kind == "list":
         options["root"] = root
     if kind == "recordio":
@@ -49,6 +51,25 @@ def open_source(source, kind, exclude=(), overlap=False, root=None, identities=N
     present = CASIA_LFW_OVERLAP.intersection(open_reader(source, kind, **options).identities)
     names = present.union(exclude)
     return open_reader(source, kind, exclude=names, **options), sorted(CASIA_LFW_OVERLAP.union(exclude))
+
+
+SHOWN_NAMES = 10
+
+
+def _say_what_is_not_taken(reader):
+    """Count, on standard error, the files that the reader ignores, and name the identities without an image."""
+    kinds = collections.Counter(os.path.splitext(path)[1].lower() or "no ending" for path in reader.ignored)
+    if kinds:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        typer.echo(_printable(f"Not taken: {counts}; the first is {reader.ignored[0]}"), err=True)
+    empty = reader.empty_identities
+    if empty:
+        more = f" and {len(empty) - SHOWN_NAMES:,} more" if len(empty) > SHOWN_NAMES else ""
+        typer.echo(_printable(f"Identities without an image: {', '.join(empty[:SHOWN_NAMES])}{more}"), err=True)
+
+
+def _printable(text):
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _lines(path):
@@ -112,6 +133,7 @@ def prepare(
     begun = time.monotonic()
     with failures_in_one_line():
         reader, excluded = open_source(source, kind, exclude, exclude_lfw_overlap, root, identities)
+    _say_what_is_not_taken(reader)
     complete = os.path.exists(out / METADATA_NAME)
     with failures_in_one_line(), progress_bar("images") as progress:
         metadata = prepare_shards(
@@ -201,7 +223,8 @@ def align(
     if root is not None and kind != "list":
         raise typer.BadParameter(f"--root is for --format list only, and SOURCE is: {kind}")
     with failures_in_one_line():
-        reader, _ = open_source(source, kind, root=root)
+        reader, _ = open_source(source, kind, root=root, extensions=PHOTO_EXTENSIONS)
+    _say_what_is_not_taken(reader)
     with failures_in_one_line(), progress_bar("photos") as progress:
         try:
             report = align_images(
@@ -230,6 +253,7 @@ def _align_summary(report):
         ("  of several faces", report.several_faces),
         ("no face", report.no_face),
         ("not an image", report.not_an_image),
+        ("not taken", report.not_taken),
         ("done by earlier runs", report.resumed),
     )
     return [(name, f"{count:,}") for name, count in rows]
@@ -271,6 +295,7 @@ def pairs(
         if os.path.exists(out):
             raise ValueError(f"OUT must not exist yet, or figures on it would no longer be comparable: {out}")
         reader, _ = open_source(source, kind, exclude, root=root)
+        _say_what_is_not_taken(reader)
         made = make_pairs(reader, seed, folds, pairs_per_fold)
         write_pair_list(out, made, [f"{_facts(reader, seed, folds, pairs_per_fold)}", f"Rule: {RULE}."])
     images = {image for pair in made for image in pair[:2]}

@@ -18,7 +18,7 @@ Order to read: `_reader` (the interface), `_folder` (the shortest reader), `_ima
 """
 
 from keras_normface.data._batches import ArrayBatches, ImageBatches, ResumableData
-from keras_normface.data._folder import EXTENSIONS, IdentityFolder
+from keras_normface.data._folder import EXTENSIONS, PHOTO_EXTENSIONS, IdentityFolder
 from keras_normface.data._image_list import ImageList
 from keras_normface.data._images import Augmentation, center_crop, decode_image, resize_image
 from keras_normface.data._open import READERS, guess_format, open_reader
@@ -32,6 +32,7 @@ from keras_normface.data.shards import MetadataError
 __all__ = [
     "CASIA_LFW_OVERLAP",
     "EXTENSIONS",
+    "PHOTO_EXTENSIONS",
     "READERS",
     "ArrayBatches",
     "Augmentation",

@@ -1,6 +1,8 @@
 """Training batches that can be entered at any step of any epoch, from a reader or from arrays."""
 
 import copy
+import dataclasses
+import hashlib
 import os
 from typing import Protocol
 
@@ -18,6 +20,9 @@ class ResumableData(Protocol):
     twice with the same numbers it must return the same batches; `data(epoch, 0)` without its first k batches
     must be `data(epoch, k)`. The dataset must know its number of batches, or the callable must have an
     attribute `steps_per_epoch`.
+
+    Data may have `fingerprint`, a dictionary of what makes them these data, such as seed, batch size and number of
+    samples, which JSON can hold: `fit_resumable` saves it and refuses to resume on others.
 
     With several workers, data that have `share(worker, workers)` and `batch_size` are asked for the rows of one worker:
     `share(w, n)` is such data again, whose batches are the w-th n-th of the rows of each batch.
@@ -102,6 +107,8 @@ class IdentityBatches:
 
 
 MIRRORED = Augmentation()
+ROWS_IN_FINGERPRINT = 1024
+HASHED_WHOLE = 1 << 26
 BATCHES_AT_ONCE = 8
 
 
@@ -171,6 +178,25 @@ class ImageBatches:
     def steps_per_epoch(self):
         """Number of batches in an epoch."""
         return self._plan.steps_per_epoch
+
+    @property
+    def fingerprint(self):
+        """What makes them these data, a dictionary that JSON can hold; `share` does not change it."""
+        of_plan = {name: getattr(self._plan, name, None) for name in ("images_per_identity", "drop_remainder")}
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "samples": len(self.reader),
+            "steps_per_epoch": self.steps_per_epoch,
+            **of_plan,
+            "preprocessing": self.preprocessing.to_dict(),
+            "augmentation": _plain(self.augmentation),
+            "scale": self.scale,
+            "resize": self.resize,
+            "center_crop": self.center_crop,
+            "labels_sha256": hashlib.sha256(np.ascontiguousarray(self.reader.labels, "<i4")).hexdigest(),
+            "names_sha256": _names_digest(self.reader),
+        }
 
     def share(self, worker, workers):
         """Return the data of one of several workers: its rows of each batch, without reading the others'.
@@ -282,6 +308,24 @@ def _one_thread_an_operation():
     return options
 
 
+def _names_digest(reader):
+    """Checksum of the names of up to 1024 samples, evenly spaced."""
+    names = (reader.name(index) for index in _evenly(len(reader)).tolist())
+    return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _plain(augmentation):
+    """Fields of an `Augmentation`, a function by its name; `None` for none."""
+    if augmentation is None:
+        return None
+    function = augmentation.image and getattr(augmentation.image, "__qualname__", "a callable object")
+    return {**dataclasses.asdict(dataclasses.replace(augmentation, image=None)), "image": function}
+
+
+def _evenly(count):
+    return np.unique(np.linspace(0, count - 1, min(count, ROWS_IN_FINGERPRINT)).astype("int64"))
+
+
 def _recorded_size(reader):
     size = getattr(reader, "image_size", None)
     return None if size is None else tuple(size)
@@ -335,6 +379,18 @@ class ArrayBatches:
         full, rest = divmod(self.samples, self.batch_size)
         return full + (1 if rest and not self.drop_remainder else 0)
 
+    @property
+    def fingerprint(self):
+        """What makes them these data, a dictionary that JSON can hold; of arrays over 64 MiB, 1024 rows count."""
+        return {
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "samples": self.samples,
+            "steps_per_epoch": self.steps_per_epoch,
+            "augment": None if self.augment is None else getattr(self.augment, "__qualname__", "a callable object"),
+            "arrays_sha256": [_array_digest(array) for array in keras.tree.flatten(self.arrays)],
+        }
+
     def __call__(self, epoch, step):
         """Return the rest of an epoch.
 
@@ -373,6 +429,18 @@ class ArrayBatches:
         import tensorflow as tf
 
         return (*self.augment(batch[0], batch[1], tf.cast(seed, "int32")), *batch[2:])
+
+
+def _array_digest(array):
+    """Checksum of dtype, shape and values of a tensor; of a large one, of evenly spaced rows."""
+    import tensorflow as tf
+
+    rows = array
+    if array.dtype != tf.string and array.dtype.size * array.shape.num_elements() > HASHED_WHOLE:
+        rows = tf.gather(array, _evenly(len(array)))
+    values = rows.numpy()
+    content = repr(values.tolist()).encode() if values.dtype == object else np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(f"{array.dtype.name} {array.shape}\0".encode() + content).hexdigest()
 
 
 def _on_the_host(arrays):

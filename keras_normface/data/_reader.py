@@ -96,6 +96,8 @@ class Reader(abc.ABC):
         labels: Read-only int32 array `(samples,)`, from 0 to `num_identities - 1`.
         identities: Sequence of `num_identities` names, by label.
         image_size: `(height, width)` if the data record it, else `None`.
+        ignored: Paths of files beside the images that the reader does not take.
+        empty_identities: Names of identities that have no image.
         template: Name of the landmark template by which the faces were aligned, if the data record it, else `None`.
 
     Example:
@@ -118,6 +120,8 @@ class Reader(abc.ABC):
     identities = ()
     image_size = None
     template = None
+    ignored = ()
+    empty_identities = ()
 
     def __len__(self):
         return len(self.labels)

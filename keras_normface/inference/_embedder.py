@@ -11,7 +11,7 @@ import numpy as np
 from keras_normface import _validation
 from keras_normface._io import read_whole, regular_file
 from keras_normface.data import decode_image, resize_image
-from keras_normface.inference._export import read_flip, read_preprocessing
+from keras_normface.inference._export import read_flip, read_preprocessing, saved_model
 
 SHOWN_DIGITS = 16
 _BLOCK_BYTES = 1 << 20
@@ -44,9 +44,7 @@ def model_fingerprint(path):
     ...     len(model_fingerprint(directory + "/model"))
     64
     """
-    path = Path(path)
-    if not (path / "saved_model.pb").is_file():
-        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
+    path = saved_model(path)
     whole = hashlib.sha256()
     for name in sorted(_files(path)):
         whole.update(f"{len(name)}:{name}:{_digest(path / name)}\n".encode("utf-8", "surrogateescape"))

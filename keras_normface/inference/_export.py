@@ -1,10 +1,12 @@
 """From a trained model to the exported one: image in, unit embedding out, as a self-contained SavedModel."""
 
 import contextlib
+import glob
 import io
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -84,7 +86,9 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
 
     The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
     function maps images to unit embeddings. Layers trained in `mixed_float16` or `mixed_bfloat16` compute
-    in float32 there. It is written beside `path` and renamed, so `path` is never half-written.
+    in float32 there. It is written beside `path` and renamed, so `path` is never half-written. Where
+    an export with `overwrite` was killed between moving the earlier model aside and that rename, the next call puts the
+    earlier model back, with a warning that names both places.
 
     Args:
         model: See `embedding_model`.
@@ -101,6 +105,7 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     Raises:
         FileExistsError: If `path` exists and `overwrite` is not set.
         ValueError: From `embedding_model`.
+        OSError: If it cannot be written, as on a full disk; what was in `path` stays.
 
     Example:
     >>> import keras, tempfile
@@ -109,6 +114,7 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     ...     model = export_embedding_model(classifier, directory + "/embedding")
     """
     path = Path(path)
+    _restore_interrupted(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
     cut = embedding_model(model, layer=layer, flip=flip, preprocessing=preprocessing)
@@ -117,7 +123,7 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     try:
         # Keras 3.8 prints whatever `verbose` says.
         with _computing_in_float32(cut), contextlib.redirect_stdout(io.StringIO()):
-            cut.export(str(beside / "new"), format="tf_saved_model", verbose=False)
+            _export(cut, beside / "new", path)
         preprocessing = preprocessing_in(cut)
         (beside / "new" / EMBEDDING_FILE).parent.mkdir(exist_ok=True)
         if preprocessing is not None:
@@ -207,7 +213,7 @@ def store_threshold(path, threshold):
     """
     if not isinstance(threshold, CalibratedThreshold):
         raise ValueError(f"`threshold` must be a CalibratedThreshold. Received: {threshold!r}")
-    extra = _saved_model(path) / THRESHOLD_FILE
+    extra = saved_model(path) / THRESHOLD_FILE
     extra.parent.mkdir(exist_ok=True)
     write_text(extra, threshold.to_json())
 
@@ -253,10 +259,13 @@ def _computing_in_float32(model):
             layer.dtype_policy = policy
 
 
-def _saved_model(path):
+def saved_model(path):
+    """The path of a SavedModel; FileNotFoundError, which names what an interrupted export left, if it is none."""
     path = Path(path)
     if not (path / "saved_model.pb").is_file():
-        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}")
+        old = _interrupted(path)
+        hint = "" if old is None else f". An export to it was interrupted: the earlier model is in {old}; export again"
+        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}{hint}")
     return path
 
 
@@ -265,8 +274,38 @@ def _flip_from_json(text):
 
 
 def _read_extra(path, name, parse):
-    extra = _saved_model(path) / name
+    extra = saved_model(path) / name
     return read_bounded(extra, parse, LARGEST_EXTRA_FILE) if extra.exists() else None
+
+
+def _export(model, directory, path):
+    """Export to a directory; what TensorFlow raises where it cannot write becomes an OSError that names `path`."""
+    import tensorflow as tf
+
+    errors = tf.errors
+    try:
+        model.export(str(directory), format="tf_saved_model", verbose=False)
+    except (
+        *(errors.ResourceExhaustedError, errors.OutOfRangeError, errors.PermissionDeniedError, errors.DataLossError),
+        *(errors.UnknownError, errors.FailedPreconditionError),
+    ) as error:
+        raise OSError(f"{path} could not be written, is the disk full? {type(error).__name__}: {error}") from error
+
+
+def _interrupted(path):
+    """Where an export that was killed between its two renames left the model that was in `path`, or `None`."""
+    found = [] if path.exists() else list(path.parent.glob(f".{glob.escape(path.name)}.*/old"))
+    return max(found, key=lambda old: old.stat().st_ctime, default=None)
+
+
+def _restore_interrupted(path):
+    """Put the model that was in `path` back there, with a warning."""
+    old = _interrupted(path)
+    if old is not None:
+        os.replace(old, path)
+        shutil.rmtree(old.parent, ignore_errors=True)
+        message = f"An export to {path} was interrupted: the earlier model, which it had moved to {old}, is there again"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 def _replace_directory(new, path, old):

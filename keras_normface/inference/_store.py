@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_normface._arrays import DAMAGE, read_npz
-from keras_normface._io import atomic_write
+from keras_normface._io import atomic_write, read_whole
 from keras_normface.inference._embedder import SHOWN_DIGITS, ImageEmbedder
 
 _MOST_LISTED = 5
@@ -152,11 +152,9 @@ class ChunkCache:
 
 
 def identity_of(name, image):
-    """Return a list that changes when an image does, for `ChunkCache.key`."""
-    if isinstance(image, bytes):
-        return [name, hashlib.sha256(image).hexdigest()]
-    found = os.stat(image)
-    return [name, os.path.realpath(image), found.st_size, found.st_mtime_ns]
+    """Name and checksum of an image, its bytes or the path of its file, for `ChunkCache.key`."""
+    content = image if isinstance(image, bytes) else read_whole(image)
+    return [name, hashlib.sha256(content).hexdigest()]
 
 
 CHUNK_IMAGES = 1024
@@ -180,8 +178,8 @@ def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, c
         batch_size: Images in one step of the model; unused if `model` is an `ImageEmbedder`.
         resize: Whether images of another size are resized; unused if `model` is an `ImageEmbedder`.
         cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
-            fingerprint and each image's name and bytes, or name, path, size and time of change. An interrupted
-            run resumes with the next chunk; a corrupt chunk is computed again, with a warning.
+            fingerprint and each image's name and content, which is read for that each time. An interrupted run
+            resumes with the next chunk; a corrupt chunk is computed again, with a warning.
         progress: `None`, or a function that is called with the number of images done and that of all; mirror images
             count.
 

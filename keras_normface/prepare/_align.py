@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import ContainedFiles, atomic_write, is_below
-from keras_normface.data import ImageList
+from keras_normface.data import PHOTO_EXTENSIONS, ImageList
 from keras_normface.prepare._align_log import (
     LOG_NAME,
     NO_FACE,
@@ -32,8 +32,6 @@ from keras_normface.prepare._faces import (
 )
 from keras_normface.prepare._output import locked
 from keras_normface.prepare._photos import ENCODINGS, NotAnImageError, decoded, encoded, pillow, warped
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 class AlignedNames:
@@ -75,7 +73,7 @@ class AlignedNames:
 
 def _stem(name):
     stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
+    return stem if suffix.lower() in PHOTO_EXTENSIONS else name
 
 
 def _checked_stem(name):
@@ -120,7 +118,7 @@ class AlignRun:
                 self.progress(log.done, total)
         if isinstance(self.reader, ImageList):
             self._write_list(log.path)
-        log.finish()
+        log.finish(self.reader.ignored)
 
     def _decoded(self, number):
         """Return pixels, or the reason why there are none."""
@@ -246,13 +244,14 @@ def align_images(
     `align.jsonl` says of each image, in the order of the reader: `name`, `identity`, `output` (path of the aligned
     image, or null), `size` (height and width of the photo), `faces` (number found), `box`, `points` and `score` (the
     detector's confidence) of the one chosen, and `reason`: null if it was aligned, else "no face" or "not an image:
-    ...". For an `ImageList`, `aligned.txt` is a list of the aligned images with the same labels.
+    ...". Behind them it lists `reader.ignored`, with the reason "not taken: ...". For an `ImageList`,
+    `aligned.txt` is a list of the aligned images with the same labels.
 
     A run that was killed is resumed by the same call; with the same `batch`, the files are then those of an
     undisturbed run, byte for byte. A call on a finished directory does nothing.
 
     Args:
-        reader: A `Reader` of photos, such as `IdentityFolder`.
+        reader: A `Reader` of photos, such as `IdentityFolder(path, extensions=PHOTO_EXTENSIONS)`.
         out: Directory to write; new, empty, or of an earlier call with the same photos and settings.
         template: "sphereface_112x96" or "arcface_112x112".
         detect: Function from a list of uint8 RGB arrays `(height, width, 3)` of one size to a list with a list of

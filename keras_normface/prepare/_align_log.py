@@ -7,8 +7,8 @@ import json
 import os
 
 from keras_normface._alignment import FORMAT, LOG_NAME, SETTINGS_NAME
-from keras_normface._io import UNFINISHED_PREFIX
-from keras_normface.prepare._output import OutputError
+from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX
+from keras_normface.prepare._output import OutputError, kind_of
 
 PART_NAME = f"{LOG_NAME}.part"
 
@@ -38,8 +38,12 @@ class PartLog:
         os.fsync(self._file.fileno())
         self.done += len(records)
 
-    def finish(self):
-        """Give the log its final name."""
+    def finish(self, not_taken):
+        """Add a line for each file that is not a photo by its name, and give the log its final name."""
+        records = [{**_NOTHING_FOUND, "name": path, "reason": f"{NOT_TAKEN}: {kind_of(path)}"} for path in not_taken]
+        done = self.done
+        self.append(records)
+        self.done = done
         os.replace(self.path, os.path.join(self.out, LOG_NAME))
 
     def _keep_whole_lines(self, chunk, names):
@@ -84,7 +88,9 @@ def remove_unfinished(directory):
                     os.remove(entry.path)
 
 
-NO_FACE, NOT_AN_IMAGE = "no face", "not an image"
+NO_FACE, NOT_AN_IMAGE, NOT_TAKEN = "no face", "not an image", "not taken"
+_FIELDS = ("name", "identity", "output", "size", "faces", "box", "points", "score", "reason")
+_NOTHING_FOUND = {**dict.fromkeys(_FIELDS), "faces": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +103,7 @@ class AlignReport:
         no_face: Images without a face.
         several_faces: Images with several faces, of which one was aligned; they are counted in `aligned` too.
         not_an_image: Files that could not be read as an image.
+        not_taken: Files that are not photos by their names; they do not count in `images`.
         resumed: Images that were done already by earlier runs.
 
     Example:
@@ -109,23 +116,27 @@ class AlignReport:
     no_face: int
     several_faces: int
     not_an_image: int
+    not_taken: int = 0
     resumed: int = 0
 
 
 def report_of(path, resumed=0):
     """Count what a log says."""
-    images = aligned = no_face = several = not_an_image = 0
+    images = aligned = no_face = several = not_an_image = not_taken = 0
     with open(path, "rb") as file:
         for line in file:
             record = parsed_line(line)
             if record is None or not isinstance(record.get("faces"), int) or "reason" not in record:
-                raise ValueError(f"Line {images + 1} of {path} is corrupt: {line[:80]!r}")
+                raise ValueError(f"Line {images + not_taken + 1} of {path} is corrupt: {line[:80]!r}")
+            if str(record["reason"]).startswith(NOT_TAKEN):
+                not_taken += 1
+                continue
             images += 1
             aligned += record["reason"] is None
             no_face += record["reason"] == NO_FACE
             several += record["faces"] > 1
             not_an_image += str(record["reason"]).startswith(NOT_AN_IMAGE)
-    return AlignReport(images, aligned, no_face, several, not_an_image, resumed)
+    return AlignReport(images, aligned, no_face, several, not_an_image, not_taken, resumed)
 
 
 def settings_of(reader, **settings):
@@ -144,7 +155,9 @@ def begin(out, settings):
     if os.path.lexists(path):
         _compare(path, settings)
         return
-    found = [name for name in os.listdir(out) if not name.startswith(f"{UNFINISHED_PREFIX}{SETTINGS_NAME}")]
+    found = [
+        name for name in os.listdir(out) if not name.startswith((f"{UNFINISHED_PREFIX}{SETTINGS_NAME}", LOCK_NAME))
+    ]
     if found:
         raise OutputError(
             f"`out` must be a new or empty directory, or one begun earlier. Received: {out} with {found[0]}"

@@ -1,28 +1,19 @@
 """The lock of an output directory."""
 
-import contextlib
 import os
+
+from keras_normface import _io
 
 
 class OutputError(ValueError):
     """The output directory holds something else, or what another run began."""
 
 
-@contextlib.contextmanager
 def locked(directory):
     """Make the directory if need be, and keep other runs from it meanwhile."""
-    os.makedirs(directory, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: nothing keeps others away there
-        yield directory
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"Another run holds the lock of {directory}") from error
-        yield directory
-    finally:
-        os.close(descriptor)
+    return _io.locked(directory, OutputError)
+
+
+def kind_of(path):
+    """Ending of a file's name, with its dot, in small letters, for lists of what is not taken."""
+    return os.path.splitext(path)[1].lower() or "no ending"

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import UNFINISHED_PREFIX, ContainedFiles, JsonFormat, atomic_write
+from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX, ContainedFiles, JsonFormat, atomic_write
+from keras_normface.data import PHOTO_EXTENSIONS
 from keras_normface.data.shards import (
     FORMAT,
     INDEX_NAME,
@@ -20,7 +21,7 @@ from keras_normface.data.shards import (
     write_index,
     write_metadata,
 )
-from keras_normface.prepare._output import OutputError, locked
+from keras_normface.prepare._output import OutputError, kind_of, locked
 from keras_normface.prepare._photos import InvalidImageError, pillow
 from keras_normface.prepare._workers import ShardWriter, Task, read_entry, shard_name, write_shards
 from keras_normface.preprocessing import TEMPLATE_SIZES, Preprocessing
@@ -58,11 +59,13 @@ def _describe_file(path):
     return {"bytes": size, "sha256": file_sha256(path)} if size <= HASHED_WHOLE else {"bytes": size}
 
 
+OTHER_IMAGE = "image of another kind"
 PLAN_NAME, INVALID_NAME = "plan.json", "invalid.jsonl"
 PLAN_FORMAT = JsonFormat("keras_normface.plan", 2, indent=1)
 LARGEST_PLAN = 1 << 28
 OWN_NAMES = re.compile(r"shard-\d{5}-of-\d{5}\.tfrecord|\.shard-\d{5}\.entry\.json")
 IN_METADATA = ("source", "template", "excluded")
+HIDDEN = (UNFINISHED_PREFIX, LOCK_NAME)
 UNFINISHED = re.compile(re.escape(UNFINISHED_PREFIX))
 HELPERS = re.compile(rf"{UNFINISHED.pattern}|\.shard-\d{{5}}\.entry\.json|plan\.json$")
 
@@ -102,7 +105,7 @@ def begin(directory, plan):
         return metadata
     path, names = os.path.join(directory, PLAN_NAME), os.listdir(directory)
     begun = PLAN_NAME in names
-    foreign = sorted(name for name in names if not name.startswith(UNFINISHED_PREFIX) and not (begun and _is_own(name)))
+    foreign = sorted(name for name in names if not name.startswith(HIDDEN) and not (begun and _is_own(name)))
     if foreign:
         raise OutputError(f"{directory} must be empty, new, or hold what an earlier run began. Received: {foreign[:3]}")
     if begun:
@@ -157,12 +160,30 @@ def finish(reader, out, plan, entries, kept):
     rows["shard"] = np.repeat(np.arange(len(entries)), [len(entry.rows) for entry in entries])
     write_index(out, rows)
     skipped = sorted(pair for entry in entries for pair in entry.skipped)
-    skipped = [[reader.name(index), reason] for index, reason in skipped]
+    skipped = [[reader.name(index), reason] for index, reason in skipped] + not_taken(reader)
     if plan["validate"]:
         _write_invalid(out, skipped)
     metadata = _metadata(reader, plan, entries, kept, skipped)
     write_metadata(out, metadata)
     return metadata
+
+
+def not_taken(reader):
+    """Pairs of a name and a reason: the files that the reader ignores, and the identities without an image."""
+    pairs = [[path, f"{OTHER_IMAGE if is_photo(path) else 'no image'}: {kind_of(path)}"] for path in reader.ignored]
+    return pairs + [[name, "identity without an image"] for name in reader.empty_identities]
+
+
+def is_photo(path):
+    """Whether a file is a photo by its name, though not one that training decodes."""
+    return path.lower().endswith(PHOTO_EXTENSIONS)
+
+
+def _refuse_first(skipped):
+    """Raise for the first image that was excluded; what is no image by its name does not count."""
+    for name, reason in skipped:
+        if not reason.startswith(("no image", "identity without")):
+            raise InvalidImageError(f"{name}: {reason}")
 
 
 def _write_invalid(out, skipped):
@@ -222,7 +243,8 @@ def prepare_shards(
 
     The encoded bytes stay as they are. The files are the same, byte for byte, for the same source and options,
     whatever `jobs` is and however often the run was killed: called again, it resumes with the shards that are
-    missing. Images that cannot be used are excluded and listed; identities of which none is left vanish.
+    missing. Images that cannot be used are excluded and listed, as are files of other kinds and identities without an
+    image; identities of which none is left vanish.
 
     Args:
         reader: A `Reader`, such as `IdentityFolder`.
@@ -273,14 +295,16 @@ def prepare_shards(
         pillow()
     shards = number_of_shards(len(reader), images_per_shard, shards)
     plan = make_plan(reader, shards, shuffle_seed, size, template, validate, excluded)
+    if strict:
+        _refuse_first(not_taken(reader))
     with locked(os.fspath(out)):
         metadata = begin(out, plan)
         if metadata is None:
             writer = ShardWriter(reader, out, validate, size, strict)
             entries, kept = _write_all(writer, plan, jobs or 1, _Progress(progress, len(reader)))
             metadata = finish(reader, out, plan, entries, kept)
-        elif strict and metadata["skipped"]:
-            raise InvalidImageError(": ".join(metadata["skipped"][0]))
+        elif strict:
+            _refuse_first(metadata["skipped"])
         clear(out)
     return metadata
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_normface._io import ContainedFiles
 from keras_normface._threshold import BY_PAIR
-from keras_normface.data import EXTENSIONS
+from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.metrics import checked_labels, unit_rows
 from keras_normface.metrics.bootstrap import (
     REPEATS,
@@ -174,13 +174,17 @@ def _frames(files, video, path, number):
     """Return the names of a video's frames, sorted, with the video's directory before them."""
     where = f"line {number} of {os.fspath(path)}"
     try:
-        names = sorted(
+        found = sorted(
             entry.name
             for entry in os.scandir(files.checked_path(video))
-            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
+            if entry.name.lower().endswith(PHOTO_EXTENSIONS) and not entry.name.startswith(".")
         )
     except (OSError, ValueError) as error:
         raise ProtocolFileError(f"{where} names the video {video}, which is not in {files.root}: {error}") from error
+    names = [name for name in found if name.lower().endswith(EXTENSIONS)]
+    if len(names) < len(found):
+        other = next(name for name in found if not name.lower().endswith(EXTENSIONS))
+        raise ProtocolFileError(f"{where} names the video {video}, with a frame of a kind that is not read: {other}")
     if not names:
         raise ProtocolFileError(f"{where} names the video {video}, which has no frames in {files.root}")
     return [f"{video}/{name}" for name in names]

@@ -134,7 +134,8 @@ class WeightSnapshots(AtSteps):
     """Keep the weights as they are after given training steps, for `average_snapshots`.
 
     Files are `step-000005000.snapshot`, with a checksum, without optimizer, and either complete or not there. A
-    resumed training writes again what it repeats. Under several workers the first writes.
+    resumed training writes again what it repeats. Under several workers the first writes. If one cannot be written, as
+    on a full disk, there is a warning and training continues.
 
     Args:
         directory: Where they are; made if it does not exist.
@@ -177,8 +178,15 @@ class WeightSnapshots(AtSteps):
         strategy = self.model.distribute_strategy
         for step in self.steps if is_chief(strategy) else ():
             if before < step <= now:
-                _checkpoint.write_checkpoint(self._path(step), {"step": step, "entries": entries}, arrays)
+                self._write(step, entries, arrays)
         same_everywhere(strategy, [now])  # no worker continues before the file is there
+
+    def _write(self, step, entries, arrays):
+        try:
+            _checkpoint.write_checkpoint(self._path(step), {"step": step, "entries": entries}, arrays)
+        except OSError as error:
+            message = f"No snapshot of step {step}: {self._path(step)} could not be written: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def _path(self, step):
         return self.directory / f"step-{step:09d}.snapshot"

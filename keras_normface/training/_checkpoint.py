@@ -1,10 +1,12 @@
 """Checkpoints: all that training changes, one file each, the last few kept."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import re
+import time
 import warnings
 from pathlib import Path
 
@@ -168,6 +170,7 @@ def _bytes_of(array):
 
 
 _TRAINED = ("model", "optimizer")
+UNFINISHED_SECONDS = 3600  # a file that another process is writing is younger
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
 
@@ -201,7 +204,8 @@ class CheckpointStore:
     """The last checkpoints of one training, for loops of your own; `fit_resumable` uses it itself.
 
     Args:
-        directory: Where they are; made if it does not exist. One training, one directory.
+        directory: Where they are; made if it does not exist. One training, one directory: of two that save there, each
+            removes what it takes for the other's older checkpoints. `fit_resumable` holds a lock on it.
         keep: How many of the latest stay.
 
     Raises:
@@ -290,14 +294,18 @@ class CheckpointStore:
         return sorted(((int(m[1]), int(m[2])), path) for m, path in matches if m)
 
     def _tidy(self, saved):
-        """Remove what is older than the last `keep`, and what a killed process left half-written.
-
-        A later position than the one just saved can only be a corrupt one; it does not count.
-        """
+        """Remove what is older than the last `keep`; a later position than that saved can only be a corrupt one."""
         paths = [path for position, path in self._found() if position <= saved]
-        unfinished = self.directory.glob(f"{UNFINISHED_PREFIX}*")
-        for path in (*paths[: -self.keep], *unfinished):
+        for path in paths[: -self.keep]:
             path.unlink(missing_ok=True)
+        self.remove_unfinished(UNFINISHED_SECONDS)
+
+    def remove_unfinished(self, seconds=0):
+        """Remove what a killed process left half-written; with `seconds`, what nobody has written to for so long."""
+        for path in self.directory.glob(f"{UNFINISHED_PREFIX}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if not seconds or time.time() - path.stat().st_mtime > seconds:
+                    path.unlink()
 
 
 def _warn(message):

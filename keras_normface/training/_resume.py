@@ -1,8 +1,12 @@
 """One training over many calls of `fit`, one an epoch."""
 
+import contextlib
+import json
+
 import keras
 import numpy as np
 
+from keras_normface._io import locked
 from keras_normface.checks import check_model
 from keras_normface.distribute import is_chief, is_multi_worker, same_everywhere
 from keras_normface.training import _checkpoint
@@ -15,8 +19,9 @@ class EpochByEpoch(keras.callbacks.Callback):
     # `fit` puts averaged weights (`use_ema`) in place when it ends; within `with run:` this waits for the end of the
     # whole training, because weights changed at every epoch would be another training.
 
-    def __init__(self, model, checkpoints, save_every, callbacks):
+    def __init__(self, model, checkpoints, save_every, callbacks, fingerprint, allow_other_data):
         super().__init__()
+        self.fingerprint, self.allow_other_data = fingerprint, allow_other_data
         self.checkpoints, self.save_every, self.callbacks = checkpoints, save_every, list(callbacks or ())
         self.epoch, self.step, self.steps_left, self.stopped = 0, 0, 0, False
         self._steps_not_wanted, self._metrics = 0, None
@@ -49,10 +54,19 @@ class EpochByEpoch(keras.callbacks.Callback):
         self._cut.restore(self.model)
 
     def _go_on_from(self, saved):
+        other_data = _differences(saved.extra.get("data"), self.fingerprint)
+        if other_data and not self.allow_other_data:
+            raise ValueError(
+                f"{self.checkpoints.directory} holds a training on other data. {'; '.join(other_data)}. Give another "
+                "directory, or, to resume it on these data all the same, allow_other_data=True"
+            )
         saved.restore(self.model)
         self.epoch, self.step, self.stopped = saved.epoch, saved.step, saved.extra["stopped"]
         for epoch, logs in saved.extra["history"]:
             self._record(epoch, logs)
+        if other_data and self.step:
+            self.step = 0
+            self._forget(self.epoch)
 
     def _require_one_position(self, strategy):
         """Workers that went on from different places would wait for each other for ever."""
@@ -160,7 +174,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         return self.step % self.save_every < self.model.steps_per_execution
 
     def _save(self):
-        extra = {"stopped": self.stopped, "history": self._logs_of_epochs}
+        extra = {"stopped": self.stopped, "history": self._logs_of_epochs, "data": self.fingerprint}
         self.checkpoints.save(
             self.model,
             self.epoch,
@@ -188,6 +202,7 @@ def fit_resumable(
     callbacks=(),
     validation_data=None,
     verbose="auto",
+    allow_other_data=False,
 ):
     """Train with `model.fit`, save all state at intervals, and resume from it when called again.
 
@@ -201,7 +216,8 @@ def fit_resumable(
 
     Args:
         model: A compiled `keras.Model`, made in the scope of its strategy if it has one.
-        data: See `keras_normface.data.ResumableData`; `ArrayBatches` and `ImageBatches` are such. Of several workers,
+        data: See `keras_normface.data.ResumableData`; `ArrayBatches` and `ImageBatches` are such. Their `fingerprint`
+            is saved; of data without one, the number of steps of an epoch and the form of a batch. Of several workers,
             each asks for its share if the data have `share(worker, workers)`; otherwise each reads everything
             and trains on its part.
         epochs: How many epochs in all; `None` for as many as `steps` need.
@@ -215,14 +231,16 @@ def fit_resumable(
             `params["steps"]`, `on_train_begin` and `on_train_end` once a call.
         validation_data: As in `fit`.
         verbose: As in `fit`.
+        allow_other_data: Whether a training resumes although the fingerprint of the data differs from that of the
+            checkpoint. An interrupted epoch then starts again.
 
     Returns:
         A `keras.callbacks.History` with all epochs, those before the resume included.
 
     Raises:
-        ValueError: If the latest checkpoint is of another model (with the first difference), all checkpoints
-            are corrupt, an argument does not fit, or model, losses and data do not belong together
-            (see `check_model`).
+        ValueError: If the latest checkpoint is of another model (with the first difference) or of other data (with
+            all differences), all checkpoints are corrupt, another process trains in `directory` (naming it), an
+            argument does not fit, or model, losses and data do not belong together (see `check_model`).
 
     Example:
     >>> import keras, numpy as np, tempfile
@@ -238,27 +256,31 @@ def fit_resumable(
     """
     _check(model, data, epochs, steps, save_every)
     _build(model, data)
-    run = EpochByEpoch(model, CheckpointStore(directory, keep=keep), save_every, callbacks)
-    wanted = _Wanted(data, epochs, steps)
-    if run.step and not run.stopped and wanted.has_more(run):
-        _make_metrics(model, _rest_of_epoch(data, run.epoch, run.step)[0])
-        run.restore()
-    with run:
-        while not run.stopped and wanted.has_more(run):
-            rest, left = _rest_of_epoch(data, run.epoch, run.step)
-            run.prepare(left, wanted.steps_after(run))
-            rest = rest.take(run.steps_left) if run.steps_left < left else rest
-            shared = _shared(model.distribute_strategy, data, run)
-            model.fit(
-                rest if shared is None else shared,
-                steps_per_epoch=None if shared is None else run.steps_left,
-                initial_epoch=run.epoch,
-                epochs=wanted.epochs,
-                shuffle=False,
-                callbacks=[run],
-                validation_data=validation_data,
-                verbose=verbose,
-            )
+    checkpoints, fingerprint = CheckpointStore(directory, keep=keep), _fingerprint(data)
+    with locked(directory) if is_chief(model.distribute_strategy) else contextlib.nullcontext(None) as own:
+        if own is not None:
+            checkpoints.remove_unfinished()
+        run = EpochByEpoch(model, checkpoints, save_every, callbacks, fingerprint, allow_other_data)
+        wanted = _Wanted(data, epochs, steps)
+        if run.step and not run.stopped and wanted.has_more(run):
+            _make_metrics(model, _rest_of_epoch(data, run.epoch, run.step)[0])
+            run.restore()
+        with run:
+            while not run.stopped and wanted.has_more(run):
+                rest, left = _rest_of_epoch(data, run.epoch, run.step)
+                run.prepare(left, wanted.steps_after(run))
+                rest = rest.take(run.steps_left) if run.steps_left < left else rest
+                shared = _shared(model.distribute_strategy, data, run)
+                model.fit(
+                    rest if shared is None else shared,
+                    steps_per_epoch=None if shared is None else run.steps_left,
+                    initial_epoch=run.epoch,
+                    epochs=wanted.epochs,
+                    shuffle=False,
+                    callbacks=[run],
+                    validation_data=validation_data,
+                    verbose=verbose,
+                )
     return run.history
 
 
@@ -292,6 +314,26 @@ def _check(model, data, epochs, steps, save_every):
     if (epochs is None and steps is None) or (steps is not None and steps < 1):
         raise ValueError(f"`epochs` or `steps`, from 1, must be given. Received: epochs={epochs}, steps={steps}")
     check_model(model, data)
+
+
+def _fingerprint(data):
+    """What tells other data apart, as JSON gives it back: the data's own, or what can be seen of an epoch."""
+    import tensorflow as tf
+
+    found = getattr(data, "fingerprint", None)
+    if found is None:
+        rest, steps = _rest_of_epoch(data, 0, 0)
+        form = [[str(spec.dtype), str(spec.shape)] for spec in tf.nest.flatten(rest.element_spec)]
+        found = {"steps_per_epoch": steps, "batch": form}
+    return json.loads(json.dumps(found))
+
+
+def _differences(saved, ours):
+    """Sentences, one for each entry in which two fingerprints differ."""
+    if not isinstance(saved, dict):
+        return ["The checkpoint does not record its data"]
+    differing = [key for key in {**saved, **ours} if saved.get(key) != ours.get(key)]
+    return [f"{key}: there {saved.get(key)!r}, here {ours.get(key)!r}" for key in differing]
 
 
 def _build(model, data):

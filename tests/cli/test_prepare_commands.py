@@ -82,6 +82,25 @@ def test_the_table_counts_by_reason_and_a_second_run_does_nothing(tmp_path):
     assert "validate: then true, now false" in message
 
 
+def test_what_is_not_taken_is_counted_and_listed(tmp_path):
+    photos = faces.write_folder(tmp_path / "photos", 2, 2)
+    (photos / "0000009").mkdir()
+    for name in ("0000001/x.webp", "0000001/y.webp", "0000009/z\x1b.tif"):
+        (photos / name).write_bytes(b"content")
+    result = call("prepare", photos, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "Not taken: 1 .tif, 2 .webp; the first is 0000001/x.webp\n" in result.stderr
+    assert "Identities without an image: 0000009\n" in result.stderr
+    cells = [line.strip("│ ").split("│") for line in result.stdout.splitlines() if "│" in line]
+    table = {name.strip(): value.strip() for name, value in cells}
+    assert (table["images"], table["skipped"]) == ("4", "4")
+    assert (table["image of another kind"], table["identity without an image"]) == ("3", "1")
+    for name in ("x.webp", "y.webp"):
+        (photos / "0000001" / name).unlink()
+    pairs = call("pairs", photos, tmp_path / "pairs.tsv", "--folds", "2", "--pairs-per-fold", "1")
+    assert "the first is 0000009/z\\x1b.tif" in pairs.stderr
+
+
 def test_exclusion(tmp_path):
     photos = faces.write_folder(tmp_path / "photos")
     famous = sorted(CASIA_LFW_OVERLAP)[0]

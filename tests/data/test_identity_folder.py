@@ -8,7 +8,7 @@ import pickle
 import pytest
 from PIL import Image
 
-from keras_normface.data import CASIA_LFW_OVERLAP, IdentityFolder
+from keras_normface.data import CASIA_LFW_OVERLAP, PHOTO_EXTENSIONS, IdentityFolder
 from tests.support import faces
 
 
@@ -44,7 +44,21 @@ def test_order_extensions_and_what_is_ignored(tmp_path):
     ]
     assert reader.labels.tolist() == [0, 1, 2, 2, 2, 2, 2]
     assert reader.empty_identities == ["none"]
-    assert reader.ignored == 5  # Thumbs.db, jpg, deeper, readme.txt, notes.txt
+    assert reader.ignored == ["readme.txt", "b/Thumbs.db", "b/deeper", "b/jpg", "none/notes.txt"]
+
+
+def test_images_of_other_kinds_are_listed_or_taken(tmp_path):
+    touch(tmp_path, "a/1.jfif", "a/2.JPE", "a/3.webp", "a/4.tif", "b/1.webp", "b/2.PPM", "c/notes.txt")
+    touch(tmp_path, "align.json", "align.jsonl", "a/align.json")
+    reader = IdentityFolder(tmp_path)
+    assert contents(reader) == ["a/1.jfif", "a/2.JPE"]
+    assert reader.ignored == ["a/3.webp", "a/4.tif", "a/align.json", "b/1.webp", "b/2.PPM", "c/notes.txt"]
+    assert reader.empty_identities == ["b", "c"]
+    assert pickle.loads(pickle.dumps(reader)).ignored == reader.ignored
+    photos = IdentityFolder(tmp_path, extensions=PHOTO_EXTENSIONS)
+    assert contents(photos) == ["a/1.jfif", "a/2.JPE", "a/3.webp", "a/4.tif", "b/1.webp", "b/2.PPM"]
+    assert photos.ignored == ["a/align.json", "c/notes.txt"]
+    assert photos.empty_identities == ["c"]
 
 
 def test_a_name_that_is_no_utf8(tmp_path):
@@ -112,7 +126,7 @@ def test_no_directory_and_no_images(tmp_path):
         IdentityFolder(tmp_path / "missing")
     with pytest.raises(NotADirectoryError, match="file"):
         IdentityFolder(tmp_path / "file")
-    with pytest.raises(ValueError, match="directory of images"):
+    with pytest.raises(ValueError, match=r"directory of images .* with 2 other files such as empty.notes\.txt"):
         IdentityFolder(tmp_path)
 
 

@@ -1,6 +1,8 @@
 """The product: a SavedModel that a process without the package loads, and .keras files of whole models."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_normface as knf
+from keras_normface.inference import model_fingerprint, read_flip, read_preprocessing
 
 LOADER = """
 import json, sys
@@ -125,6 +128,60 @@ def test_a_failed_export_leaves_the_old_product_and_no_rubbish(tmp_path, monkeyp
         knf.export_embedding_model(classifier(), path, overwrite=True)
     assert (path / "old").read_text() == "x"
     assert [p.name for p in tmp_path.iterdir()] == ["product"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+import keras
+import keras_normface as knf
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+net = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+try:
+    knf.export_embedding_model(net, sys.argv[1], overwrite=True)
+except OSError as error:
+    print(error)
+"""
+
+
+def test_on_a_full_disk_it_is_an_oserror_and_the_earlier_model_stays(tmp_path):
+    path = tmp_path / "embedding"
+    path.mkdir()
+    (path / "old").write_text("x")
+    shown = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    assert f"{path} could not be written" in shown.stdout
+    assert [p.name for p in tmp_path.rglob("*")] == ["embedding", "old"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def test_an_export_killed_between_its_renames_is_recovered_by_the_next(tmp_path, monkeypatch):
+    path, replace = tmp_path / "model", os.replace
+    knf.export_embedding_model(classifier(), path, flip="sum")
+
+    def killed(source, target):
+        if target == path:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            knf.export_embedding_model(classifier(), path, overwrite=True)
+    assert not path.exists()
+    for read in (read_flip, read_preprocessing, model_fingerprint):
+        with pytest.raises(FileNotFoundError, match=r"interrupted: the earlier model is in .*\.model\..*/old"):
+            read(path)
+    with pytest.warns(RuntimeWarning, match="earlier model.*is there again"), pytest.raises(FileExistsError):
+        knf.export_embedding_model(classifier(), path)
+    assert read_flip(path) == "sum"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    knf.export_embedding_model(classifier(), path, overwrite=True)
+    assert read_flip(path) == "none"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 def test_where_the_cut_is_made():

@@ -111,6 +111,25 @@ def test_a_changed_image_is_embedded_anew_with_its_chunk_alone(model, files, tmp
     np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
 
 
+def test_a_file_replaced_with_its_size_and_time_kept_is_embedded_anew(model, files, tmp_path, small_chunks):
+    _, path = files[5]
+    with open(path, "rb") as file:
+        before = file.read()
+    after = products.face("Somebody", 7)
+    length = max(len(before), len(after))
+    for number, content in enumerate((before, after)):
+        with open(path, "wb") as file:
+            file.write(content.ljust(length, b"\0"))
+        os.utime(path, ns=(10, 10))
+        embedder = ImageEmbedder(model)
+        found = embed_images(embedder, files, cache=tmp_path / "cache").front
+        assert embedder.embedded == (len(files), 4)[number]
+        np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
+    os.utime(path)
+    embed_images(embedder, files, cache=tmp_path / "cache")
+    assert embedder.embedded == 4
+
+
 def test_images_in_memory_are_told_by_their_bytes(model, tmp_path):
     one, two = (("0", products.face(person, 0)) for person in ("Ada", "Bob"))
     embed_images(model, [one], cache=tmp_path / "cache")

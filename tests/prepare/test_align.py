@@ -19,7 +19,7 @@ from PIL import Image
 from skimage import data, transform
 from typer.testing import CliRunner
 
-from keras_normface.data import IdentityFolder, ImageList
+from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS, IdentityFolder, ImageList
 from keras_normface.prepare import Face, Mtcnn, OutputError, align_images, chosen_face, similarity, template_points
 from keras_normface.prepare._align import AlignedNames
 from keras_normface.prepare._faces import centred
@@ -400,11 +400,35 @@ def test_a_directory_with_other_things_is_refused(tmp_path):
     assert tree(photos) == before
 
 
+def test_what_is_not_a_photo_by_its_name_is_logged_and_counted(tmp_path):
+    photos = faces.write_folder(tmp_path / "photos", 1, 2)
+    Image.open(io.BytesIO(faces.face(1, 3))).save(photos / "0000001" / "003.webp", lossless=True)
+    (photos / "0000001" / "Thumbs.db").write_bytes(b"content")
+    (photos / "0000002").mkdir()
+    (photos / "0000002" / "movie.mp4").write_bytes(b"content")
+    for extensions, taken, others in ((PHOTO_EXTENSIONS, 3, 2), (EXTENSIONS, 2, 3)):
+        out = tmp_path / f"out{taken}"
+        reader = IdentityFolder(photos, extensions=extensions)
+        for again in range(2):
+            report = align_images(reader, out, detect=fake_detect)
+            assert (report.images, report.not_taken, report.resumed) == (taken, others, taken * again)
+            assert report.aligned + report.no_face == taken
+        records = [json.loads(line) for line in (out / "align.jsonl").read_text().splitlines()]
+        assert [record["name"] for record in records[taken:]] == list(reader.ignored)
+        assert records[-1] == {
+            **dict.fromkeys(records[0]),
+            "name": "0000002/movie.mp4",
+            "faces": 0,
+            "reason": "not taken: .mp4",
+        }
+        assert list(records[-1]) == list(records[0])
+
+
 def test_two_processes_do_not_write_into_one_directory(tmp_path):
     photos = faces.write_folder(tmp_path / "photos", 1, 2)
 
     def nested(images):
-        with pytest.raises(OutputError, match="Another run holds the lock"):
+        with pytest.raises(OutputError, match="in use by another run: process "):
             align_images(IdentityFolder(photos), tmp_path / "out", detect=fake_detect)
         return fake_detect(images)
 

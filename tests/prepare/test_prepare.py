@@ -151,6 +151,30 @@ def test_strict_names_the_first_and_a_later_run_may_be_lenient(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
+def test_files_of_other_kinds_and_identities_without_an_image_are_listed(tmp_path):
+    photos = faces.write_folder(tmp_path / "photos", 2, 2)
+    (photos / "0000009").mkdir()
+    for name in ("0000001/x.webp", "0000002/Thumbs.db", "0000009/y.tif", "0000009/z"):
+        (photos / name).write_bytes(b"content")
+    (photos / "0000001" / "003.jfif").write_bytes(faces.face(1, 3))
+    metadata = prepare_shards(IdentityFolder(photos), tmp_path / "out", validate=True)
+    assert (metadata["samples"], metadata["num_identities"]) == (5, 2)
+    assert metadata["skipped"] == [
+        ["0000001/x.webp", "image of another kind: .webp"],
+        ["0000002/Thumbs.db", "no image: .db"],
+        ["0000009/y.tif", "image of another kind: .tif"],
+        ["0000009/z", "no image: no ending"],
+        ["0000009", "identity without an image"],
+    ]
+    assert len((tmp_path / "out" / "invalid.jsonl").read_text().splitlines()) == 5
+    for out in ("out", "new"):
+        with pytest.raises(InvalidImageError, match=r"x\.webp: image of another kind"):
+            prepare_shards(IdentityFolder(photos), tmp_path / out, validate=True, strict=True)
+    (photos / "0000001" / "x.webp").unlink()
+    (photos / "0000009" / "y.tif").unlink()
+    prepare_shards(IdentityFolder(photos), tmp_path / "new", validate=True, strict=True)
+
+
 def test_different_sizes_are_no_image_size(tmp_path):
     spoil(tmp_path / "photos")
     assert prepare_shards(IdentityFolder(tmp_path / "photos"), tmp_path / "out", validate=True)["image_size"] is None
@@ -274,7 +298,7 @@ def test_foreign_files_are_refused_and_stay(tmp_path, monkeypatch):
 
 def test_two_runs_at_once_are_refused(tmp_path):
     reader = folder(tmp_path)
-    with locked(tmp_path / "out"), pytest.raises(OutputError, match="Another run"):
+    with locked(tmp_path / "out"), pytest.raises(OutputError, match=f"another run: process {os.getpid()} on host "):
         prepare_shards(reader, tmp_path / "out")
     prepare_shards(reader, tmp_path / "out")
 

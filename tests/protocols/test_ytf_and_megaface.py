@@ -65,6 +65,7 @@ def test_ytf_without_headings_and_with_other_files_among_the_frames(tmp_path):
         ("1, 1, Ada/1, Ada/1, 1", "two videos"),
         ("1, 1, Ada/1, Ada/9, 1", "line 2 of .*splits.txt names the video Ada/9, which is not in"),
         ("1, 1, Ada/1, Ada/empty, 1", "line 2 of .* names the video Ada/empty, which has no frames"),
+        ("1, 1, Ada/1, Ada/webp, 1", r"line 2 of .* names the video Ada/webp, .* not read: 2\.webp"),
         ("1, 1, Ada/1, Ada/" + "x" * 300 + ", 1", "line 2 of .* names the video"),
         ("1, 1, Ada/1, Ada/out, 1", "line 2 of .* names the video Ada/out, which is not in .* leads out"),
     ],
@@ -72,6 +73,8 @@ def test_ytf_without_headings_and_with_other_files_among_the_frames(tmp_path):
 def test_what_is_no_list_of_ytf(tmp_path, line, message):
     path = files.write_ytf(tmp_path)
     (tmp_path / "frames/Ada/empty").mkdir()
+    for name in ("1.jpg", "2.webp"):
+        files.write(tmp_path / "frames/Ada/webp" / name, b"")
     files.write(tmp_path / "elsewhere/1.jpg", b"")
     os.symlink(tmp_path / "elsewhere", tmp_path / "frames/Ada/out")
     lines = path.read_text().splitlines()

@@ -140,10 +140,12 @@ def test_the_last_few_are_kept_in_the_order_of_training(tmp_path, net):
     checkpoints = CheckpointStore(tmp_path, keep=2)
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".writing-of-a-killed-process").touch()
+    os.utime(tmp_path / ".writing-of-a-killed-process", (0, 0))
+    (tmp_path / ".writing-of-another-process").touch()
     for epoch, step in [(0, 9), (0, 10), (1, 0), (10, 0)]:
         checkpoints.save(net, epoch, step)
     kept = ["epoch-000001-step-000000000.ckpt", "epoch-000010-step-000000000.ckpt"]
-    assert names(tmp_path) == [*kept, "notes.txt"]
+    assert names(tmp_path) == [".writing-of-another-process", *kept, "notes.txt"]
     assert checkpoints.latest().epoch == 10
 
 

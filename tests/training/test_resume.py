@@ -1,6 +1,10 @@
 """A training that is cut and called again ends as if it had never been cut."""
 
+import contextlib
+import json
 import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from keras_normface import fit_resumable
+from keras_normface._io import LockedError, locked
 from keras_normface.data import ArrayBatches
 from keras_normface.training import CheckpointStore
 from tests.support import tiny
@@ -269,6 +274,100 @@ def test_a_full_disk_ends_no_training_and_loses_nothing(tmp_path, whole, monkeyp
             net, _ = run(tmp_path)
     assert tiny.state(net) == tiny.state(whole[0])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def batches(seed=3, batch_size=4, samples=24, arrays_seed=0, augment=None):
+    return ArrayBatches(*tiny.arrays(arrays_seed, samples), batch_size, seed, augment=augment)
+
+
+@pytest.mark.parametrize("cut", [None, 4])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 4}, "seed: there 3, here 4"),
+        ({"batch_size": 8}, "batch_size: there 4, here 8; steps_per_epoch: there 6, here 3"),
+        ({"samples": 20}, "samples: there 24, here 20"),
+        ({"arrays_seed": 1}, "arrays_sha256"),
+        ({"augment": tiny.jitter}, "augment: there None, here 'jitter'"),
+    ],
+)
+def test_other_data_are_refused_unless_one_insists(tmp_path, cut, change, message):
+    options = {"epochs": 1} if cut is None else {"cut_at": 5, "callbacks": []}
+    with contextlib.nullcontext() if cut is None else pytest.raises(tiny.Cut):
+        run(tmp_path, data=batches(), **options)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    net = tiny.model()
+    with pytest.raises(ValueError, match=f"other data.*{message}.*allow_other_data"):
+        fit_resumable(net, batches(**change), 2, tmp_path, verbose=0)
+    assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    history = fit_resumable(net, batches(**change), 2, tmp_path, verbose=0, allow_other_data=True)
+    steps = batches(**change).steps_per_epoch
+    done = 6 + steps if cut is None else 4 + 2 * steps
+    assert history.epoch == [0, 1]
+    assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == done
+    fit_resumable(tiny.model(), batches(**change), 2, tmp_path, verbose=0)  # these are its data now
+
+
+def test_other_data_of_ones_own_are_refused_by_what_can_be_seen(tmp_path):
+    inner = batches()
+    fit_resumable(tiny.model(), lambda epoch, step: inner(epoch, step), 1, tmp_path, verbose=0)
+    other = batches(batch_size=3)
+    with pytest.raises(ValueError, match=r"steps_per_epoch: there 6, here 8; batch: .*\(4, 5\).*\(3, 5\)"):
+        fit_resumable(tiny.model(), lambda epoch, step: other(epoch, step), 2, tmp_path, verbose=0)
+    inner.__class__ = type("Own", (ArrayBatches,), {"fingerprint": {"seed": (1, 2)}})
+    fit_resumable(tiny.model(), inner, 2, tmp_path / "own", verbose=0)
+    fit_resumable(tiny.model(), inner, 2, tmp_path / "own", verbose=0)
+
+
+def test_the_fingerprint_of_arrays():
+    ours = batches().fingerprint
+    assert ours == batches().fingerprint
+    assert ours == json.loads(json.dumps(ours))
+    x, y = np.arange(6.0), np.array(["a", "b", "c", "d", "e", "f"])
+    texts = [ArrayBatches(x, labels, 2, 0).fingerprint for labels in (y, y[::-1].copy())]
+    assert texts[0]["arrays_sha256"][0] == texts[1]["arrays_sha256"][0]
+    assert texts[0]["arrays_sha256"][1] != texts[1]["arrays_sha256"][1]
+
+
+def test_two_trainings_in_one_directory_are_refused_and_leave_each_other_alone(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / ".writing-epoch-000000-step-000000004.ckpt-1").touch()
+        with pytest.raises(ValueError, match=f"in use by another run: process {os.getpid()} on host .*since 20"):
+            fit_resumable(tiny.model(), tiny.data(), 1, tmp_path, verbose=0)
+        net = tiny.model()
+        net.optimizer.build(net.trainable_variables)
+        CheckpointStore(tmp_path).save(net, 0, 1)
+        assert (tmp_path / ".writing-epoch-000000-step-000000004.ckpt-1").exists()
+    (tmp_path / "epoch-000000-step-000000001.ckpt").unlink()
+    seen = []
+    look = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: seen.extend(path.name for path in tmp_path.iterdir())
+    )
+    fit_resumable(tiny.model(), tiny.data(), 1, tmp_path, verbose=0, callbacks=[look])
+    assert seen == [".lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"epoch-000001-step-{0:09d}.ckpt"]
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from keras_normface._io import locked
+with locked(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDS_THE_LOCK, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(LockedError, match=f"process {process.pid} on host"), locked(tmp_path):
+            pass
+        process.kill()
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path), pytest.raises(LockedError, match=f"process {os.getpid()} "), locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_data_without_a_batch(tmp_path):

@@ -52,6 +52,20 @@ def test_several_steps_in_one_execution_keep_the_first_position_past_a_step(tmp_
     assert not list((tmp_path / "snapshots").glob(".writing-*"))
 
 
+def test_a_full_disk_costs_a_snapshot_and_no_training(tmp_path, monkeypatch):
+    def full(path, *_):
+        raise OSError(28, "No space left on device", str(path))
+
+    (tmp_path / "whole").mkdir()
+    whole, _ = train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_normface.training._checkpoint.write_checkpoint", full)
+        with pytest.warns(RuntimeWarning, match=r"No snapshot of step 3: .*step-000000003\.snapshot .*No space left"):
+            net, snapshots = train(tmp_path / "full")
+    assert snapshots.written() == []
+    assert tiny.state(net) == tiny.state(whole)
+
+
 def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
     net, snapshots = train(tmp_path)
     other = tiny.model(units=9)
