@@ -84,7 +84,7 @@ def json_dictionary(name, value):
         copy = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
         copy = None
-    if not isinstance(value, dict) or copy != _listed(value):
+    if not isinstance(copy, dict) or copy != _listed(value):
         raise ValueError(f"`{name}` must be a dictionary that JSON can hold. {received(name, value)}")
     return copy
 

@@ -30,7 +30,7 @@ def serialized(cls, **config):
 
     Args:
         cls: A head or a part of one: a class that a recipe may hold, see `Recipe`.
-        **config: Arguments of its constructor, for a head all but `units`. An object among them is serialised too.
+        **config: Arguments of its constructor, for a head all but `units`; objects among them in serialised form.
 
     Returns:
         `{"class_name": ..., "config": ...}`, which JSON can hold. Arguments that are not given keep their defaults.
@@ -160,8 +160,11 @@ def checked_heads(value):
     """Return serialised heads as a tuple of dictionaries with `class_name` and `config`, after making each once."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"`heads` must hold at least one serialised head. {_validation.received('heads', value)}")
-    value = [_plain(f"heads.{number}", item) for number, item in enumerate(value)]
-    head_layers(value, 2)  # what does not fit is better found now than after the data is open
+    try:
+        value = [_plain(f"heads.{number}", item) for number, item in enumerate(value)]
+        head_layers(value, 2)  # what does not fit is better found now than after the data is open
+    except RecursionError as error:
+        raise ValueError("`heads` must not be nested so deeply. Received: objects in objects") from error
     return tuple(value)
 
 
@@ -269,7 +272,7 @@ def changed(fields, changes):
         place = fields
         *outer, last = name.split(".")
         if name.split(".")[0] not in fields:
-            raise ValueError(f"a recipe has the fields {', '.join(fields)}. Received: {name!r}")
+            raise ValueError(f"`changes` must name one of the fields {', '.join(fields)}. Received: {name!r}")
         for part in outer:
             place = place[_key(name, place, part)]
         place[last if isinstance(place, dict) else _key(name, place, last)] = jsonable(value)
@@ -282,4 +285,4 @@ def _key(name, place, part):
     if isinstance(place, list) and part.isdecimal() and int(part) < len(place):
         return int(part)
     known = list(place) if isinstance(place, dict) else f"{len(place)} parts" if isinstance(place, list) else "no parts"
-    raise ValueError(f"{name!r} must name a part of a recipe: {part!r} is none, there are {known}")
+    raise ValueError(f"{name!r} must name a part of a recipe. Received: {part!r}, where there are {known}")

@@ -73,7 +73,7 @@ def get(name):
 def known(name):
     """Return the class of a recipe and what it is made with."""
     if not isinstance(name, str) or name not in _known:
-        raise ValueError(f"the recipe must be one of {', '.join(all_names())}. Received: {str(name)[:80]!r}")
+        raise ValueError(f"`name` must be one of {', '.join(all_names())}. Received: {str(name)[:80]!r}")
     return _known[name]
 
 
@@ -223,6 +223,7 @@ def made(recipe_class, name, fields):
     given = set(fields) if isinstance(fields, dict) else set()
     if given != known:
         raise ValueError(
-            f"a recipe {name!r} has other fields. Missing: {sorted(known - given)}; not known: {sorted(given - known)}"
+            f"`fields` must be those of the recipe {name!r}. "
+            f"Missing: {sorted(known - given)}; unknown: {sorted(given - known)}"
         )
     return recipe_class(name=name, **fields)

@@ -29,9 +29,9 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_an_unknown_field_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"has the fields backbone, backbone_options, .*steps.*Received: 'step'"):
+    with pytest.raises(ValueError, match=r"one of the fields backbone, backbone_options, .*steps.*Received: 'step'"):
         AM.replace(step=3)
-    with pytest.raises(ValueError, match="has the fields"):
+    with pytest.raises(ValueError, match="one of the fields"):
         AM.replace(name="other")
 
 
@@ -220,6 +220,19 @@ def test_a_head_as_keras_serialises_it_is_taken():
     assert {**config, "name": None} == {**expected, "name": None}
 
 
+def nested(depth):
+    """Margins in margins in margins, as JSON."""
+    inner = '{"class_name": "NoMargin", "config": {"a": ' * depth + "1" + "}}" * depth
+    return broken(lambda c: c["fields"]["heads"][0].update(config={"margin": "HERE"})).replace('"HERE"', inner)
+
+
+@pytest.mark.parametrize("depth", [1, 100, 300, 440, 10_000])
+def test_objects_in_objects_in_a_file(tmp_path, depth):
+    (tmp_path / "recipe.json").write_text(nested(depth))
+    with pytest.raises(ValueError, match=r"fit NoMargin|nested so deeply|not valid JSON|JSON can hold"):
+        Recipe.load(tmp_path)
+
+
 def test_serialized_refuses_what_a_recipe_may_not_hold():
     with pytest.raises(ValueError, match="`cls` must be one of"):
         serialized(keras.layers.Dense, units=3)
@@ -312,8 +325,8 @@ def broken(change):
         (broken(lambda c: c.update(more=2)), "must have the keys"),
         (broken(lambda c: c.update(recipe="other")), "must be one of am_softmax_casia"),
         (broken(lambda c: c.update(recipe=["a"])), "must be one of am_softmax_casia"),
-        (broken(lambda c: c.update(fields=3)), "has other fields. Missing: .*steps"),
-        (broken(lambda c: c["fields"].update(colour="red")), r"not known: \['colour'\]"),
+        (broken(lambda c: c.update(fields=3)), "`fields` must be those of .* Missing: .*steps"),
+        (broken(lambda c: c["fields"].update(colour="red")), r"unknown: \['colour'\]"),
         (broken(lambda c: c["fields"].pop("steps")), r"Missing: \['steps'\]"),
         (broken(lambda c: c["fields"].update(steps="many")), "`steps` must be a positive integer"),
         (broken(lambda c: c["fields"]["heads"][0].update(class_name="os.system")), "`heads.0.class_name` must be one"),
