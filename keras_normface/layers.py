@@ -142,8 +142,6 @@ class CosineDense(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        if not epsilon > 0:
-            raise ValueError(f"`epsilon` must be positive. Received: epsilon={epsilon!r}")
         self.units = _validation.integer("units", units, 1)
         self.normalize_inputs = bool(normalize_inputs)
         self.normalize_kernel = bool(normalize_kernel)
@@ -151,7 +149,7 @@ class CosineDense(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.kernel_constraint = keras.constraints.get(kernel_constraint)
-        self.epsilon = float(epsilon)
+        self.epsilon = _validation.number("epsilon", epsilon, above=0)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape):
@@ -228,15 +226,8 @@ class LearnableScale(keras.layers.Layer):
 
     def __init__(self, initial_value=10.0, *, minimum=0.01, regularizer=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        if not minimum > 0:
-            raise ValueError(f"`minimum` must be positive. Received: minimum={minimum!r}")
-        if not initial_value >= minimum:
-            raise ValueError(
-                f"`initial_value` must be at least `minimum`, which is {minimum}. "
-                f"Received: initial_value={initial_value!r}"
-            )
-        self.initial_value = float(initial_value)
-        self.minimum = float(minimum)
+        self.minimum = _validation.number("minimum", minimum, above=0)
+        self.initial_value = _validation.number("initial_value", initial_value, at_least=self.minimum)
         self.regularizer = keras.regularizers.get(regularizer)
 
     @classmethod
@@ -328,9 +319,7 @@ class L2Constraint(keras.layers.Layer):
 
     def __init__(self, alpha=16.0, *, learnable=False, num_classes=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
-        if not alpha > 0:
-            raise ValueError(f"`alpha` must be positive. Received: alpha={alpha!r}")
-        self.alpha = float(alpha)
+        self.alpha = _validation.number("alpha", alpha, above=0)
         self.learnable = bool(learnable)
         self.num_classes = num_classes
         self.scale = None

@@ -1,6 +1,5 @@
 """Stochastic gradient descent with the weight decay that the papers mean."""
 
-import math
 import re
 
 import keras
@@ -61,12 +60,9 @@ class CoupledSGD(keras.optimizers.SGD):
                 "`weight_decay` is Keras's decoupled one; use `coupled_weight_decay` here, or "
                 f"`keras.optimizers.SGD(weight_decay=...)`. Received: weight_decay={kwargs['weight_decay']!r}"
             )
-        if not 0 <= coupled_weight_decay < math.inf:
-            raise ValueError(
-                f"`coupled_weight_decay` must be at least 0. Received: coupled_weight_decay={coupled_weight_decay!r}"
-            )
+        coupled_weight_decay = _validation.number("coupled_weight_decay", coupled_weight_decay, at_least=0)
         super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, **kwargs)
-        self.coupled_weight_decay = float(coupled_weight_decay)
+        self.coupled_weight_decay = coupled_weight_decay
         self.multipliers = _validation.multipliers(multipliers)
         self._table = _Table()
 

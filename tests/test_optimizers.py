@@ -204,7 +204,7 @@ def test_keras_own_exclusion_would_do_nothing_and_is_refused():
 
 @pytest.mark.parametrize("value", [-1e-9, float("nan"), float("inf")])
 def test_a_decay_out_of_range_is_refused(value):
-    with pytest.raises(ValueError, match="`coupled_weight_decay` must be at least 0"):
+    with pytest.raises(ValueError, match="`coupled_weight_decay` must be a finite number >= 0"):
         CoupledSGD(coupled_weight_decay=value)
 
 

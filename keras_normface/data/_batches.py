@@ -45,10 +45,7 @@ class ShuffledBatches:
     """Each sample once an epoch, in a new order each epoch."""
 
     def __init__(self, samples, batch_size, seed, drop_remainder):
-        if not 1 <= batch_size <= samples:
-            raise ValueError(
-                f"`batch_size` must be from 1 to the number of samples, {samples}. Received: batch_size={batch_size}"
-            )
+        _validation.integer("batch_size", batch_size, 1, samples)
         self.samples, self.batch_size, self.seed, self.drop_remainder = samples, batch_size, seed, drop_remainder
 
     @property

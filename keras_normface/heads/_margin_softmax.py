@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from keras_normface import _validation, margins
 from keras_normface import fused as fused_terms
-from keras_normface import margins
 from keras_normface.heads._base import Head, HeadStatistics
 from keras_normface.heads._sharding import fused_mode
 from keras_normface.layers import LearnableScale
@@ -70,21 +70,15 @@ class MarginSoftmaxHead(Head):
             )
         if not isinstance(scale, LearnableScale | dict) and not scale > 0:
             raise ValueError(f"`scale` must be positive or a LearnableScale. Received: scale={scale!r}")
-        if not loss_weight > 0 or not norm_weight >= 0:
-            raise ValueError(
-                "`loss_weight` must be positive and `norm_weight` at least 0. "
-                f"Received: loss_weight={loss_weight!r}, norm_weight={norm_weight!r}"
-            )
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing=}")
         self.margin = margins.get(margin)
         self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
         self.feature_norm = feature_norm
-        self.loss_weight, self.norm_weight = float(loss_weight), float(norm_weight)
+        self.loss_weight = _validation.number("loss_weight", loss_weight, above=0)
+        self.norm_weight = _validation.number("norm_weight", norm_weight, at_least=0)
         if isinstance(margin_schedule, dict):
             margin_schedule = keras.optimizers.schedules.deserialize(margin_schedule)
         self.margin_schedule = margin_schedule
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing = _validation.number("label_smoothing", label_smoothing, at_least=0, below=1)
         if fused not in fused_terms.MODES:
             raise ValueError(f'`fused` must be "auto", "buffer", "stream" or False. Received: fused={fused!r}')
         if fused in ("buffer", "stream") and not fused_terms.supports(self.margin):

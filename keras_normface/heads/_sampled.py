@@ -26,35 +26,7 @@ def number_or_schedule(rate):
         return keras.optimizers.schedules.deserialize(rate)
     if rate is None or isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return rate
-    return number("learning_rate", rate)
-
-
-def number(name, value):
-    """An argument as a float, or a ValueError that names it."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"`{name}` must be a number. Received: {name}={value!r}") from None
-
-
-def check_numbers(head):
-    """Raise a ValueError that names the first argument of a sampled head that is out of its range."""
-    rules = {
-        "sample_rate": ("in (0, 1]", lambda v: 0 < v <= 1),
-        "momentum": ("in [0, 1)", lambda v: 0 <= v < 1),
-        "weight_decay": ("at least 0", lambda v: 0 <= v < math.inf),
-        "learning_rate": (
-            "None, a positive number or a schedule",
-            lambda v: not isinstance(v, float) or 0 < v < math.inf,
-        ),
-        "rate_multiplier": ("positive", lambda v: 0 < v < math.inf),
-    }
-    for name, least in (("minimum_sample", 1), ("seed", 0)):
-        setattr(head, name, _validation.integer(name, getattr(head, name), least, 2**31 - 1))
-    for name, (expected, fits) in rules.items():
-        value = getattr(head, name)
-        if not fits(value):
-            raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    return _validation.number("learning_rate", rate, above=0)
 
 
 SWITCHED_OFF = -1e30
@@ -219,12 +191,14 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         for name in ("kernel_regularizer", "kernel_constraint", "label_smoothing"):
             if getattr(self, name):
                 raise ValueError(f"`{name}` cannot act on sampled class centres. Received: {name}={kwargs[name]!r}")
-        self.sample_rate, self.minimum_sample, self.seed = number("sample_rate", sample_rate), minimum_sample, seed
-        self.momentum, self.weight_decay = number("momentum", momentum), number("weight_decay", weight_decay)
+        self.sample_rate = _validation.number("sample_rate", sample_rate, above=0, at_most=1)
+        self.minimum_sample = _validation.integer("minimum_sample", minimum_sample, 1, 2**31 - 1)
+        self.seed = _validation.integer("seed", seed, 0, 2**31 - 1)
+        self.momentum = _validation.number("momentum", momentum, at_least=0, below=1)
+        self.weight_decay = _validation.number("weight_decay", weight_decay, at_least=0)
         self.learning_rate = number_or_schedule(learning_rate)
-        self.rate_multiplier = number("rate_multiplier", rate_multiplier)
+        self.rate_multiplier = _validation.number("rate_multiplier", rate_multiplier, above=0)
         self.corrected = bool(corrected)
-        check_numbers(self)
 
     @property
     def sample_size(self):

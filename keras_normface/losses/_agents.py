@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_normface import _validation
 from keras_normface.losses._softmax import SphereLoss
 from keras_normface.sphere import squared_distance
 
@@ -64,13 +65,11 @@ class AgentContrastiveLoss(SphereLoss):
         dtype="float32",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.positive_margin = _at_least_zero("positive_margin", positive_margin)
-        self.negative_margin = _at_least_zero("negative_margin", negative_margin)
-        self.positive_weight = _at_least_zero("positive_weight", positive_weight)
-        self.negative_weight = _at_least_zero("negative_weight", negative_weight)
-        if not positive_cap > 0:
-            raise ValueError(f"`positive_cap` must be positive. Received: positive_cap={positive_cap!r}")
-        self.positive_cap = float(positive_cap)
+        self.positive_margin = _validation.number("positive_margin", positive_margin, at_least=0)
+        self.negative_margin = _validation.number("negative_margin", negative_margin, at_least=0)
+        self.positive_weight = _validation.number("positive_weight", positive_weight, at_least=0)
+        self.negative_weight = _validation.number("negative_weight", negative_weight, at_least=0)
+        self.positive_cap = _validation.number("positive_cap", positive_cap, above=0)
         self.hardest_negative_only = bool(hardest_negative_only)
         self.exponential_negatives = bool(exponential_negatives)
 
@@ -147,7 +146,7 @@ class AgentTripletLoss(SphereLoss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if gradient not in ("exact", "caffe"):
             raise ValueError(f'`gradient` must be "exact" or "caffe". Received: gradient={gradient!r}')
-        self.margin = _at_least_zero("margin", margin)
+        self.margin = _validation.number("margin", margin, at_least=0)
         self.hardest_negative_only = bool(hardest_negative_only)
         self.positive_pull = bool(positive_pull)
         self.gradient = gradient
@@ -183,9 +182,3 @@ class AgentTripletLoss(SphereLoss):
             "positive_pull": self.positive_pull,
             "gradient": self.gradient,
         }
-
-
-def _at_least_zero(argument, number):
-    if not number >= 0:
-        raise ValueError(f"`{argument}` must be at least 0. Received: {argument}={number!r}")
-    return float(number)

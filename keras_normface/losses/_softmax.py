@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_normface import _labels, margins
+from keras_normface import _labels, _validation, margins
 from keras_normface.margins import AdditiveAngular, AdditiveCosine, MultiplicativeAngular, NoMargin
 
 
@@ -149,13 +149,9 @@ class MarginSoftmaxLoss(SphereLoss):
         dtype="float32",
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not scale > 0:
-            raise ValueError(f"`scale` must be positive. Received: scale={scale!r}")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: {label_smoothing=}")
         self.margin = margins.get(margin)
-        self.scale = float(scale)
-        self.label_smoothing = float(label_smoothing)
+        self.scale = _validation.number("scale", scale, above=0)
+        self.label_smoothing = _validation.number("label_smoothing", label_smoothing, at_least=0, below=1)
 
     def loss_of_ids(self, ids, y_pred):
         """Return the loss of each sample, given valid class ids."""

@@ -196,7 +196,7 @@ def test_another_size_is_an_error_or_resized(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 21}, "`batch_size` must be from 1 to the number of samples, 20"),
+        ({"batch_size": 21}, "`batch_size` must be an integer from 1 to 20"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"batch_size": 4, "seed": -1}, "`seed`"),
         ({"batch_size": 4, "images_per_identity": 3}, "`images_per_identity` must divide"),

@@ -206,6 +206,9 @@ def test_losses_stay_float32_and_round_trip_their_dtype():
     ("call", "message"),
     [
         (lambda: NormFaceLoss(scale=0.0), "`scale`.*Received: scale=0.0"),
+        (lambda: NormFaceLoss(scale=float("inf")), "`scale`.*Received: scale=inf"),
+        (lambda: NormFaceLoss(scale="30"), "`scale`.*Received: scale='30'"),
+        (lambda: AgentContrastiveLoss(negative_margin=float("inf")), "`negative_margin`"),
         (lambda: NormFaceLoss(label_smoothing=1.0), "`label_smoothing`"),
         (lambda: NormFaceLoss(dtype="float16"), "`dtype`.*Received: dtype='float16'"),
         (lambda: AgentContrastiveLoss(positive_margin=-1), "`positive_margin`.*Received: positive_margin=-1"),
