@@ -1,4 +1,4 @@
-"""Checks of whole models: each loss on the layer that it is made for, pixels scaled once, by data or model."""
+"""Checks of whole models: each loss on the layer it expects, pixels scaled once, by data or model."""
 
 import warnings
 
@@ -15,7 +15,7 @@ def check_model(model, data=None):
     """Check that a model's losses belong to its last layers, and that model and training data treat pixels alike.
 
     Losses on cosines and losses on logits take tensors of the same shape, so nothing else would reveal a wrong pair.
-    Outputs whose last layer is another one, or whose loss is not of this package, are left alone.
+    Outputs whose last layer is another one, or whose loss is not of this package, are not checked.
     `compile` of `DistributedModel` and `EmbeddingModel` calls this, and so does `fit_resumable` with its data.
 
     Args:
@@ -24,12 +24,12 @@ def check_model(model, data=None):
             the model's `PixelScaling` and the shape of its inputs; other data are not looked at.
 
     Raises:
-        ValueError: If a loss that expects cosines stands on a `LearnableScale`; if pixels would be scaled twice or not
-            at all, the preprocessing differs in a field (with both values), or the images are not of the model's
+        ValueError: If a loss that expects cosines is applied to a `LearnableScale`; if pixels would be scaled twice or
+            not at all, the preprocessing differs in a field (with both values), or the images are not of the model's
             size; without `data`, if the model has neither a loss nor heads.
 
     Warns:
-        UserWarning: If `NormFaceLoss(scale=1)` stands straight on `CosineDense`: it cannot fall below the
+        UserWarning: If `NormFaceLoss(scale=1)` is applied directly to `CosineDense`: it cannot fall below the
             bound that the warning names.
 
     Source: NormFace (arXiv 1704.06369), §3.3 and Proposition 2.
@@ -54,9 +54,9 @@ def _check_loss(name, loss, layer):
     """Refuse a loss on cosines on a `LearnableScale`; warn of a scale of 1 on bare cosines."""
     if isinstance(layer, LearnableScale) and loss.expects_cosines:
         scale = getattr(loss, "scale", None)
-        own = f" with a scale of its own ({scale:g})" if scale is not None else ""
+        own = f" with its own scale ({scale:g})" if scale is not None else ""
         raise ValueError(
-            f"Output {name!r}: {type(loss).__name__}{own} expects cosines, but stands on the logits of the "
+            f"Output {name!r}: {type(loss).__name__}{own} expects cosines, but is applied to the logits of the "
             f"LearnableScale {layer.name!r}. Put it on CosineDense, or use NormFaceLoss(scale=1) here."
         )
     if isinstance(layer, CosineDense) and isinstance(loss, NormFaceLoss) and not loss.expects_cosines:
@@ -64,8 +64,8 @@ def _check_loss(name, loss, layer):
             return
         bound = softmax_loss_lower_bound(layer.units, loss.scale)
         warnings.warn(
-            f"Output {name!r}: NormFaceLoss(scale=1) stands straight on CosineDense({layer.units}). The mean "
-            f"loss cannot fall below {bound:.4g}, so training will stand still. Put a LearnableScale between "
+            f"Output {name!r}: NormFaceLoss(scale=1) is applied directly to CosineDense({layer.units}). The mean "
+            f"loss cannot fall below {bound:.4g}, so training will stall. Put a LearnableScale between "
             "them, or give the loss a fixed scale of 20 to 30.",
             stacklevel=4,
         )

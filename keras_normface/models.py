@@ -16,7 +16,7 @@ class _Mean(keras.losses.Loss):
 
 
 def _known_input_shape(backbone):
-    """The shape that a built backbone was built for, its batch size left open; None if that is not known."""
+    """The input shape of a built backbone, with an unknown batch size; None if it is unknown."""
     if not backbone.built:
         return None
     inputs = getattr(backbone, "inputs", None)
@@ -33,9 +33,10 @@ def _embedding_dim(shape):
 class EmbeddingModel(ReplicaXLA, keras.Model):
     """Backbone and heads: `model(x)` and `predict` give embeddings, `fit` trains on the heads' losses.
 
-    `compile` takes no loss: the heads are the losses. The labels go to every head; each head has agents of
-    its own. Accuracy and the mean angle to the own agent (degrees) are reported from the first head, from the
-    same pass as the loss.
+    `compile` takes no loss: the heads are the losses. Every head gets the labels and has its own class centres. The
+    first head reports accuracy and the mean angle (degrees) between an embedding and the centre of its class, from the
+    same pass as the loss; Keras's callbacks know which way each should move. Over a backbone that is built, the model
+    is built too. Augmentation and dropout of the backbone act in `fit` and with `training=True`, nowhere else.
 
     Args:
         backbone: A `keras.Model` from inputs to embeddings `(batch, dim)`.
@@ -49,7 +50,7 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
         ValueError: If there is no head, or `head_weights` has another length.
         TypeError: If `compile` is given a loss.
 
-    Source: NormFace (arXiv 1704.06369), §4, for joint supervision with separate agents.
+    Source: NormFace (arXiv 1704.06369), §4, for joint supervision, each loss with its own agents (class centres).
 
     Example:
     >>> import keras, numpy as np

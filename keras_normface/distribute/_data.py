@@ -31,7 +31,7 @@ def from_arrays(arrays, rows, size, shuffle, seed):
 
 
 def from_iterable(x, shuffle, seed):
-    """Make the dataset of anything that yields batches."""
+    """Make the dataset from a dataset, `PyDataset` or generator → dataset, first batch or None."""
     import tensorflow as tf
 
     if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
@@ -109,7 +109,7 @@ def _sharded_by_rows(dataset):
 
 
 def as_tensor(array):
-    """Arrays as Keras hands them over: floats of other widths as floatx, integers as they are."""
+    """Array → tensor as in Keras: float64 becomes floatx, integers keep their type."""
     import tensorflow as tf
 
     tensor = tf.convert_to_tensor(array)

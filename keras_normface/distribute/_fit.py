@@ -10,7 +10,7 @@ from keras_normface.distribute._data import Batches, split_validation
 
 
 class Epochs:
-    """The iterator of each epoch: a fresh one, or, with a number of steps, one that goes on."""
+    """The iterator of each epoch: a fresh one, or, with a number of steps, one that continues."""
 
     def __init__(self, batches, strategy, steps_per_execution, steps=None):
         self.batches, self.steps, self.stride = batches, steps, steps_per_execution
@@ -239,7 +239,7 @@ def _refuse_backup(callbacks):
     for callback in keras.tree.flatten(callbacks) if callbacks else []:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "`callbacks` must not hold a BackupAndRestore under a strategy or with sampled agents: it would "
+                "`callbacks` must not hold a BackupAndRestore under a strategy or with sampled class centres: it would "
                 "restore the weights but not the epoch. Use ModelCheckpoint and `initial_epoch`, or `fit_resumable`. "
                 "Received: a BackupAndRestore"
             )

@@ -20,7 +20,7 @@ def is_distributed(model):
 
 
 def has_own_loop(model):
-    """Whether a model is trained and evaluated by the functions made here: under a strategy, or with sampled agents."""
+    """Whether the functions made here train and evaluate a model: under a strategy, or with sampled class centres."""
     return is_distributed(model) or (keras.backend.backend() == "tensorflow" and bool(sampled_heads(model)))
 
 
@@ -180,7 +180,7 @@ def split_rows(strategy, data):
 
 
 def _out_of_scope(function, argument):
-    """Call a function where no strategy is in scope, wherever the caller stands."""
+    """Call a function outside every strategy scope, also if the caller is inside one."""
     import tensorflow as tf
 
     if not tf.distribute.has_strategy():
@@ -198,7 +198,7 @@ def _graph(model, function):
 
 
 def _compiled(model, function):
-    """The replica's part, compiled on its own with XLA, or left to become part of the whole graph."""
+    """The replica's part: compiled with XLA by itself, or inlined into the whole graph."""
     import tensorflow as tf
 
     if model.jit_compile and not model.run_eagerly:
@@ -239,7 +239,7 @@ def _apply(model, gradients):
     """Update the weights, across replicas, from gradients that are already the whole batch's."""
     variables = [model.trainable_variables[int(key)] for key in gradients]
     if not variables and sampled_heads(model):
-        model.optimizer.iterations.assign_add(1)  # the agents have been trained, and nothing else is there
+        model.optimizer.iterations.assign_add(1)  # the class centres have been trained, and there are no other weights
         return
     if not variables:
         raise ValueError("No gradient reaches any trainable weight. Received: a loss that depends on none")

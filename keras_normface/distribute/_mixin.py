@@ -11,9 +11,9 @@ from keras_normface.distribute._step import refuse_synchronized_batch_norm
 class ReplicaXLA:
     """Mixin that lets `compile(jit_compile=True)` work under `tf.distribute`, and checks losses.
 
-    Put it before `keras.Model` in the bases. It is no `keras.Model` itself: Keras rewrites the bases of
+    Put it before `keras.Model` in the bases. It is not a `keras.Model` itself: Keras rewrites the bases of
     a functional model's classes. Without a strategy, and on other backends than TensorFlow, everything is
-    Keras's, except that heads with sampled agents are trained and evaluated as under a strategy.
+    Keras's, except that heads with sampled class centres are trained and evaluated as under a strategy.
 
     Under a strategy, `fit`, `evaluate` and `predict` compile forward and backward pass inside
     each replica if `jit_compile=True` was asked for (`"auto"` means no XLA there, as in Keras), weigh each

@@ -118,7 +118,7 @@ class SampledKernels:
         return tf.gather(self._native(variable), ids)
 
     def _write(self, variable, sample, values, repeats):
-        """Write the rows; then, where a class has several slots, once more what stands in the one that counts."""
+        """Write the rows; then, where a class has several slots, once more the values of the slot that counts."""
         import tensorflow as tf
 
         native = self._native(variable)

@@ -66,7 +66,7 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
         raise ValueError(f"`model` must have one input. Received: {len(model.inputs)} inputs")
     backbone = keras.Model(model.inputs[0], _embedding_tensor(model, layer))
     image, pixels = _image_and_pixels(model, preprocessing)
-    # Keras's augmentation layers act wherever nothing says that this is inference.
+    # Keras's augmentation layers act unless they are told that this is inference.
     embedding = backbone(pixels, training=False)
     if flip == "sum":
         if len(pixels.shape) != 4:

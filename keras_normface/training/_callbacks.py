@@ -195,7 +195,7 @@ class WeightSnapshots(AtSteps):
 def average_snapshots(model, paths):
     """Give a model the mean of snapshots, formed in float64.
 
-    All variables of floating type are averaged: weights, agents, scales, and batch norm's moving means and
+    All variables of floating type are averaged: weights, class centres, scales, and batch norm's moving means and
     variances. Those of the averaged network are others, strictly; passing some training data through it with
     small weights changed little is what justifies the mean. Whole numbers (the seeds of dropout layers) are
     taken from the last path. The optimizer is left alone.
@@ -343,7 +343,7 @@ class ScaleMonitor(keras.callbacks.Callback):
             `<output>_loss`.
 
     Raises:
-        ValueError: When training starts, if the number of classes or the scale cannot be told.
+        ValueError: When training starts, if the number of classes or the scale is ambiguous.
 
     Source: NormFace (arXiv 1704.06369), §3.3 and Proposition 2.
 
@@ -370,14 +370,14 @@ class ScaleMonitor(keras.callbacks.Callback):
         """Find the number of classes and the scale in the model."""
         layers = list(all_layers(self.model))
         heads = [layer for layer in layers if isinstance(layer, MarginSoftmaxHead) and layer.feature_norm == "hard"]
-        agents = heads or [layer for layer in layers if isinstance(layer, CosineDense)]
+        cosine_layers = heads or [layer for layer in layers if isinstance(layer, CosineDense)]
         if self.num_classes is None:
-            if len(agents) != 1:
+            if len(cosine_layers) != 1:
                 raise ValueError(
                     "`num_classes` must be given unless the model has exactly one CosineDense, or one "
-                    f"MarginSoftmaxHead. Received: num_classes=None and {len(agents)} such layers"
+                    f"MarginSoftmaxHead. Received: num_classes=None and {len(cosine_layers)} such layers"
                 )
-            self.num_classes = agents[0].units
+            self.num_classes = cosine_layers[0].units
         self._weight = heads[0].loss_weight if heads else 1.0
         scales = [head.scale for head in heads] or [layer for layer in layers if isinstance(layer, LearnableScale)]
         if not scales and isinstance(self.model.loss, NormFaceLoss) and self.model.loss.scale is not None:
