@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from keras_normface.startup import load_tensorflow
+
+load_tensorflow()  # first, so that its notices about GPUs stay off the screen
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,6 +18,7 @@ import tensorflow as tf
 from keras_normface import export_embedding_model, fit_resumable, open_reader, recipes
 from keras_normface.data import CASIA_LFW_OVERLAP, READERS, decode_image, read_pair_file
 from keras_normface.distribute import is_chief
+from keras_normface.protocols import numbered_lines
 from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, WeightSnapshots, average_snapshots
 
 BACKBONE_FILE, RECIPE_FILE, RUN_FILE = "backbone.weights.h5", "recipe.json", "run.json"
@@ -117,9 +122,9 @@ def strategy_of(args):
 def training_data(recipe, args):
     """The batches; images of another size than the recipe's are refused at once; settles `args.center_crop`."""
     options = {"exclude": recipe.excluded_identities}
-    if args.identities is not None:
-        options["identities"] = args.identities.read_text(encoding="utf-8").splitlines()
     try:
+        if args.identities is not None:
+            options["identities"] = [line.text for line in numbered_lines(args.identities, blank=True)]
         reader = open_reader(args.data, args.format, **options)
     except (OSError, ValueError) as error:
         sys.exit(f"--data {args.data}: {error}")
@@ -244,7 +249,10 @@ def export(model, recipe, data, args):
     for path, array in zip(files, (images, exported.predict(images, verbose=0)), strict=True):
         np.save(path, array)
     command = [sys.executable, "-c", LOAD_AND_COMPARE, args.out / "embedding", *files]
-    difference = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}\nThe check of the SavedModel in a new process failed")
+    difference = float(done.stdout)
     if not difference < (1e-4 if args.precision == "float32" else 1e-2):
         sys.exit(f"The SavedModel differs from the model by {difference}")
     print(f"SavedModel, loaded and compared in a new process (difference {difference:.1g}): {args.out}/embedding")

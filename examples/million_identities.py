@@ -16,7 +16,10 @@ import time
 
 # By default TensorFlow with oneDNN keeps what it once allocated: with gigabytes of class centres, twice what is needed.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from keras_normface.startup import load_tensorflow
+
+load_tensorflow()  # first, so that its notices about GPUs stay off the screen
 
 import keras
 import numpy as np

@@ -11,6 +11,10 @@ Three pictures: embeddings in 2-D and in 3-D under each loss, and ψ, η and Δ 
 import argparse
 from pathlib import Path
 
+from keras_normface.startup import load_tensorflow
+
+load_tensorflow()  # first, so that its notices about GPUs stay off the screen
+
 import keras
 import matplotlib
 import numpy as np

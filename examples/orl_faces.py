@@ -15,6 +15,10 @@ import time
 from importlib.metadata import distribution
 from pathlib import Path
 
+from keras_normface.startup import load_tensorflow
+
+load_tensorflow()  # first, so that its notices about GPUs stay off the screen
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -233,7 +237,9 @@ def export_and_check(model, images, out):
     np.save(out / "check_images.npy", images[:8])
     np.save(out / "check_embeddings.npy", exported.predict(images[:8], verbose=0))
     paths = [str(out / name) for name in ("embedding", "check_images.npy", "check_embeddings.npy")]
-    subprocess.run([sys.executable, "-c", CHECK_IN_A_NEW_PROCESS, *paths], check=True)
+    done = subprocess.run([sys.executable, "-c", CHECK_IN_A_NEW_PROCESS, *paths], stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr}\nThe check of the SavedModel in a new process failed")
 
 
 def parse_args():
@@ -252,7 +258,7 @@ def parse_args():
 
 def main():
     """Train, verify, draw, export."""
-    args, console, start = parse_args(), Console(), time.monotonic()
+    args, console, start = parse_args(), Console(markup=False), time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
     images, people = load_faces()
     methods = BASELINES + (METHODS if args.compare else METHODS[:1])

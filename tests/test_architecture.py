@@ -16,6 +16,7 @@ ROOT = Path(keras_normface.__file__).parent
 # rooms above it in the list, and from its own room; of another room only what is not private to it.
 ROOMS = {
     "version": "the version",
+    "startup": "TensorFlow loaded without its notices about GPUs",
     "_io": "files that are written atomically, read by many threads, kept within a directory",
     "_arrays": "arrays of `.npz` files, checked before they are made",
     "_registration": "registers the classes with Keras once Keras is imported",

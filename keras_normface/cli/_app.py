@@ -2,12 +2,15 @@
 
 import typer
 
+from keras_normface.cli._console import SafeGroup
 from keras_normface.cli.evaluate import evaluate
 from keras_normface.cli.prepare import align, pairs, prepare
 
 app = typer.Typer(
     name="keras-normface",
-    help="Prepare face images for training, and evaluate models on protocols.",
+    cls=SafeGroup,
+    help="Prepare face images for training, and evaluate models on protocols.\n\n"
+    "Example: keras-normface prepare faces_webface_112x112 shards/",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,13 +1,57 @@
 """What the commands show: a bar while they work, a table at the end, one line if they fail."""
 
 import contextlib
+import importlib
+import sys
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from typer.core import TyperGroup
+
+from keras_normface.startup import load_tensorflow
 
 FAILED = 1
+Refusal = typer.BadParameter.__base__  # click's UsageError, which newer versions of typer carry within them
+
+
+def printable(text):
+    """Text of a file → text that no terminal obeys: control, format and unpaired characters as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(text)
+    )
+
+
+def say(text, err=False):
+    r"""Print lines, which end at "\n" only, with what is not printable in them escaped."""
+    typer.echo("\n".join(map(printable, str(text).split("\n"))), err=err)
+
+
+def say_warning(message, category, filename, lineno, file=None, line=None):
+    """Print a Python warning as one line, in place of `warnings.showwarning`."""
+    with contextlib.suppress(OSError):
+        (sys.stderr if file is None else file).write(f"Warning: {printable(' '.join(str(message).split()))}\n")
+
+
+class SafeGroup(TyperGroup):
+    """The commands; what they refuse is shown escaped."""
+
+    def make_context(self, *arguments, **options):
+        """Parse the arguments of the group."""
+        with _escaped():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, *arguments, **options):
+        """Parse the arguments of the command, and run it."""
+        with _escaped():
+            return super().invoke(*arguments, **options)
+
+
+@contextlib.contextmanager
+def _escaped():
+    try:
+        yield
+    except Refusal as error:
+        error.message = printable(error.message)
+        raise
 
 
 @contextlib.contextmanager
@@ -16,27 +60,37 @@ def failures_in_one_line(resumable=True):
     try:
         yield
     except (ValueError, OSError, ImportError) as error:
-        typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        say(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        kept = "The same command goes on where this one stopped." if resumable else "Nothing was kept."
-        typer.echo(f"Interrupted. {kept}", err=True)
+        kept = "Run the same command again to resume." if resumable else "Nothing was saved."
+        say(f"Interrupted. {kept}", err=True)
         raise typer.Exit(FAILED) from error
+
+
+def loaded(name):
+    """A file of this room that computes, imported after TensorFlow, whose notices are not shown."""
+    with failures_in_one_line():
+        load_tensorflow()
+        return importlib.import_module(f"keras_normface.cli.{name}")
 
 
 @contextlib.contextmanager
 def progress_bar(what):
     """Show a bar with the count, the rate and the time left, on standard error."""
+    from rich import console  # here, so that --help need not wait for it
+    from rich import progress as bars
+
     columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}", markup=False),
+        bars.TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None, rate="")
+    with bars.Progress(*columns, console=console.Console(stderr=True)) as progress:
+        task = progress.add_task(printable(what), total=None, rate="")
 
         def report(done, total):
             speed = progress.tasks[0].speed
@@ -48,9 +102,13 @@ def progress_bar(what):
 
 def show_summary(rows):
     """Print a table of two columns."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    for name, value in rows:
-        table.add_row(name, value)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)

@@ -4,11 +4,10 @@ import dataclasses
 import os
 
 import numpy as np
-import typer
 
 from keras_normface._arrays import DAMAGE
 from keras_normface._io import ContainedFiles
-from keras_normface.cli._console import progress_bar
+from keras_normface.cli._console import printable, progress_bar, say
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (
@@ -48,7 +47,7 @@ class ModelFeatures:
             embedded = embed_images(self._embedder, listed, progress=progress, **self._options())
         new = self._embedder.embedded - before
         both = (1 + (self._mirror != "none")) * len(listed)
-        typer.echo(f"{self.name}: {new:,} images embedded, {both - new:,} taken from the cache", err=True)
+        say(f"{self.name}: {new:,} images embedded, {both - new:,} taken from the cache", err=True)
         return self._fused(embedded)
 
     def blocks(self, names, images):
@@ -114,8 +113,8 @@ def distractor_features(request, protocol, features):
         return MegafaceFeatures(request.distractors, names, request.feature_suffix)
     if not isinstance(features, ModelFeatures):
         raise ValueError(
-            f"--distractors {request.distractors} holds images, which {features.name} cannot embed: give --model, or "
-            "--feature-suffix if these are feature files"
+            f"--distractors must be features where {features.name} has none to embed images: give --model, or "
+            f"--feature-suffix for feature files. Received: {request.distractors}"
         )
     return features.blocks(names, FolderImages(request.distractors))
 
@@ -141,9 +140,12 @@ def _names(request):
         others += sum(file.lower().endswith(PHOTO_EXTENSIONS) for file in files) if endings is EXTENSIONS else 0
         names += [file if below == "." else f"{below}/{file}" for file in wanted]
     if others > len(names):
-        typer.echo(f"{request.distractors}: {others - len(names):,} images of kinds that are not read", err=True)
+        directory = printable(request.distractors)
+        say(f"{directory}: {others - len(names):,} images of formats that are not read", err=True)
     if not names:
-        raise ValueError(f"{request.distractors} must hold distractors, files that end in {', '.join(endings)}")
+        raise ValueError(
+            f"--distractors must hold files that end in {', '.join(endings)}. Received: {request.distractors}"
+        )
     names.sort()
     return names if request.feature_suffix is None else [name[: -len(request.feature_suffix)] for name in names]
 
@@ -160,31 +162,33 @@ def read_train_identities(path):
     else:
         names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise ValueError(f"{path} must hold names of identities, and holds none")
+        raise ValueError(f"--train-identities must name at least one identity. Received: {path}, which names none")
     return names
 
 
 def list_leaks(request, protocol, known, rows):
-    """Print who of the protocol was in the training set, by name and by near-duplicate embeddings."""
+    """Print which identities of the protocol were in the training set, by name and by near-duplicate embeddings."""
     if known is not None:
         found = find_leaks(known, tested_identities(request, protocol))
         # Its last line is about embeddings, which are compared below.
-        typer.echo(_after("Leak check", str(found).splitlines()[:-1]))
+        say(_after("Leak check", str(found).split("\n")[:-1]))
     if request.train_embeddings is not None:
         names, embeddings = load_embeddings(request.train_embeddings)
-        # The names are those of images here, and say nothing of persons.
+        # The names are those of images here, not of identities.
         found = dataclasses.replace(find_leaks(names, protocol.images, embeddings, rows), by_name=())
-        typer.echo(_after("Leak check", str(found).splitlines()[1:]))
+        say(_after("Leak check", str(found).split("\n")[1:]))
 
 
 def tested_identities(request, protocol):
-    """Return the names of the persons whom a protocol's images show."""
+    """Return the names of the identities in a protocol's images."""
     if request.protocol == "pairs":
         rows = [line.text.split("\t") for line in numbered_lines(request.protocol_file)]
         return sorted({name for row in rows if len(row) == len(COLUMNS) and tuple(row) != COLUMNS for name in row[4:]})
     alone = next((image for image in protocol.images if "/" not in image), None)
     if alone is not None:
-        raise ValueError(f"--train-identities: {protocol.name} does not say who is shown in {alone}")
+        raise ValueError(
+            f"--train-identities needs a protocol that names identities: {protocol.name} does not name that of {alone}"
+        )
     return sorted({image.partition("/")[0] for image in protocol.images})
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import zlib
@@ -17,6 +18,7 @@ import numpy as np
 from keras_normface._io import json_text, write_text
 from keras_normface.data.shards import INDEX_DTYPE, write_shard
 from keras_normface.prepare._photos import InvalidImageError, validated_size
+from keras_normface.startup import call_after_loading
 
 CHUNK = 64
 FAULTS_OF_ONE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENOTDIR}
@@ -161,9 +163,10 @@ def write_shards(writer, tasks, jobs, progress):
         return [writer.write(task, progress) for task in tasks]
     context = multiprocessing.get_context("spawn")
     count, stop = context.Value("q", 0), context.Event()
-    shared = (writer, count, stop)
+    # The writer as bytes: it can be read once TensorFlow is loaded, in each worker without its notices.
+    shared = (__name__, _begin_worker.__name__, pickle.dumps(writer), count, stop)
     workers = min(jobs, len(tasks))
-    with concurrent.futures.ProcessPoolExecutor(workers, context, _begin_worker, shared) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, context, call_after_loading, shared) as pool:
         futures = [pool.submit(_write_in_worker, task) for task in tasks]
         try:
             _wait(futures, count, progress)
@@ -194,7 +197,7 @@ def _begin_worker(writer, count, stop):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tf.config.set_visible_devices([], "GPU")
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _Worker.writer, _Worker.count, _Worker.stop = writer, count, stop
+    _Worker.writer, _Worker.count, _Worker.stop = pickle.loads(writer), count, stop  # noqa: S301 (our own)
 
 
 def _die_with_parent():

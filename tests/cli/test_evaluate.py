@@ -177,7 +177,7 @@ def test_a_second_run_takes_all_from_the_cache(lfw, model, other_model, tmp_path
     assert "0 images embedded" in good(*lfw_options(lfw), "--model", model, "--cache", tmp_path / "out/cache").stderr
 
 
-def test_a_run_that_was_killed_goes_on(lfw, model, tmp_path, monkeypatch):
+def test_a_killed_run_resumes(lfw, model, tmp_path, monkeypatch):
     import importlib
 
     from keras_normface.inference import ImageEmbedder
@@ -193,8 +193,8 @@ def test_a_run_that_was_killed_goes_on(lfw, model, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ImageEmbedder, "embed", killed)
-        assert "goes on where this one stopped" in refused(*options)
-        assert "Nothing was kept" in refused(*lfw_options(lfw), "--model", model)
+        assert "again to resume" in refused(*options)
+        assert "Nothing was saved" in refused(*lfw_options(lfw), "--model", model)
     assert not (tmp_path / "out" / "result.json").exists()
     assert "12 images embedded, 20 taken from the cache" in good(*options).stderr
 
@@ -286,7 +286,7 @@ def test_leaks_are_listed_before_the_figures(lfw, model, tmp_path):
     lines = good(*options, "--train-embeddings", tmp_path / "train.npz").stdout.splitlines()
     assert lines[0].startswith("Leak check: 2 test images")
     (tmp_path / "names.txt").write_text("\n")
-    assert "holds none" in refused(*options, "--train-identities", tmp_path / "names.txt")
+    assert "names.txt, which names none" in refused(*options, "--train-identities", tmp_path / "names.txt")
     options = products.prepared("pairs", tmp_path)
     (tmp_path / "names.txt").write_text("PERSON_2\n")
     result = good(*options, "--model", model, "--repeats", 0, "--train-identities", tmp_path / "names.txt")
@@ -382,7 +382,7 @@ def test_a_rate_of_what_the_protocol_does_not_have(model, tmp_path):
     for searches in (tmp_path / "ijbb").glob("*_1N_*"):
         searches.unlink()
     message = refused(*options, "--model", model, "--fpir", "0.5")
-    assert "--fpir must not be given for IJB-B, where probes without a mate are missing" in message
+    assert "--fpir must not be given for IJB-B" in message
 
 
 def test_a_protocol_too_small_for_any_default_rate_says_so(model, tmp_path):
@@ -422,15 +422,15 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ([], "--model or --embeddings"),
-        (["--model", "MODEL", "--embeddings", "FILE"], "--model or --embeddings"),
+        ([], "--model and --embeddings"),
+        (["--model", "MODEL", "--embeddings", "FILE"], "--model and --embeddings"),
         (["--embeddings", "FILE", "--flip", "sum"], "--flip"),
         (["--embeddings", "FILE", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--flip", "sum", "--calibrate-far", "0.1"], "--calibrate-far"),
         (["--model", "MODEL", "--fpir", "0.1"], "--fpir"),
         (["--model", "MODEL", "--rank", "1"], "--rank"),
-        (["--model", "MODEL", "--pca", "0"], "`--pca` must be None or a share in (0, 1]"),
-        (["--model", "MODEL", "--pca", "1.5"], "`--pca` must be None or a share in (0, 1]"),
+        (["--model", "MODEL", "--pca", "0"], "--pca must be a share"),
+        (["--model", "MODEL", "--pca", "1.5"], "--pca must be a share"),
         (["--model", "MODEL", "--svm"], "--svm"),
         (["--model", "MODEL", "--distractors", "FILE"], "--distractors"),
         (["--model", "NOWHERE"], "--model"),

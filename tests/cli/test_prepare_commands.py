@@ -32,7 +32,7 @@ def one_line(result, code):
     return result.stderr.splitlines()[-1]
 
 
-def test_the_format_is_told_by_what_lies_there(tmp_path):
+def test_the_format_is_inferred_from_the_path(tmp_path):
     faces.write_folder(tmp_path / "folder")
     (tmp_path / "listed").mkdir()
     faces.write_list(tmp_path / "listed" / "list.txt")
@@ -75,7 +75,7 @@ def test_the_table_counts_by_reason_and_a_second_run_does_nothing(tmp_path):
     assert (stored["image_size"], stored["template"]) == ([112, 92], "sphereface_112x96")
     again = call(*arguments)
     assert again.exit_code == 0
-    assert "complete already" in again.stdout
+    assert "already complete" in again.stdout
     assert "0000001/001.jpg: zero bytes" in one_line(call(*arguments, "--strict"), 1)
     message = one_line(call("prepare", photos, tmp_path / "out"), 1)
     assert message.startswith("Error: ")
@@ -131,6 +131,20 @@ def test_root_and_identities(tmp_path):
     result = call("prepare", tmp_path / "train.rec", tmp_path / "b", "--identities", tmp_path / "names.txt")
     assert result.exit_code == 0, result.output
     assert metadata(tmp_path / "b")["identities"] == ["Ada", "Grace", "Mary"]
+
+
+def test_lines_of_identities_end_at_newlines_only(tmp_path):
+    faces.write_record_io(tmp_path / "train")
+    names, path = ["A\u2028da\x0c1", "G\x85race\x1e2\x0b3", "M\u2029ary\r4"], tmp_path / "names.txt"
+    for end in ("\n", "\r\n"):
+        path.write_bytes((end.join(names) + end).encode())
+        result = call("prepare", tmp_path / "train.rec", tmp_path / f"out{len(end)}", "--identities", path)
+        assert result.exit_code == 0, result.output
+        assert metadata(tmp_path / f"out{len(end)}")["identities"] == names
+    path.write_bytes(b"Ada\nGr\xe4ce\nMary\n")
+    message = one_line(call("prepare", tmp_path / "train.rec", tmp_path / "c", "--identities", path), 1)
+    assert f"Line 2 of {path}" in message
+    assert "UTF-8" in message
 
 
 @pytest.mark.parametrize(
@@ -196,7 +210,7 @@ def test_a_process_with_two_workers_writes_the_same_bytes(tmp_path):
     (photos / "0000002" / "004.jpg").write_bytes(b"")
     options = ["--shards", "4", "--validate"]
     command = [sys.executable, "-m", "keras_normface.cli", "prepare", photos, tmp_path / "two", *options, "--jobs", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert call("prepare", photos, tmp_path / "one", *options, "--jobs", "1").exit_code == 0
     names = sorted(os.listdir(tmp_path / "one"))

@@ -1,17 +1,23 @@
 """The examples run, from the command line, in a few steps."""
 
+import glob
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from keras_normface.startup import GPU_DEVICES
+
 ROOT = Path(__file__).parents[2]
+NOTICES = ("cuda", "cuInit", "cuFFT", "CPU instructions", "oneDNN")
 
 
 def run(script, *arguments):
     command = [sys.executable, "-W", "ignore", str(ROOT / "examples" / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
 
 @pytest.mark.parametrize("script", ["orl_faces.py", "mnist_sphere.py"])
@@ -19,6 +25,18 @@ def test_help_has_an_example(script):
     shown = run(script, "--help")
     assert shown.returncode == 0
     assert f"python examples/{script} --" in shown.stdout
+
+
+@pytest.mark.skipif(any(map(glob.glob, GPU_DEVICES)), reason="the machine has a GPU")
+def test_no_notice_of_tensorflow_is_shown_and_an_error_is():
+    tiny = ("--identities", "64", "--dim", "4", "--batch-size", "4", "--people", "8", "--steps", "1")
+    shown = run("million_identities.py", *tiny)
+    assert shown.returncode == 0, shown.stderr[-3000:]
+    assert not [notice for notice in NOTICES if notice in shown.stderr], shown.stderr
+    shown = run("orl_faces.py", "--steps", "1", "--folds", "2", "--out", __file__)
+    assert shown.returncode == 1
+    assert "FileExistsError" in shown.stderr
+    assert not [notice for notice in NOTICES if notice in shown.stderr], shown.stderr
 
 
 @pytest.mark.long
