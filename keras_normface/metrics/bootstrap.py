@@ -1,4 +1,4 @@
-"""Intervals by resampling subjects, not pairs: the pairs of one person stand and fall together."""
+"""Bootstrap intervals that resample subjects, not pairs: the pairs of one subject are not independent."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _BLOCK_ELEMENTS = 2**19
 
 
 def subject_counts(num_subjects, repeats=REPEATS, seed=0):
-    """How often each subject is drawn when as many are drawn as there are, with replacement.
+    """How often each subject occurs in each bootstrap replicate: as many are drawn as there are, with replacement.
 
     Args:
         num_subjects: S, at least 1.
-        repeats: R, how many times the draw is repeated, at least 1.
+        repeats: R, number of bootstrap replicates, at least 1.
         seed: an integer not below 0; the same seed gives the same counts.
 
     Returns:
@@ -53,7 +53,7 @@ def subject_counts(num_subjects, repeats=REPEATS, seed=0):
         chapter 6.
 
     Raises:
-        ValueError: an argument is no such integer.
+        ValueError: an argument is not such an integer.
 
     Example:
         >>> subject_counts(5, repeats=3).sum(axis=1).tolist()
@@ -75,7 +75,7 @@ def count_blocks(num_subjects, repeats, seed, columns=1):
         (r, S) int32; the rows of all parts are those of `subject_counts`, whatever `columns` is.
 
     Raises:
-        ValueError: an argument is no such integer.
+        ValueError: an argument is not such an integer.
 
     Example:
         >>> [len(part) for part in count_blocks(5, repeats=3, seed=0, columns=2**18)]
@@ -93,7 +93,7 @@ def count_blocks(num_subjects, repeats, seed, columns=1):
 
 
 def pair_weights(counts, left, right):
-    """How often each pair occurs in each resample.
+    """How often each pair occurs in each bootstrap replicate.
 
     A pair of one subject occurs as often as the subject, a pair of two as often as the product of the two.
 
@@ -122,8 +122,8 @@ def percentile_interval(values, confidence=CONFIDENCE):
     """The percentile bootstrap interval.
 
     Args:
-        values: (R,) the figure on each resample; NaN where a resample does not define it (no impostor pair was
-            drawn, say), which is left out.
+        values: (R,) the figure on each bootstrap replicate; NaN where a replicate does not define it (it holds
+            no impostor pair, say), which is excluded.
         confidence: the share of the values between the two ends, inside (0, 1).
 
     Returns:
@@ -142,7 +142,7 @@ def percentile_interval(values, confidence=CONFIDENCE):
     defined = values[~np.isnan(values)]
     if 2 * defined.size < max(values.size, 1):
         raise ValueError(
-            "`values` must be numbers in at least half of the resamples. "
+            "`values` must be numbers in at least half of the bootstrap replicates. "
             f"Received: {defined.size} numbers in {values.size} values"
         )
     low, high = np.quantile(defined, [(1.0 - confidence) / 2.0, (1.0 + confidence) / 2.0])
@@ -170,18 +170,18 @@ def blocks(rows, columns):
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Figures on the draws of a bootstrap.
+    """Figures on bootstrap replicates.
 
-    The same protocol, number of draws and seed give the same draws for every model.
+    The same protocol, number of replicates and seed give the same replicates for every model.
 
     Attributes:
-        drawn: "subjects", or "pairs" where not all subjects are known.
-        repeats: R, number of draws, at least 1.
-        seed: of the draws.
-        values: (R,) by name of the figure; NaN where a draw does not define it.
+        unit: what is resampled, "subjects", or "pairs" where not all subjects are known.
+        repeats: R, number of replicates, at least 1.
+        seed: of the replicates.
+        values: (R,) by name of the figure; NaN where a replicate does not define it.
 
     Raises:
-        ValueError: `repeats` or `seed` is no such integer.
+        ValueError: `repeats` or `seed` is not such an integer.
 
     Example:
         >>> resamples = Resamples("subjects", 3, seed=0)
@@ -191,7 +191,7 @@ class Resamples:
         ['rank-1']
     """
 
-    drawn: str
+    unit: str
     repeats: int
     seed: int
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -201,14 +201,14 @@ class Resamples:
         object.__setattr__(self, "seed", _validation.integer("seed", self.seed, 0))
 
     def keep(self, name, values):
-        """Take a figure's values on the draws.
+        """Take a figure's values on the replicates.
 
         Args:
             name: of the figure.
-            values: (R,) numbers, or None where nothing could be drawn.
+            values: (R,) numbers, or None where nothing could be resampled.
 
         Returns:
-            The 95 % percentile interval, or None where fewer than half of the draws define the figure; such values
+            The 95 % percentile interval, or None where fewer than half of the replicates define it; such values
             are not kept.
 
         Raises:
@@ -218,7 +218,9 @@ class Resamples:
             return None
         values = np.asarray(values, np.float64)
         if values.shape != (self.repeats,):
-            raise ValueError(f"`values` must be one for each of {self.repeats} draws. Received: shape {values.shape}")
+            raise ValueError(
+                f"`values` must be one for each of {self.repeats} replicates. Received: shape {values.shape}"
+            )
         interval = defined_interval(values)
         if interval is not None:
             self.values[name] = values
@@ -226,7 +228,7 @@ class Resamples:
 
     @property
     def settings(self):
-        """What a result says of its draws."""
+        """Number of replicates and seed, for the settings of a result."""
         return {"resamples": self.repeats, "seed": self.seed}
 
 
@@ -252,16 +254,16 @@ def subject_sums(subjects, values, num_subjects):
 
 
 def resampled_shares(hits, totals, repeats, seed):
-    """Several shares on the same resamples of the subjects.
+    """Several shares on the same bootstrap replicates of the subjects.
 
     Args:
         hits: (T, S) how many of a subject's cases succeeded in each of T trials.
         totals: (T, S) how many cases the subject has there.
-        repeats: R, how many resamples.
-        seed: of the draw.
+        repeats: R, number of replicates.
+        seed: of the replicates.
 
     Returns:
-        (R, T) shares, NaN where a resample holds no case; or None when fewer than two subjects have a case.
+        (R, T) shares, NaN where a replicate holds no case; or None when fewer than two subjects have a case.
 
     Example:
         >>> import numpy as np
@@ -281,7 +283,7 @@ def resampled_shares(hits, totals, repeats, seed):
 
 
 def resampled_units(subjects, left, right):
-    """What is drawn: subjects where all are known, otherwise pairs.
+    """What is resampled: subjects where all are known, otherwise pairs.
 
     Args:
         subjects: (N,) subject of each image, -1 where unknown, or None.

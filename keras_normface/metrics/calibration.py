@@ -28,14 +28,14 @@ def calibrate_threshold(
         same: (P,) bool or 0/1, true for genuine pairs; both kinds must occur.
         far: wanted false accept rate, in (0, 1] and at least 1 / number of impostor pairs.
         left_subjects: (P,) integers or strings, the subject of each pair's one image, -1 where it is not known.
-            Without the two, or with an unknown one, the interval comes from drawing pairs and may be too narrow.
+            Without the two, or with an unknown one, the interval comes from resampling pairs and may be too narrow.
         right_subjects: (P,) the subject of its other image.
         protocol: what the pairs are, for whoever reads the threshold later.
-        repeats: number of draws for the interval.
-        seed: of the draws.
+        repeats: number of bootstrap replicates for the interval.
+        seed: of the replicates.
 
     Returns:
-        A `CalibratedThreshold`; the threshold is chosen as in `tar_at_far`, on each draw too.
+        A `CalibratedThreshold`; the threshold is chosen as in `tar_at_far`, on each replicate too.
 
     Raises:
         ValueError: scores that are no finite cosines, `far` out of range or below what the impostor pairs resolve,
@@ -52,7 +52,7 @@ def calibrate_threshold(
     largest = int(np.argmax(np.abs(scores)))
     if abs(scores[largest]) > 1.0 + 1e-6:
         raise ValueError(f"`scores` must be cosines, in [-1, 1]. Received: scores[{largest}]={scores[largest]}")
-    drawn, units = _units(left_subjects, right_subjects, same)
+    unit, units = _units(left_subjects, right_subjects, same)
     interval = percentile_interval(_resampled(pairs, far, units, repeats, seed))
     return CalibratedThreshold(
         far=float(far),
@@ -63,7 +63,7 @@ def calibrate_threshold(
         num_genuine=point.num_genuine,
         num_impostor=point.num_impostor,
         protocol=protocol,
-        resampled=drawn,
+        resampled=unit,
     )
 
 
@@ -89,7 +89,7 @@ def _units(left, right, same):
 
 
 def _resampled(pairs, far, units, repeats, seed):
-    """(R,) threshold on each draw, NaN where a draw has no impostor pair."""
+    """(R,) threshold on each bootstrap replicate, NaN where one has no impostor pair."""
     num_units, left, right = units
     falling = pairs.order[::-1]
     impostor = falling[~pairs.same[falling]]

@@ -1,4 +1,4 @@
-"""One-to-many identification: which person of a gallery is this?"""
+"""One-to-many identification: which subject of a gallery is this?"""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def rank_accuracy(
             the gallery, or a `rank` outside 1..G.
 
     Example:
-        >>> gallery, people = [[1, 0], [0, 1]], ["ann", "bob"]
-        >>> rank_accuracy(gallery, people, [[2, 1], [2, 1]], ["ann", "bob"])
+        >>> gallery, subjects = [[1, 0], [0, 1]], ["ann", "bob"]
+        >>> rank_accuracy(gallery, subjects, [[2, 1], [2, 1]], ["ann", "bob"])
         0.5
-        >>> rank_accuracy(gallery, people, [[2, 1], [2, 1]], ["ann", "bob"], rank=2)
+        >>> rank_accuracy(gallery, subjects, [[2, 1], [2, 1]], ["ann", "bob"], rank=2)
         1.0
     """
     gallery, probes = unit_rows(gallery, "gallery"), unit_rows(probes, "probes")

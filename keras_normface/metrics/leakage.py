@@ -143,7 +143,7 @@ class Leaks:
 
 
 def normalised_name(name):
-    """A name without what people write differently.
+    """A name without differences of spelling.
 
     Compatibility characters are replaced (Unicode NFKC), case is folded, runs of underscores, hyphens and white
     space become one space, and those at the ends are dropped. Accents count.
@@ -185,7 +185,7 @@ def find_leaks(
         the nearest (of equally near ones the first), so that the list cannot be longer than the test set.
 
     Raises:
-        ValueError: a name that is no text, embeddings of one side only, shapes that do not fit, a row that is zero
+        ValueError: a name that is not text, embeddings of one side only, shapes that do not fit, a row that is zero
             or not finite, or a threshold out of range.
 
     Example:

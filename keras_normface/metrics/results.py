@@ -225,8 +225,8 @@ class Result:
         counts: images, subjects, genuine and impostor pairs, and the like.
         settings: how it was computed; what JSON holds: numbers, text, lists, dicts, None. NumPy values become such.
         curves: `RocCurve` by name; each is downsampled to at most about a thousand of its points.
-        resamples: None, or the figures on the draws behind their intervals, for `compare_results`. They are not
-            stored: a result that was read from a file has none.
+        resamples: None, or the figures on the bootstrap replicates behind their intervals, for `compare_results`.
+            They are not stored: a result that was read from a file has none.
 
     Raises:
         ValueError: an attribute is of another type, or two figures have one name.

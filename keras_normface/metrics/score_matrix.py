@@ -128,7 +128,7 @@ def score_all_pairs(unit, subjects, keep):
     unit, subjects = unit[order], subjects[order]
     ends = np.searchsorted(subjects, subjects, side="right")
     count = len(unit)
-    top, genuine, owners = TopScores(max(keep, 1)), [], []
+    top, genuine, genuine_subjects = TopScores(max(keep, 1)), [], []
     size = max(1, min(BLOCK_SCORES // count, 512))
     buffer = np.empty(size * count, np.float32)
     for start in range(0, count, size):
@@ -140,10 +140,10 @@ def score_all_pairs(unit, subjects, keep):
         same = subjects[start:stop, None] == subjects[start : start + near]
         rows, columns = np.nonzero(once & same)
         genuine.append(scores[rows, columns])
-        owners.append(subjects[start + rows])
+        genuine_subjects.append(subjects[start + rows])
         top.add(scores[:, :near][once & ~same])
         top.add(scores[:, near:])
-    return AllPairScores(np.concatenate(genuine), np.concatenate(owners), top.largest(), top.count)
+    return AllPairScores(np.concatenate(genuine), np.concatenate(genuine_subjects), top.largest(), top.count)
 
 
 _CELLS_PER_PAIR = 100

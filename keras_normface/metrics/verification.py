@@ -1,4 +1,4 @@
-"""One-to-one verification: is this pair of embeddings the same person?"""
+"""One-to-one verification: are these two embeddings of one subject?"""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ def chosen_rates(rates, default, count, name, of):
         The rates, each once.
 
     Raises:
-        ValueError: a rate that was asked for is no number in (0, 1] or lies below 1 / `count`.
+        ValueError: a rate that was asked for is not a number in (0, 1] or lies below 1 / `count`.
 
     Example:
         >>> chosen_rates(None, (1e-1, 1e-3), 100, "fars", "impostor pairs")

@@ -1,4 +1,19 @@
-"""Protocols as they are published: lists of pairs, trials and templates, read into what `evaluation` takes."""
+"""Published benchmarks: definition, files and figures, one benchmark in one file.
+
+A *protocol* is a frozen record of index lists into its image names, without images or embeddings: embed each image
+once, in the order of `protocol.images`, and hand the (N, D) matrix to the protocol's `evaluate_` function, which
+returns a `metrics.Result`. Readers take the files as their authors publish them, and refuse what does not fit
+together, with file and line. All figures are exact, in bounded memory; intervals resample subjects.
+
+The five that matter: `open_protocol` (reads any of them by name), `evaluate_pairs` (LFW, AgeDB-30, CALFW, CPLFW,
+CFP-FP), `evaluate_blufr` (VR@FAR, DIR@FAR), `evaluate_ijb` (1:1 and 1:N of templates), and `compare_results` (two
+models on the same bootstrap replicates). `evaluate_megaface` and `evaluate_video_pairs` (YouTube Faces) are of the same
+form; `make_pairs` draws pairs from images of your own.
+
+Order to read: `pairs` with `pair_files` (the simplest, from definition to figures), then any of `blufr`, `ytf`,
+`megaface`, and `templates` with `ijb`; `compare`; `_files` (lines, tables and images of all of them), `_records`
+(checks of the records), `_shares` (shares over trials and splits), `_open`.
+"""
 
 from keras_normface.protocols._files import FolderImages, PackedImages, ProtocolFileError, numbered_lines
 from keras_normface.protocols._open import OpenedProtocol, open_protocol

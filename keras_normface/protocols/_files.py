@@ -84,7 +84,7 @@ def numbered_lines(path, blank=False):
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
-                raise ProtocolFileError(f"Line {number} of {path} is no UTF-8: {error}") from error
+                raise ProtocolFileError(f"Line {number} of {path} is not valid UTF-8: {error}") from error
             if text or blank:
                 yield Line(path, number, text)
 
@@ -207,7 +207,7 @@ def _fault(path, columns, delimiter, reason):
         wrong = next((column for field, column in zip(fields, columns, strict=True) if not _is_number(field)), None)
         if wrong is not None:
             return line.error(f"must give the {wrong} as a whole number of at most {LONGEST_NUMBER} digits")
-    return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is no table of whole numbers: {reason}")
+    return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is not a table of integers: {reason}")
 
 
 def _is_number(text):
@@ -221,7 +221,7 @@ def rows_of(path, *wanted):
         try:
             texts = [text.strip() for text in next(csv.reader([line.text]), [])]
         except csv.Error as error:
-            raise line.error(f"is no comma-separated line: {error}") from error
+            raise line.error(f"is not a comma-separated line: {error}") from error
         if places is None:
             places, fields = _places(path, [text.upper() for text in texts], wanted), len(texts)
             continue

@@ -36,7 +36,7 @@ def read_matlab(path, wanted):
         found = [name for name, _, _ in whosmat(path)]
     # SciPy raises what its decoders happen to raise: zlib.error, TypeError, struct.error, MemoryError and others.
     except Exception as error:
-        raise ProtocolFileError(f"{path} is no MATLAB file that can be read: {error}") from error
+        raise ProtocolFileError(f"{path} is not a valid MATLAB file: {error}") from error
     missing = [field for field in wanted if field not in variables]
     if missing:
         raise ProtocolFileError(
@@ -90,7 +90,7 @@ def check_matlab(path, wanted):
             kind, start, end, _ = _element(variable, 0, len(variable), order)
             variable = variable[start:end]
         if kind != _MATRIX:
-            raise ValueError(f"it has an element of type {kind} that is no variable")
+            raise ValueError(f"it has an element of type {kind} that is not a variable")
         if _head(variable, 0, len(variable), order)[2] in wanted:
             _check_matrix(variable, 0, len(variable), order, 0)
 
@@ -139,5 +139,5 @@ def _check_matrix(content, position, limit, order, depth):
         for _ in range(math.prod(shape)):
             inner, start, end, position = _element(content, position, limit, order)
             if inner != _MATRIX:
-                raise ValueError(f"{name[:80]!r} has a cell that is no matrix")
+                raise ValueError(f"{name[:80]!r} has a cell that is not a matrix")
             _check_matrix(content, start, end, order, depth + 1)

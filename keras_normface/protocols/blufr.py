@@ -334,7 +334,7 @@ def evaluate_blufr(
     resamples = Resamples(BY_SUBJECT, repeats, seed) if intervals else None
     rows = embeddings_of(embeddings, len(protocol.images), "embeddings")
     ranks = checked_ranks(ranks)
-    people, subjects = np.unique(protocol.subjects, return_inverse=True)
+    names, subjects = np.unique(protocol.subjects, return_inverse=True)
     impostors, unknown = num_impostors(protocol)
     fars = chosen_rates(fars, _FARS, min(impostors), "fars", "impostor pairs")
     dir_fars = chosen_rates(dir_fars, _DIR_FARS, min(unknown), "dir_fars", "impostor probes")
@@ -352,7 +352,7 @@ def evaluate_blufr(
         figures=tuple(figure for name in cases for figure in _figures(name, cases[name], resamples)),
         counts={
             "images": len(protocol.images),
-            "subjects": people.size,
+            "subjects": names.size,
             "trials": len(protocol.trials),
             "fewest impostor pairs": min(impostors),
             "fewest impostor probes": min(unknown),

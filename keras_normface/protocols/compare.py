@@ -17,8 +17,8 @@ class Difference:
         name: of the figure.
         a: its value for the first model.
         b: for the second.
-        interval: (low, high), 95 % percentile interval of b - a over draws that both models share; or None.
-        b_better: share of the draws in which b is better than a; those in which they are equal count half. None
+        interval: (low, high), 95 % percentile interval of b - a over shared bootstrap replicates, or None.
+        b_better: share of the replicates in which b is better than a; equal ones count half. None
             where there is no interval.
         note: what the note of the figure says.
 
@@ -56,14 +56,14 @@ class Comparison:
         protocol: the protocol's name.
         models: names of the first and the second model.
         differences: one for each figure.
-        resampled: "subjects", or "pairs" where not all subjects are known; None where nothing was drawn.
-        repeats: number of draws, or 0.
-        seed: of the draws, or None.
+        resampled: "subjects", or "pairs" where not all subjects are known; None where nothing was.
+        repeats: number of bootstrap replicates, or 0.
+        seed: of the replicates, or None.
 
     Example:
         >>> difference = Difference("EER", 0.5, 0.25, (-0.5, 0.0), 0.75)
         >>> print(Comparison("toy", ("a", "b"), (difference,), "subjects", 9, 0))
-        toy, a against b, 9 draws of subjects
+        toy, a against b, 9 bootstrap replicates of subjects
         EER 50.00 % and 25.00 %, difference -25.00 % (95% interval -50.00 % to +0.00 %), second better in 75.0 %
     """
 
@@ -81,8 +81,12 @@ class Comparison:
         raise KeyError(f"no figure {name!r}; there are {[each.name for each in self.differences]}")
 
     def __str__(self):
-        drawn = f"{self.repeats} draws of {self.resampled}" if self.repeats else "without intervals of the differences"
-        head = f"{self.protocol}, {self.models[0]} against {self.models[1]}, {drawn}"
+        how = (
+            f"{self.repeats} bootstrap replicates of {self.resampled}"
+            if self.repeats
+            else "without intervals of the differences"
+        )
+        head = f"{self.protocol}, {self.models[0]} against {self.models[1]}, {how}"
         return "\n".join([head, *map(str, self.differences)])
 
     def to_dict(self):
@@ -94,7 +98,7 @@ _SMALLER_IS_BETTER = ("EER",)
 
 
 def compare_results(result_a, result_b, models=("a", "b")):
-    """Compare two models on one protocol, draw by draw: the paired bootstrap, for whatever was evaluated.
+    """Compare two models on one protocol by the paired bootstrap, for whatever was evaluated.
 
     Args:
         result_a: what an `evaluate_...` function of this package returned for the first model.
@@ -103,11 +107,11 @@ def compare_results(result_a, result_b, models=("a", "b")):
 
     Returns:
         A `Comparison` of the figures that both have, in the order of `result_a`. Where a figure of either was not
-        evaluated on draws, its difference has no interval. What was kept on the draws of a figure (a threshold,
+        evaluated on replicates, its difference has no interval. What a figure keeps on its replicates (a threshold,
         the distractors) is kept here too; its note says so.
 
     Raises:
-        ValueError: the results are of two protocols or have no figure in common, or their draws differ.
+        ValueError: the results are of two protocols or have no figure in common, or their replicates differ.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapters 6 and 13.
 
@@ -123,7 +127,7 @@ def compare_results(result_a, result_b, models=("a", "b")):
             "`result_b` must be of the protocol of result_a. Received: "
             + " and ".join(f"{result.protocol} with {result.counts}" for result in (result_a, result_b))
         )
-    drawn, ours, theirs = _shared_draws(result_a.resamples, result_b.resamples)
+    resampling, ours, theirs = _shared_replicates(result_a.resamples, result_b.resamples)
     values_b = {figure.name: figure.value for figure in result_b.figures}
     common = [figure for figure in result_a.figures if figure.name in values_b]
     if not common:
@@ -131,7 +135,7 @@ def compare_results(result_a, result_b, models=("a", "b")):
     differences = tuple(
         _difference(figure, values_b[figure.name], ours.get(figure.name), theirs.get(figure.name)) for figure in common
     )
-    return Comparison(result_a.protocol, tuple(models), differences, *drawn)
+    return Comparison(result_a.protocol, tuple(models), differences, *resampling)
 
 
 def compare_pairs(
@@ -162,8 +166,8 @@ def compare_pairs(
         center: see `evaluate_pairs`.
         pca: see `evaluate_pairs`.
         fars: see `evaluate_pairs`.
-        repeats: number of draws; each is evaluated with both models.
-        seed: of the draws.
+        repeats: number of bootstrap replicates; each is evaluated with both models.
+        seed: of the replicates.
 
     Returns:
         A `Comparison`.
@@ -186,18 +190,18 @@ def compare_pairs(
     return compare_results(*(evaluate_pairs(protocol, *side, **options) for side in sides), models)
 
 
-def _shared_draws(ours, theirs):
-    """What was drawn, as the last attributes of a `Comparison`; and both models' values on the draws, by name."""
+def _shared_replicates(ours, theirs):
+    """The last attributes of a `Comparison`, and both models' values on the replicates, by name."""
     known = [resamples for resamples in (ours, theirs) if resamples is not None]
-    drawn = [(resamples.drawn, resamples.repeats, resamples.seed) for resamples in known]
-    if len(drawn) == 2 and drawn[0] != drawn[1]:
+    resampling = [(resamples.unit, resamples.repeats, resamples.seed) for resamples in known]
+    if len(resampling) == 2 and resampling[0] != resampling[1]:
         raise ValueError(
-            "`result_b` must be evaluated on the draws of result_a, with its repeats and seed. "
-            f"Received: {drawn[1]} and {drawn[0]}"
+            "`result_b` must be evaluated on the bootstrap replicates of result_a, with its repeats and seed. "
+            f"Received: {resampling[1]} and {resampling[0]}"
         )
-    if len(drawn) < 2 or not ours.values.keys() & theirs.values.keys():
+    if len(resampling) < 2 or not ours.values.keys() & theirs.values.keys():
         return (), {}, {}
-    return drawn[0], ours.values, theirs.values
+    return resampling[0], ours.values, theirs.values
 
 
 def _difference(figure, b, ours, theirs):

@@ -329,21 +329,21 @@ def evaluate_ijb(
     ranks = checked_ranks(ranks)
     _, unit = pool_templates(rows, protocol.template_ids, protocol.media_ids, members=protocol.members)
     subjects = protocol.template_subjects
-    people = None if subjects is None else np.unique(subjects, return_inverse=True)[1]
+    codes = None if subjects is None else np.unique(subjects, return_inverse=True)[1]
     counts = {"images": len(protocol.images), "templates": len(unit)}
     if subjects is not None:
         counts["subjects"] = int(np.unique(subjects[subjects >= 0]).size)
     figures, curves = [], {}
     if protocol.pairs:
-        figures += _verification(protocol, unit, people, fars, resamples, counts, curves)
+        figures += _verification(protocol, unit, codes, fars, resamples, counts, curves)
     if protocol.searches:
-        figures += _identification(protocol, unit, people, fpirs, ranks, resamples, counts)
+        figures += _identification(protocol, unit, codes, fpirs, ranks, resamples, counts)
     settings = {"pooling": "mean in a medium, sum of media, unit length"}
     settings["intervals"] = resamples.settings if intervals else None
     return Result(protocol.name, tuple(figures), counts, settings, curves, resamples)
 
 
-def _verification(protocol, unit, people, fars, resamples, counts, curves):
+def _verification(protocol, unit, codes, fars, resamples, counts, curves):
     impostors = [int(pairs.same.size - np.count_nonzero(pairs.same)) for pairs in protocol.pairs]
     for number, pairs in enumerate(protocol.pairs):
         if not 0 < impostors[number] < pairs.same.size:
@@ -358,8 +358,8 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
         scores = listed_scores(unit, left, protocol.rows(pairs.right))
         genuine, impostor = scores[pairs.same], np.sort(scores[~pairs.same])
         subjects_of = left[pairs.same]
-        known = people is not None and (protocol.template_subjects[subjects_of] >= 0).all()
-        subjects_of = people[subjects_of] if known else None
+        known = codes is not None and (protocol.template_subjects[subjects_of] >= 0).all()
+        subjects_of = codes[subjects_of] if known else None
         lowest = min(genuine.min(), impostor[0])
         for far, name in zip(fars, cases, strict=True):
             threshold = threshold_at_rate(impostor[::-1], far, impostor.size, lowest)
@@ -372,10 +372,10 @@ def _verification(protocol, unit, people, fars, resamples, counts, curves):
     return [split_figure(name, [[case] for case in cases[name]], resamples) for name in cases]
 
 
-def _identification(protocol, unit, people, fpirs, ranks, resamples, counts):
-    if people is None or (protocol.template_subjects < 0).any():
+def _identification(protocol, unit, codes, fpirs, ranks, resamples, counts):
+    if codes is None or (protocol.template_subjects < 0).any():
         raise ValueError("`template_subjects` must be known for searches. Received: a protocol that lacks some")
-    found = [[_search(protocol, unit, people, search) for search in split] for split in protocol.searches]
+    found = [[_search(protocol, unit, codes, search) for search in split] for split in protocol.searches]
     fewest = fewest_non_mated(protocol)
     if not all(scores.mated.any() for split in found for scores, _ in split):
         raise ValueError("`searches` must each have a mated probe. Received: a gallery without any")
@@ -410,9 +410,9 @@ def fewest_non_mated(protocol):
     return min(int(np.count_nonzero(~np.isin(probes, gallery))) for probes, gallery in sides)
 
 
-def _search(protocol, unit, people, search):
+def _search(protocol, unit, codes, search):
     gallery, probes = protocol.rows(search.gallery), protocol.rows(search.probes)
-    return search_gallery(unit[gallery], people[gallery], unit[probes], people[probes]), people[probes]
+    return search_gallery(unit[gallery], codes[gallery], unit[probes], codes[probes]), codes[probes]
 
 
 def _ranked(scores, subjects_of, rank):

@@ -68,7 +68,7 @@ class MegaFaceProtocol:
 def read_megaface(probes, distractors, name="MegaFace"):
     """Read the lists of MegaFace's devkit.
 
-    `facescrub_features_list.json` holds the probes, {"path": [...], "id": [...]}: images and their persons, of equal
+    `facescrub_features_list.json` holds the probes, {"path": [...], "id": [...]}: images and their subjects, of equal
     length. `megaface_features_list.json_1000000_1` holds the distractors, {"path": [...]}.
 
     Args:
@@ -80,8 +80,8 @@ def read_megaface(probes, distractors, name="MegaFace"):
         A `MegaFaceProtocol`.
 
     Raises:
-        ProtocolFileError: If a file is no such list, repeats an image or leads out of its directory, or a person has
-            one probe only.
+        ProtocolFileError: If a file is not such a list, repeats an image or leads out of its directory, or a subject
+            has one probe only.
         OSError: If a file cannot be read.
 
     Source: Kemelmacher-Shlizerman et al. 2016, "The MegaFace Benchmark: 1 Million Faces for Recognition at Scale", and
@@ -95,10 +95,10 @@ def read_megaface(probes, distractors, name="MegaFace"):
     >>> read_megaface(path, 1_000_000).name
     'MegaFace, 2 probes, 1 000 000 distractors'
     """
-    images, persons = _list(probes, with_persons=True)
+    images, subjects = _list(probes, with_subjects=True)
     # Not NumPy's unique, to which a name is the same with zero characters behind it.
-    places = {person: place for place, person in enumerate(sorted(set(persons)))}
-    numbers = np.array([places[person] for person in persons])
+    places = {subject: place for place, subject in enumerate(sorted(set(subjects)))}
+    numbers = np.array([places[subject] for subject in subjects])
     others = distractors if isinstance(distractors, Number) else _list(distractors)[0]
     count = others if isinstance(others, Number) else len(others)
     counted = f"{len(images):,} probes; {count:,} distractors".replace(",", " ").replace(";", ",")
@@ -106,13 +106,13 @@ def read_megaface(probes, distractors, name="MegaFace"):
         return MegaFaceProtocol(f"{name}, {counted}", images, numbers, others)
 
 
-def _list(path, with_persons=False):
+def _list(path, with_subjects=False):
     path = os.fspath(path)
     with regular_file(path, "r", encoding="utf-8-sig") as file:
         try:
             content = json.load(file)
         except (ValueError, RecursionError) as error:
-            raise ProtocolFileError(f"{path} is no JSON file: {error}") from error
+            raise ProtocolFileError(f"{path} is not a valid JSON file: {error}") from error
     images = _texts(content, "path", path)
     wrong = next((image for image in images if not is_contained(image)), None)
     if wrong is not None:
@@ -123,10 +123,12 @@ def _list(path, with_persons=False):
         raise ProtocolFileError(
             f'"path" in {path} must hold each image once, but {len(images) - len(set(images))} recur'
         )
-    persons = _texts(content, "id", path) if with_persons else None
-    if with_persons and len(persons) != len(images):
-        raise ProtocolFileError(f'{path} must hold an "id" for each "path", but holds {len(persons)} for {len(images)}')
-    return tuple(images), persons
+    subjects = _texts(content, "id", path) if with_subjects else None
+    if with_subjects and len(subjects) != len(images):
+        raise ProtocolFileError(
+            f'{path} must hold an "id" for each "path", but holds {len(subjects)} for {len(images)}'
+        )
+    return tuple(images), subjects
 
 
 def _texts(content, key, path):
@@ -362,7 +364,7 @@ def evaluate_megaface(
     num_impostor = len(probes) * protocol.num_distractors
     fars = chosen_rates(fars, _FARS, num_impostor, "fars", "impostor scores")
     ranks = checked_ranks(ranks)
-    people, subjects = np.unique(protocol.subjects, return_inverse=True)
+    names, subjects = np.unique(protocol.subjects, return_inverse=True)
     left, right = _ordered_pairs(subjects)
     genuine = np.einsum("ij,ij->i", probes[left], probes[right])
     mates = MateRanks(left, genuine, len(probes), max(ranks))
@@ -379,7 +381,7 @@ def evaluate_megaface(
     figures = tuple(split_figure(name, [[case]], resamples, kept) for name, case in cases.items())
     counts = {
         "images": len(probes),
-        "subjects": people.size,
+        "subjects": names.size,
         "distractors": protocol.num_distractors,
         "searches": left.size,
         "genuine": left.size // 2,

@@ -222,7 +222,7 @@ def score_pairs(protocol, embeddings, mirrored=None, *, flip="sum", center=False
 _DEFAULT_FARS = (1e-1, 1e-2, 1e-3, 1e-4)
 _COUNT_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 _OWN_THRESHOLD = "threshold taken on the pairs themselves"
-_PAIRS_DRAWN = "interval by drawing pairs, since not all subjects are known: it may be too narrow"
+_PAIRS_RESAMPLED = "interval by resampling pairs, since not all subjects are known: it may be too narrow"
 
 
 def evaluate_pairs(
@@ -252,10 +252,10 @@ def evaluate_pairs(
         pca: None, or the share of the variance, such as 0.995, that the least number of principal components must
             keep; the mean is subtracted too.
         fars: rates for TAR@FAR; None takes those of 0.1, 0.01, 0.001 and 0.0001 that the impostor pairs resolve.
-        intervals: whether 95 % intervals are estimated, by drawing subjects (pairs, where a subject is unknown)
-            `repeats` times; thresholds are chosen anew on each draw, mean and PCA are not fitted anew.
-        repeats: number of draws.
-        seed: of the draws.
+        intervals: whether 95 % intervals are estimated, by resampling subjects (pairs, where a subject is unknown);
+            thresholds are chosen anew on each bootstrap replicate, mean and PCA are not fitted anew.
+        repeats: number of replicates.
+        seed: of the replicates.
 
     Returns:
         A `Result` with "accuracy" (its spread is the standard error of the folds), "EER" and "TAR@FAR=...". Where there
@@ -293,7 +293,7 @@ def evaluate_pairs(
         resamples = Resamples(unit, repeats, seed)
         values = resampled_figures(units, rows, pooled, protocol.folds, fars, repeats=repeats, seed=seed)
         ranges = {name: resamples.keep(name, value) for name, value in values.items()}
-        note, settings["resampled"] = _PAIRS_DRAWN if unit == BY_PAIR else "", unit
+        note, settings["resampled"] = _PAIRS_RESAMPLED if unit == BY_PAIR else "", unit
     curve = pooled.roc_curve()
     figures = _figures(curve, accuracy, fars, ranges, note)
     return Result(protocol.name, figures, _counts(protocol), settings, {"all pairs": curve}, resamples)

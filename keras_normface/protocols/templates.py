@@ -1,4 +1,4 @@
-"""Templates: a person's images and videos as one vector, as in the IJB data sets."""
+"""Templates: a subject's images and videos as one vector, as in the IJB data sets."""
 
 from dataclasses import dataclass
 
@@ -96,7 +96,7 @@ class TemplateProtocol:
         subjects: (N,) subject of each image, -1 where unknown, or None.
 
     Raises:
-        ValueError: index lists that do not fit each other, or a template of which nothing is said.
+        ValueError: index lists that do not fit each other, or a template without a member.
 
     Example:
         >>> protocol = TemplateProtocol("toy", ("a", "b", "c"), [0, 1, 2], [7, 7, 8], [0, 1, 0], [0, 1],

@@ -82,8 +82,8 @@ class VideoPairProtocol:
             for number, frames in enumerate(videos):
                 if np.unique(changes["subjects"][frames]).size > 1:
                     raise ValueError(f"`subjects` must be one for each video. Received: videos[{number}] with several")
-            owners = changes["subjects"][[frames[0] for frames in videos]]
-            check_agreement(owners, left, right, changes["same"])
+            subjects = changes["subjects"][[frames[0] for frames in videos]]
+            check_agreement(subjects, left, right, changes["same"])
         set_fields(self, changes)
 
 
@@ -102,8 +102,8 @@ def read_ytf(path, root, name="YTF"):
         A `VideoPairProtocol` with the splits as folds. Its images are the frames' paths below `root`.
 
     Raises:
-        ProtocolFileError: If the file is not in this form, repeats a number within a split, or contradicts the persons,
-            or a video has no directory or no frames; file and line are named.
+        ProtocolFileError: If the file is not in this form, repeats a number within a split, or contradicts the
+            subjects, or a video has no directory or no frames; file and line are named.
         OSError: If something cannot be read.
 
     Source: Wolf, Hassner, Maoz 2011, "Face Recognition in Unconstrained Videos with Matched Background Similarity".
@@ -154,7 +154,7 @@ def _add(table, line, fields, seen):
     if (split, number) in seen:
         raise line.error(f"repeats pair {number} of split {split}, which is in line {seen[split, number]}")
     if fields[4] not in ("0", "1") or (fields[4] == "1") != (left[1] == right[1]):
-        raise line.error("must end with 1 if both videos are of one person, and with 0 if not")
+        raise line.error("must end with 1 if both videos are of one subject, and with 0 if not")
     if left == right:
         raise line.error("must name two videos")
     seen[split, number] = line.number
@@ -166,7 +166,7 @@ def _add(table, line, fields, seen):
 def _video(line, text):
     video = line.relative_path(text)
     if video.count("/") != 1:
-        raise line.error("must name videos by person and number, such as Ada_Lovelace/2")
+        raise line.error("must name videos by subject and number, such as Ada_Lovelace/2")
     return video, video.split("/")[0]
 
 
@@ -212,7 +212,7 @@ def _intersection_kernel(left, right):
 
 
 _SVM = "accuracy HIK-SVM"
-_PAIRS_DRAWN = "subjects unknown: the interval draws pairs"
+_PAIRS_RESAMPLED = "subjects unknown: the interval resamples pairs"
 
 
 def evaluate_video_pairs(protocol, embeddings, *, svm=False, penalty=1.0, intervals=True, repeats=REPEATS, seed=0):
@@ -230,7 +230,7 @@ def evaluate_video_pairs(protocol, embeddings, *, svm=False, penalty=1.0, interv
         svm: whether to train the SVM; needs scikit-learn.
         penalty: the C of the SVM.
         intervals: whether to resample subjects (pairs, where a subject is unknown); thresholds are chosen anew on
-            each draw, the SVM is not trained anew.
+            each bootstrap replicate, the SVM is not trained anew.
         repeats: how many times.
         seed: of the resampling.
 
@@ -254,9 +254,9 @@ def evaluate_video_pairs(protocol, embeddings, *, svm=False, penalty=1.0, interv
     pairs = sorted_scores(np.einsum("ij,ij->i", means[protocol.left], means[protocol.right]), protocol.same)
     folds = fold_accuracy([pairs], protocol.folds)
     codes = np.unique(protocol.folds, return_inverse=True)[1]
-    drawn, units = resampled_units(_video_subjects(protocol), protocol.left, protocol.right)
-    note = _PAIRS_DRAWN if intervals and drawn == BY_PAIR else ""
-    resamples, interval = Resamples(drawn, repeats, seed) if intervals else None, None
+    unit_of, units = resampled_units(_video_subjects(protocol), protocol.left, protocol.right)
+    note = _PAIRS_RESAMPLED if intervals and unit_of == BY_PAIR else ""
+    resamples, interval = Resamples(unit_of, repeats, seed) if intervals else None, None
     if intervals:
         values = resampled_figures(units, [pairs], pairs, protocol.folds, [], repeats=repeats, seed=seed)
         interval = resamples.keep("accuracy", values["accuracy"])

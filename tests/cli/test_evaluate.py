@@ -326,7 +326,7 @@ def test_two_models_compared(lfw, model, other_model, tmp_path):
 def test_two_models_on_other_protocols(kind, model, other_model, tmp_path):
     options = (*products.prepared(kind, tmp_path), "--cache", tmp_path / "cache", "--repeats", 50)
     result = good(*options, "--model", model, "--compare", other_model, "--out", tmp_path / "out")
-    assert ", 50 draws of " in result.stdout
+    assert ", 50 bootstrap replicates of " in result.stdout
     content = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert content["repeats"] == Result.load(tmp_path / "out" / "result.json").settings["intervals"]["resamples"] == 50
     good(*options, "--model", other_model, "--out", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""The difference of two models is taken resample by resample, on the same draws of the same subjects."""
+"""The difference of two models is taken replicate by replicate, on the same resampled subjects."""
 
 import json
 
@@ -95,7 +95,7 @@ class TestComparePairs:
 
     def test_text_json_and_what_was_drawn(self):
         comparison = compare_pairs(protocol(), embeddings(2.0), embeddings(0.1), models=("old", "new"), repeats=10)
-        assert str(comparison).splitlines()[0] == "toy, old against new, 10 draws of subjects"
+        assert str(comparison).splitlines()[0] == "toy, old against new, 10 bootstrap replicates of subjects"
         assert "second better in" in str(comparison["EER"])
         assert json.loads(json.dumps(comparison.to_dict()))["differences"][0]["name"] == "accuracy"
         unknown = compare_pairs(protocol(subjects=None), embeddings(2.0), embeddings(0.1), repeats=10)
@@ -155,7 +155,7 @@ class TestCompareResults:
     @pytest.mark.parametrize("other", [{"seed": 1}, {"drawn": "pairs"}, {"draws": {"x": [0.1] * 2}}])
     def test_other_draws(self, other):
         second = result({"x": 0.5}, **{"draws": {"x": [0.1] * 3}, **other})
-        with pytest.raises(ValueError, match="on the draws of result_a"):
+        with pytest.raises(ValueError, match="on the bootstrap replicates of result_a"):
             compare_results(result({"x": 0.5}, {"x": [0.1] * 3}), second)
 
     @pytest.mark.parametrize("other", [{"protocol": "another"}, {"counts": 5}])

@@ -112,7 +112,7 @@ def test_lfw_with_other_white_space(tmp_path, change):
         (4, "P0a\t1\t2", "Line 4 .* impostor pair"),
         (13, "", "must hold 12 pairs"),
         (3, "x" * 70000, "Line 3 .* longer than 65536 bytes"),
-        (3, "\udcff", "Line 3 .* no UTF-8"),
+        (3, "\udcff", "Line 3 .* not valid UTF-8"),
     ],
 )
 def test_what_is_no_lfw_file(tmp_path, number, line, message):

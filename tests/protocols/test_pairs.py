@@ -254,12 +254,12 @@ class TestIntervals:
     def test_drawing_pairs_is_said(self):
         protocol, embeddings = toy(subjects=None)
         result = evaluate_pairs(protocol, embeddings, repeats=50)
-        assert all("interval by drawing pairs" in figure.note for figure in result.figures)
+        assert all("interval by resampling pairs" in figure.note for figure in result.figures)
         assert result.settings["resampled"] == "pairs"
         assert "subjects" not in result.counts
         known = evaluate_pairs(toy()[0], embeddings, repeats=50)
-        assert all("drawing pairs" not in figure.note for figure in known.figures)
-        # Subjects share pairs, so that drawing pairs claims too much.
+        assert all("resampling pairs" not in figure.note for figure in known.figures)
+        # Subjects share pairs, so that resampling pairs claims too much.
         widths = [np.subtract(*one["accuracy"].interval) for one in (known, result)]
         assert widths[0] < widths[1] < 0
 

@@ -106,7 +106,7 @@ def test_parts_that_may_not_be_missing(tmp_path):
         ("ijbc_template_pair_label.txt", "10 20 1\n10 1234567890 1\n", "Line 2 .* the template as a whole number"),
         ("ijbc_template_pair_label.txt", "10 20\n10 21\n", "Line 1 .* 3 numbers"),
         ("ijbc_template_pair_label.txt", "", "label.txt is empty"),
-        ("ijbc_template_pair_label.txt", b"10 20 1\n\xff\n", "Line 2 .* no UTF-8"),
+        ("ijbc_template_pair_label.txt", b"10 20 1\n\xff\n", "Line 2 .* not valid UTF-8"),
         ("ijbc_template_pair_label.txt", "10 20 1\n10 21 2\n", "Comparison 2 is labelled 2"),
         ("ijbc_template_pair_label.txt", "10 20 1\n10 99 0\n", "label.txt: .*template 99"),
         ("ijbc_template_pair_label.txt", "10 20 1\n10 21 1\n", "comparison 2, of templates 10 and 21, contradicts"),

@@ -157,7 +157,7 @@ def test_unknown_subjects():
     other = VideoPairProtocol("nameless", protocol.images, protocol.videos, *lists)
     figure = evaluate_video_pairs(other, likeness(rng, protocol), svm=True)["accuracy HIK-SVM"]
     assert figure.interval is not None
-    assert "draws pairs" in figure.note
+    assert "resamples pairs" in figure.note
 
 
 def test_without_scikit_learn(monkeypatch):

@@ -54,8 +54,8 @@ def test_ytf_without_headings_and_with_other_files_among_the_frames(tmp_path):
         ("0, 1, Ada/1, Ada/4, 1", "the split"),
         ("1, x, Ada/1, Ada/4, 1", "number of the pair"),
         ("1, 2, Ada/1, Ada/4, 1", "Line 3 .* repeats pair 2 of split 1, which is in line 2"),
-        ("1, 1, Ada, Ada/4, 1", "by person and number"),
-        ("1, 1, Ada/1/1, Ada/4, 1", "by person and number"),
+        ("1, 1, Ada, Ada/4, 1", "by subject and number"),
+        ("1, 1, Ada/1/1, Ada/4, 1", "by subject and number"),
         ("1, 1, ../frames, Ada/4, 1", "stays in its directory"),
         ("1, 1, Ada/.., Ada/4, 1", "stays in its directory"),
         ("1, 1, /etc, Ada/4, 1", "stays in its directory"),
@@ -99,7 +99,7 @@ def test_megaface_lists(tmp_path):
     assert read_megaface(tmp_path / "probes.json", 10).distractors == 10
 
 
-def test_megaface_persons_are_told_by_each_character(tmp_path):
+def test_megaface_subjects_differ_by_each_character(tmp_path):
     content = {"path": ["a", "b", "c", "d"], "id": ["Ada\0", "Ada", "Ada", "Ada\0"]}
     path = files.write(tmp_path / "probes.json", json.dumps(content))
     assert read_megaface(path, 10).subjects.tolist() == [1, 0, 0, 1]
