@@ -79,7 +79,7 @@ class TestInterval:
 
     @pytest.mark.parametrize("values", [[], [np.nan], [1.0, np.nan, np.nan]])
     def test_too_few_numbers(self, values):
-        with pytest.raises(ValueError, match=r"at least half of the resamples|at least one"):
+        with pytest.raises(ValueError, match=r"at least half of the bootstrap replicates|at least one"):
             percentile_interval(values)
 
     @pytest.mark.parametrize("confidence", [0.0, 1.0, 95])

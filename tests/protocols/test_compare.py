@@ -175,7 +175,7 @@ class TestCompareResults:
         assert compare_results(first, again)["x"].interval is None
 
     def test_draws_of_another_number_or_kind(self):
-        with pytest.raises(ValueError, match="one for each of 3 draws"):
+        with pytest.raises(ValueError, match="one for each of 3 replicates"):
             Resamples("subjects", 3, 0).keep("x", [0.5])
         with pytest.raises(ValueError, match="`repeats` must be"):
             Resamples("subjects", 0, 0)

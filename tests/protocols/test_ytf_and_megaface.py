@@ -108,9 +108,9 @@ def test_megaface_subjects_differ_by_each_character(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        (b"\xff", "no JSON"),
+        ("", "not a valid JSON"),
+        ("[" * 100_000, "not a valid JSON"),
+        (b"\xff", "not a valid JSON"),
         ([], '"path"'),
         ({"id": ["a", "a"]}, '"path"'),
         ({"path": []}, '"path"'),
