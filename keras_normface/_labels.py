@@ -1,11 +1,60 @@
-"""Class labels as they come: sparse or one-hot, checked, never silently gathered."""
+"""Class labels as they come: any numeric type, sparse or one-hot, checked, never silently gathered."""
+
+import math
 
 import keras
 import numpy as np
 from keras import ops
 
-FLOAT32_EXACT_CLASSES = 2**24
-"""Keras hands labels to a loss as float32, which is exact for whole numbers up to here."""
+EXACT_UP_TO = {"float32": 2**24, "float16": 2**11, "bfloat16": 2**8}
+"""Up to where the types of labels hold every integer. Keras hands labels to a loss as float32."""
+
+_NUMERIC = ("int", "uint", "float", "bfloat", "bool")
+
+
+def as_tensor(argument, value, dtype=None):
+    """Numbers in a tensor, variable, array or nested lists → tensor of known rank, of `dtype` if one is given."""
+    check_numeric(argument, value)
+    if isinstance(value, list | tuple) and any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(value)):
+        tensor = ops.stack([as_tensor(argument, item, dtype) for item in value])
+    elif _has_bools(value):
+        tensor = ops.cast(ops.convert_to_tensor(value), dtype or "int32")
+    else:
+        tensor = ops.convert_to_tensor(value, dtype=dtype)
+    # Keras takes an eager `tf.Variable` for a tensor, and leaves it as it is.
+    tensor = ops.copy(tensor) if hasattr(tensor, "assign") else tensor
+    try:
+        len(tensor.shape)
+    except ValueError:
+        raise ValueError(f"`{argument}` must have a known number of axes. Received: a tensor of unknown rank") from None
+    return tensor
+
+
+def check_numeric(argument, value):
+    """Refuse what holds no real numbers, such as strings and complex numbers, or is sparse or ragged."""
+    # The sparse tensors of TensorFlow, JAX and SciPy by their own attributes: none of them is imported here.
+    if any(hasattr(value, name) for name in ("dense_shape", "todense", "ragged_rank")):
+        raise ValueError(
+            f"`{argument}` must be a dense tensor (`tf.sparse.to_dense` makes one). "
+            f"Received: {argument} of type {type(value).__name__}"
+        )
+    for leaf in keras.tree.flatten(value) if isinstance(value, list | tuple) else [value]:
+        name = _type_name(leaf)
+        if not name.startswith(_NUMERIC):
+            raise ValueError(
+                f"`{argument}` must hold integers, floats or bools, as a tensor, a variable, an array or lists. "
+                f"Received: {argument} of type {name}"
+            )
+
+
+def _type_name(value):
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ if dtype is None else getattr(dtype, "name", str(dtype)).rpartition(".")[2]
+
+
+def _has_bools(value):
+    leaves = keras.tree.flatten(value) if isinstance(value, list | tuple) else [value]
+    return any(_type_name(leaf).startswith("bool") for leaf in leaves)
 
 
 def is_sparse(labels, shape):
@@ -24,14 +73,15 @@ def is_sparse(labels, shape):
 def class_ids(labels, shape):
     """Class ids of sparse or one-hot labels, and which of them are valid."""
     num_classes = _static_num_classes(shape)
+    labels = as_tensor("y_true", labels)
     if is_sparse(labels, shape):
         labels = ops.squeeze(labels, axis=-1) if len(labels.shape) == len(shape) else labels
-        _check_float32_range(labels, num_classes)
-        valid = ops.logical_and(labels >= 0, labels < num_classes)
-        if keras.backend.is_float_dtype(labels.dtype):
-            valid = ops.logical_and(valid, ops.equal(labels, ops.floor(labels)))
+        _check_exact(labels, num_classes)
+        ids = _widened(labels)
+        valid = ops.logical_and(ids >= 0, ids < num_classes)
+        if keras.backend.is_float_dtype(ids.dtype):
+            valid = ops.logical_and(valid, ops.equal(ids, ops.floor(ids)))
         expected = f"a whole number in [0, {num_classes})"
-        ids = labels
     else:
         ones = ops.sum(ops.cast(ops.equal(labels, 1), "int32"), axis=-1)
         zeros = ops.sum(ops.cast(ops.equal(labels, 0), "int32"), axis=-1)
@@ -43,7 +93,7 @@ def class_ids(labels, shape):
 
 
 def class_probabilities(labels, shape, tolerance=1e-3):
-    """Dense labels as target distributions, and which of them are valid."""
+    """Dense labels, floats, as target distributions, and which of them are valid."""
     total = ops.sum(labels, axis=-1)
     valid = ops.logical_and(ops.abs(total - 1.0) <= tolerance, ops.min(labels, axis=-1) >= 0)
     _raise_if_invalid(labels, valid, f"a row of {shape[-1]} probabilities that sum to 1")
@@ -67,13 +117,24 @@ def _static_num_classes(shape):
     return shape[-1]
 
 
-def _check_float32_range(labels, num_classes):
+def _check_exact(labels, num_classes):
     dtype = keras.backend.standardize_dtype(labels.dtype)
-    if num_classes > FLOAT32_EXACT_CLASSES and dtype == "float32":
+    most = EXACT_UP_TO.get(dtype, math.inf)
+    if num_classes > most:
+        keras_casts = ", which is how Keras hands labels to a loss" if dtype == "float32" else ""
         raise ValueError(
-            f"Class ids past 2^24 are not exact in {dtype}, which is how Keras hands labels to a loss. "
-            f"Expected at most {FLOAT32_EXACT_CLASSES} classes. Received: num_classes={num_classes}"
+            f"`y_true` must be of an integer type for so many classes: class ids past {most} are not exact in "
+            f"{dtype}{keras_casts}. Received: num_classes={num_classes}"
         )
+
+
+def _widened(labels):
+    """Labels in a type that also holds the number of classes: uint8 would turn 256 into 0, bfloat16 257 into 256."""
+    # Unsigned labels past the signed type's range become negative, which no class is either.
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if dtype in ("float64", "int64", "uint64"):
+        return ops.cast(labels, "int64") if dtype == "uint64" else labels
+    return ops.cast(labels, "float32" if keras.backend.is_float_dtype(dtype) else "int32")
 
 
 def _raise_if_invalid(labels, valid, expected):

@@ -44,11 +44,9 @@ class UnitSphere(keras.initializers.Initializer):
         dtype = dtype or keras.config.floatx()
         rows = max(1, _BLOCK_NUMBERS // max(1, math.prod(shape[1:])))
         if len(shape) == 1 or shape[0] <= rows:
-            return ops.cast(normalize(self._normal(shape, dtype="float32")), dtype)
+            return _unit_rows(self._normal(shape, dtype="float32"), dtype)
         parts = [min(rows, shape[0] - first) for first in range(0, shape[0], rows)]
-        blocks = [
-            ops.cast(normalize(self._numbers((part, *shape[1:]), number)), dtype) for number, part in enumerate(parts)
-        ]
+        blocks = [_unit_rows(self._numbers((part, *shape[1:]), number), dtype) for number, part in enumerate(parts)]
         return ops.concatenate(blocks, axis=0)
 
     def _numbers(self, shape, number):
@@ -60,6 +58,12 @@ class UnitSphere(keras.initializers.Initializer):
     def get_config(self):
         """Return the arguments of the constructor."""
         return {"seed": self._normal.get_config()["seed"]}
+
+
+def _unit_rows(numbers, dtype):
+    """float32 rows → unit rows of `dtype`, as exact as it is: drawn in float32, so that a seed means one direction."""
+    wide = ops.cast(numbers, keras.backend.result_type(dtype, "float32"))
+    return ops.cast(normalize(wide), dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -85,7 +89,7 @@ class Minimum(keras.constraints.Constraint):
 
     def __call__(self, w):
         """Return the projected weight."""
-        return ops.maximum(w, ops.cast(self.minimum, w.dtype))
+        return ops.maximum(w, ops.convert_to_tensor(self.minimum, dtype=w.dtype))
 
     def get_config(self):
         """Return the arguments of the constructor."""
@@ -114,7 +118,8 @@ class CosineDense(keras.layers.Layer):
         dtype: float32 by default, whatever the global policy: half precision would round the cosines.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input shape: `(..., dim)`. Output shape: `(..., units)`. Weight: `kernel`, `(units, dim)`, a class centre a row.
+    Input shape: `(..., dim)`. Output shape: `(..., units)`; a mask of the inputs is passed on. Weight: `kernel`,
+    `(units, dim)`, a class centre a row.
 
     Raises:
         ValueError: If `units` is not a positive integer, `epsilon` not positive, or the last axis unknown.
@@ -142,6 +147,7 @@ class CosineDense(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(dtype=dtype or "float32", **kwargs)
+        self.supports_masking = True
         self.units = _validation.integer("units", units, 1)
         self.normalize_inputs = bool(normalize_inputs)
         self.normalize_kernel = bool(normalize_kernel)
@@ -211,7 +217,7 @@ class LearnableScale(keras.layers.Layer):
         dtype: float32 by default, whatever the global policy: half precision would round the logits.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input and output shape: any, the same. Weight: `scale`, a scalar.
+    Input and output shape: any, the same; a mask is passed on. Weight: `scale`, a scalar.
 
     Raises:
         ValueError: If `minimum` is not positive, or `initial_value` lies below it.
@@ -226,6 +232,7 @@ class LearnableScale(keras.layers.Layer):
 
     def __init__(self, initial_value=10.0, *, minimum=0.01, regularizer=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
+        self.supports_masking = True
         self.minimum = _validation.number("minimum", minimum, above=0)
         self.initial_value = _validation.number("initial_value", initial_value, at_least=self.minimum)
         self.regularizer = keras.regularizers.get(regularizer)
@@ -258,10 +265,14 @@ class LearnableScale(keras.layers.Layer):
         self.scale = self.add_weight(
             name="scale",
             shape=(),
-            initializer=keras.initializers.Constant(self.initial_value),
+            initializer=self._initial,
             regularizer=self.regularizer,
             constraint=Minimum(self.minimum),
         )
+
+    def _initial(self, shape, dtype=None):
+        # Keras's `Constant` would round the number to float32 on its way to float64.
+        return ops.full(shape, self.initial_value, dtype=dtype)
 
     @property
     def value(self):
@@ -301,7 +312,7 @@ class L2Constraint(keras.layers.Layer):
         dtype: float32 by default, whatever the global policy.
         **kwargs: Arguments of `keras.layers.Layer`.
 
-    Input and output shape: `(..., dim)`. Weight: `alpha`, a scalar, if learnable.
+    Input and output shape: `(..., dim)`; a mask is passed on. Weight: `alpha`, a scalar, if learnable.
 
     Raises:
         ValueError: If `alpha` is not positive, or `num_classes` under 3.
@@ -319,6 +330,7 @@ class L2Constraint(keras.layers.Layer):
 
     def __init__(self, alpha=16.0, *, learnable=False, num_classes=None, dtype="float32", **kwargs):
         super().__init__(dtype=dtype or "float32", **kwargs)
+        self.supports_masking = True
         self.alpha = _validation.number("alpha", alpha, above=0)
         self.learnable = bool(learnable)
         self.num_classes = num_classes

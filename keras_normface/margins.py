@@ -61,12 +61,17 @@ class Margin:
         return cosine
 
     def _differentiated(self, function, cosine, value):
-        value = self.value if value is None else value
+        cosine = ops.convert_to_tensor(cosine)
         cosine = ops.cast(cosine, keras.backend.result_type(cosine.dtype, "float32"))
+        value = self._number(value, cosine)
         if self.gradient == "exact":
             return function(cosine, value)
         plain = ops.stop_gradient(cosine)
         return cosine + (ops.stop_gradient(function(ops.clip(plain, -1.0, 1.0), value)) - plain)
+
+    def _number(self, value, like):
+        """The margin or what replaces it, as a scalar of the type of `like`: schedules give float32."""
+        return ops.convert_to_tensor(self.value if value is None else value, dtype=like.dtype)
 
     def _angle(self, cosine):
         reach = 1.0 - CLIP if self.gradient == "exact" else 1.0
@@ -231,7 +236,7 @@ class MultiplicativeAngular(Margin):
         """dη/dcos: in v2 `sin(θ/m) / (m·sinθ)`, 0 where the exact gradient is clipped; else 1."""
         if not self.changes_others or self.gradient == "detached":
             return super().non_target_slope(cosine, value)
-        value, angle = self.value if value is None else value, self._angle(cosine)
+        value, angle = self._number(value, cosine), self._angle(cosine)
         slope = ops.sin(angle / value) / (value * ops.sin(angle))
         return ops.where(ops.abs(cosine) > 1.0 - CLIP, ops.zeros_like(cosine), slope)
 

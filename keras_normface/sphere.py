@@ -33,6 +33,7 @@ def normalize(x, *, epsilon=EPSILON):
     >>> ops.convert_to_numpy(normalize(ops.array([[3.0, 4.0]]))).round(4).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
+    x = ops.convert_to_tensor(x)
     exact = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
     inverse_norm = ops.rsqrt(ops.sum(ops.square(exact), axis=-1, keepdims=True) + epsilon)
     return ops.cast(exact * inverse_norm, x.dtype)
@@ -59,7 +60,7 @@ def cosines(x, kernel, *, normalize_inputs=True, normalize_kernel=True, epsilon=
     >>> ops.convert_to_numpy(c).round(4).tolist()
     [[1.0, 0.0, -1.0]]
     """
-    x = normalize(x, epsilon=epsilon) if normalize_inputs else x
+    x = normalize(x, epsilon=epsilon) if normalize_inputs else ops.convert_to_tensor(x)
     kernel = normalize(kernel, epsilon=epsilon) if normalize_kernel else kernel
     return ops.matmul(x, ops.transpose(kernel))
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_normface import CosineDense, L2Constraint, LearnableScale, scale_for_probability
+from keras_normface import CosineDense, L2Constraint, LearnableScale, NormFaceLoss, scale_for_probability
 from keras_normface import layers as initializers
 from keras_normface.layers import Minimum, UnitSphere
 from tests.support import oracle
-from tests.support.helpers import central_differences, check_layer, to_numpy, value_and_gradients
+from tests.support.helpers import central_differences, check_layer, random_units, to_numpy, value_and_gradients
 
 
 @pytest.mark.parametrize(
@@ -202,3 +202,35 @@ def test_minimum_round_trips():
 def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def sequences():
+    """Padded tokens, labels, the tokens' unit vectors, class centres, and the mean loss without the padding."""
+    rng = np.random.default_rng(0)
+    tokens, ids = np.array([[1, 2, 0, 0], [3, 1, 2, 0]]), np.array([[0, 2, 0, 0], [1, 1, 2, 0]])
+    table, centres = random_units(rng, 4, 5).astype("float32"), random_units(rng, 3, 5).astype("float32")
+    cosines = oracle.cosine_matrix(table[tokens.reshape(-1)], centres)
+    values = oracle.softmax_losses(12.0 * cosines, ids.reshape(-1))
+    return tokens, ids, table, centres, values[tokens.reshape(-1) > 0].mean()
+
+
+@pytest.mark.parametrize("kind", ["Dense", "CosineDense", "LearnableScale", "L2Constraint", "learnable L2Constraint"])
+def test_a_mask_reaches_the_loss(kind):
+    tokens, ids, table, centres, expected = sequences()
+    dense = keras.layers.Dense(3, use_bias=False)
+    stack, loss = {
+        "Dense": ([dense], NormFaceLoss(scale=12.0)),
+        "CosineDense": ([CosineDense(3)], NormFaceLoss(scale=12.0)),
+        "LearnableScale": ([dense, LearnableScale(12.0)], NormFaceLoss()),
+        "L2Constraint": ([L2Constraint(12.0), dense], NormFaceLoss()),
+        "learnable L2Constraint": ([L2Constraint(12.0, learnable=True), dense], NormFaceLoss()),
+    }[kind]
+    embedding = keras.layers.Embedding(4, 5, mask_zero=True)
+    model = keras.Sequential([keras.Input((4,), dtype="int32"), embedding, *stack])
+    embedding.set_weights([table])
+    for layer in stack:
+        if layer is dense or isinstance(layer, CosineDense):
+            layer.set_weights([centres.T if layer is dense else centres])
+    model.compile("sgd", loss, jit_compile=False)
+    np.testing.assert_allclose(model.evaluate(tokens, ids, verbose=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(to_numpy(loss(ids, model(tokens))), expected, rtol=1e-5)

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_normface import sphere
+from keras_normface._labels import as_tensor
 from keras_normface.fused._softmax import FusedTerms
 from keras_normface.fused._streaming import BIG, Known, Rule, backward, check_mode, forward, target_cosines
 
@@ -226,8 +227,9 @@ def _rule(hardest_negative_only, block, exponential=False):
 def _pushed(embeddings, agents, ids, reach, rule, mode):
     """`_Pushed`; `reach` is a function of the target's cosines (B,)."""
     check_mode(mode, rule.block)
+    agents = as_tensor("agents", agents)
     dtype = keras.backend.result_type(agents.dtype, "float32")
-    embeddings, agents = ops.cast(embeddings, dtype), ops.cast(agents, dtype)
+    embeddings, agents = as_tensor("embeddings", embeddings, dtype), ops.cast(agents, dtype)
     core = _of_the_nearest if isinstance(rule, NearestRule) else _of_all
     units, ids = sphere.normalize(embeddings), ops.cast(ids, "int32")
     total, violating, target, top = core(units, agents, ids, reach, rule, mode)

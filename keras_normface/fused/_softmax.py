@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_normface import sphere
+from keras_normface._labels import as_tensor
 from keras_normface.fused._compiled import has_compiler
 from keras_normface.fused._streaming import BIG, Known, Rule, backward, check_mode, forward, target_cosines
 from keras_normface.margins import Margin
@@ -220,11 +221,12 @@ def fused_margin_softmax(
         sample_gradient=not number,
         half_gradients=bool(half_gradients),
     )
+    kernel = as_tensor("kernel", kernel)
     dtype = keras.backend.result_type(kernel.dtype, "float32")
-    embeddings, kernel = ops.cast(embeddings, dtype), ops.cast(kernel, dtype)
+    embeddings, kernel = as_tensor("embeddings", embeddings, dtype), ops.cast(kernel, dtype)
     ids = ops.cast(ids, "int32")
-    rho = ops.broadcast_to(ops.cast(scale, dtype), ops.shape(ids))
-    eta_value = ops.stop_gradient(ops.cast(margin.value if value is None else value, dtype))
+    rho = ops.broadcast_to(ops.convert_to_tensor(scale, dtype=dtype), ops.shape(ids))
+    eta_value = ops.stop_gradient(ops.convert_to_tensor(margin.value if value is None else value, dtype=dtype))
     log_weights = None if class_log_weights is None else ops.cast(class_log_weights, dtype)
     core = _core(mode, rule, ids, eta_value, log_weights)
     others, eta_sum, target, top = ops.unstack(core(sphere.normalize(embeddings), kernel, rho), 4)

@@ -23,15 +23,15 @@ class Rule:
 
     def start(self, per_sample):
         """(B,) → the sums over no class, a NamedTuple of (B,)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `start`.")
 
     def add(self, sums, cosines, other, known):
         """Sums with one more block: (C, B) cosines, and where a class counts that is not the sample's own."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `add`.")
 
     def slopes(self, cosines, own, known, upstream):
         """(C, B) cosines → gradients by them (C, B), and by `Known.per_sample` class by class, (C, B) or None."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `slopes`.")
 
 
 class Known(NamedTuple):

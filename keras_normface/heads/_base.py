@@ -29,9 +29,9 @@ class HeadStatistics(NamedTuple):
     """Per-sample tensors of shape `(batch,)`, from one pass over the classes.
 
     Attributes:
-        loss: The loss, float32.
+        loss: The loss, float32, or float64 if the head is.
         correct: 1 where the nearest class centre is the sample's own, else 0; float32.
-        target_cosine: Cosine between the embedding and its own class centre, float32.
+        target_cosine: Cosine between the embedding and its own class centre, of the type of the loss.
     """
 
     loss: object
@@ -44,7 +44,8 @@ class Head(keras.layers.Layer):
 
     `head(embeddings)` returns cosines, `head.loss(labels, embeddings)` losses, `head.statistics(labels, embeddings)`
     losses with what is worth watching. A label out of range is a `ValueError` when called eagerly and NaN in a
-    graph. Integer labels stay integers, so there is no limit of 2^24 classes as for losses.
+    graph. Labels may be of any integer, float or bool type. Integers stay integers, so there is no limit of 2^24
+    classes as for losses.
 
     Args:
         units: Number of classes. Positive integer.
@@ -121,11 +122,10 @@ class Head(keras.layers.Layer):
         Raises:
             ValueError: For labels that do not fit, when called eagerly, or a `sample` that this head does not take.
         """
+        embeddings = label_checks.as_tensor("embeddings", embeddings, self.compute_dtype)
         if not self.built:
             self.build(tuple(embeddings.shape))
-        embeddings = ops.cast(embeddings, self.compute_dtype)
-        shape = (embeddings.shape[0], self.units)
-        ids, valid = label_checks.class_ids(ops.convert_to_tensor(labels), shape)
+        ids, valid = label_checks.class_ids(labels, (embeddings.shape[0], self.units))
         if sample is None:
             loss, correct, target = self.statistics_of_ids(ids, embeddings, training)
         else:

@@ -122,7 +122,8 @@ class MarginSoftmaxHead(Head):
         """Return the loss of each sample, given valid class ids."""
         logits = margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
         norm, factor = self._norm_and_factor(embeddings)
-        logits = factor * logits if norm is None else ops.expand_dims(factor, -1) * logits
+        # `ops.multiply` and not `*`: scale and norm may be of another float type than the logits.
+        logits = ops.multiply(factor if norm is None else ops.expand_dims(factor, -1), logits)
         return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
 
     def mode_for(self, batch_size, classes=None):
@@ -172,7 +173,7 @@ class MarginSoftmaxHead(Head):
         """The loss with its weights and the soft norm; a training step moves the schedule on."""
         loss = self.loss_weight * cross_entropy
         if self.feature_norm == "soft":
-            loss = loss + self.norm_weight * ops.abs(norm - self.current_scale)
+            loss = ops.add(loss, self.norm_weight * ops.abs(ops.subtract(norm, self.current_scale)))
         if training and self.counts_steps:
             self.step.assign(self.step + 1.0)
         return loss
@@ -244,13 +245,14 @@ class SoftmaxHead(Head):
     def loss_of_cosines(self, ids, cosines, embeddings, training):
         """Return the loss of each sample, given valid class ids."""
         # ⟨x, W_j⟩ = cos_j · ‖x‖ · ‖W_j‖, with the norms that the cosines were divided by: no second matrix product.
-        logits = cosines * ops.sqrt(ops.sum(ops.square(self.kernel), axis=-1) + EPSILON)
+        logits = ops.multiply(cosines, ops.sqrt(ops.sum(ops.square(self.kernel), axis=-1) + EPSILON))
         if self.scale is None:
-            logits = logits * ops.sqrt(ops.sum(ops.square(embeddings), axis=-1, keepdims=True) + EPSILON)
+            norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1, keepdims=True) + EPSILON)
+            logits = ops.multiply(logits, norm)
         else:
-            logits = logits * self.current_scale
+            logits = ops.multiply(logits, self.current_scale)
         if self.use_bias:
-            logits = logits + self.bias
+            logits = ops.add(logits, self.bias)
         return softmax_loss(logits, ids)
 
     def get_config(self):

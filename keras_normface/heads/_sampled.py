@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_normface import _validation, sphere
+from keras_normface._labels import as_tensor
 from keras_normface.heads._base import HeadStatistics
 from keras_normface.heads._cost import cost_of_sample
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead
@@ -39,18 +40,19 @@ class Sample(NamedTuple):
     ids: object  # class of each slot, (S,) int32
     local_ids: object  # slot of each sample's own class, (B,) int32
     # What is added to a slot's logit for the samples of other classes, (S,) float32: 0 for classes of the batch, −log
-    # of the probability of having been drawn for the others, −1e30 for slots whose class has a slot already.
+    # of the probability of having been drawn for the others, −1e30 for slots whose class has a slot already. float64 if
+    # the head is.
     log_weights: object
 
 
-def sample_classes(labels, step, *, classes, size, seed=0, corrected=True):
+def sample_classes(labels, step, *, classes, size, seed=0, corrected=True, dtype="float32"):
     """(B,) labels → a step's `Sample` of `size` slots: the batch's classes, and others drawn without replacement."""
     # The classes, turned by a random offset, are cut into as many runs (strata) as there are slots besides the batch's,
     # as equal as possible, and one class is drawn of each. So none is drawn twice, the shapes are fixed, a class is
     # drawn with probability 1 / (classes of its stratum), and time and memory grow with `size`, not with `classes`.
-    labels = ops.cast(labels, "int32")
+    labels = ops.cast(as_tensor("labels", labels), "int32")
     if size >= classes:
-        return Sample(ops.arange(classes, dtype="int32"), labels, ops.zeros((classes,), "float32"))
+        return Sample(ops.arange(classes, dtype="int32"), labels, ops.zeros((classes,), dtype))
     batch = ops.shape(labels)[0]
     if isinstance(batch, int) and batch >= size:
         raise ValueError(
@@ -71,7 +73,7 @@ def sample_classes(labels, step, *, classes, size, seed=0, corrected=True):
     own_slots = batch + _stratum_of(ops.mod(labels - offset, classes), classes, strata)
     hit = ops.cast(ops.equal(ops.take(ids, own_slots), labels), "int32")
     off = ops.logical_or(repeated, ops.scatter(own_slots[:, None], hit, (size,)) > 0)
-    weights = ops.log(ops.cast(width, "float32")) if corrected else ops.zeros((size,), "float32")
+    weights = ops.log(ops.cast(width, dtype)) if corrected else ops.zeros((size,), dtype)
     weights = ops.where(of_batch, 0.0, weights)
     return Sample(ids, local_ids, ops.where(off, SWITCHED_OFF, weights))
 
@@ -252,9 +254,9 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         Raises:
             ValueError: If the batch is as large as the sample, and there are more classes.
         """
-        return sample_classes(
-            labels, step, classes=self.units, size=self.sample_size, seed=self.seed, corrected=self.corrected
-        )
+        options = {"classes": self.units, "size": self.sample_size, "seed": self.seed, "corrected": self.corrected}
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        return sample_classes(labels, step, dtype=dtype, **options)
 
     def sampled_statistics(self, embeddings, rows, sample):
         """Losses over a sample of the classes, differentiable by `embeddings` and `rows`.
@@ -274,7 +276,7 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         cosines = sphere.cosines(embeddings, rows)
         norm, factor = self._norm_and_factor(embeddings)
         factor = factor if norm is None else ops.expand_dims(factor, -1)
-        logits = factor * margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
+        logits = ops.multiply(factor, margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin()))
         own = ops.equal(ops.arange(rows.shape[0], dtype="int32"), ops.expand_dims(ids, -1))
         loss = softmax_loss(logits + ops.cast(ops.where(own, 0.0, log_weights), logits.dtype), ids)
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)

@@ -6,10 +6,11 @@ import keras
 from keras import ops
 
 from keras_normface import _labels
+from keras_normface.losses._base import CheckedLoss
 from keras_normface.losses._pairwise import other_positions, pairwise_distance
 
 
-class MetricLoss(keras.losses.Loss):
+class MetricLoss(CheckedLoss):
     """Base of the losses whose samples meet each other inside a batch: one value a sample, in float32.
 
     Keras hands labels to a loss in the loss's dtype. Ids past 2^24 are not exact in float32, and two of them
@@ -26,15 +27,6 @@ class MetricLoss(keras.losses.Loss):
     Raises:
         ValueError: If `dtype` is another one.
     """
-
-    def __init__(self, *, name=None, reduction="sum_over_batch_size", dtype="float32"):
-        super().__init__(name=name, reduction=reduction, dtype=dtype or "float32")
-        if self.dtype not in ("float32", "float64"):
-            raise ValueError(f'`dtype` must be "float32" or "float64". Received: dtype={dtype!r}')
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "dtype": self.dtype}
 
 
 class EmbeddingLoss(MetricLoss):
@@ -53,7 +45,7 @@ class EmbeddingLoss(MetricLoss):
         Raises:
             ValueError: If the shapes do not belong together.
         """
-        y_pred = ops.cast(y_pred, self.dtype)
+        y_true, y_pred = self.tensors(y_true, y_pred)
         ids = flat_ids(y_true, y_pred)
         distances = self.distances(y_pred)
         if not _is_square(tuple(distances.shape), y_pred.shape[0]):
@@ -91,11 +83,11 @@ def same_class(ids):
     return ops.equal(ops.expand_dims(ids, 1), ops.expand_dims(ids, 0))
 
 
-def positive_pairs(is_same):
+def positive_pairs(is_same, dtype):
     """(B, B) mask of equal classes → mask without the diagonal, and B ÷ number of such pairs (B without any)."""
     mask = ops.logical_and(is_same, other_positions(is_same))
     pairs = ops.maximum(ops.sum(ops.cast(mask, "int32")), 1)
-    return mask, ops.cast(ops.shape(is_same)[0], "float32") / ops.cast(pairs, "float32")
+    return mask, ops.cast(ops.shape(is_same)[0], dtype) / ops.cast(pairs, dtype)
 
 
 def finite(argument, number):
@@ -145,6 +137,7 @@ class ContrastiveLoss(MetricLoss):
 
     def call(self, y_true, y_pred):
         """Return the loss of each pair, `(B,)`; see the class for the shapes."""
+        y_true, y_pred = self.tensors(y_true, y_pred)
         shapes = tuple(y_true.shape), tuple(y_pred.shape)
         fit = [len(shape) == 1 or (len(shape) == 2 and shape[1] == 1) for shape in shapes]
         sizes = [shape[0] for shape in shapes if shape and shape[0] is not None]
@@ -154,7 +147,7 @@ class ContrastiveLoss(MetricLoss):
                 f"Received: y_true.shape={shapes[0]}, y_pred.shape={shapes[1]}"
             )
         is_pair = ops.cast(ops.reshape(y_true, (-1,)), self.dtype)
-        distance = ops.cast(ops.reshape(y_pred, (-1,)), self.dtype)
+        distance = ops.reshape(y_pred, (-1,))
         gap = ops.maximum(self.margin - distance, 0.0)
         losses = is_pair * ops.square(distance) + (1.0 - is_pair) * ops.square(gap)
         return _labels.nan_where_invalid(losses, ops.logical_and(is_pair >= 0, is_pair <= 1))
@@ -210,7 +203,7 @@ class LiftedStructLoss(EmbeddingLoss):
 
     def loss_of_distances(self, is_same, distances):
         """Return the loss of each anchor, from the mask of equal classes and the distances, both `(B, B)`."""
-        positives, factor = positive_pairs(is_same)
+        positives, factor = positive_pairs(is_same, distances.dtype)
         is_pushed = ops.logical_not(ops.all(is_same, axis=-1, keepdims=True))
         # Rows without a negative are left out BEFORE the logarithm, whose gradient there would be NaN.
         kept = ops.logical_and(is_pushed, ops.logical_not(is_same))
@@ -221,7 +214,7 @@ class LiftedStructLoss(EmbeddingLoss):
         lifted = push + ops.softplus(ops.transpose(push) - push) + distances
         counted = ops.logical_and(positives, is_pushed)
         hinges = ops.where(counted, ops.relu(lifted), ops.zeros_like(lifted))
-        return 0.5 * ops.cast(factor, hinges.dtype) * ops.sum(ops.square(hinges), axis=-1)
+        return 0.5 * factor * ops.sum(ops.square(hinges), axis=-1)
 
     def get_config(self):
         """Return the arguments of the constructor."""
@@ -239,7 +232,6 @@ class SimilarityLoss(MetricLoss):
                 "`y_pred` must be a similarity matrix of shape (B, B), as of matmul(a, transpose(b)). "
                 f"Received: y_pred.shape={shape}"
             )
-        similarities = ops.cast(similarities, self.dtype)
         matches = ops.cast(matches, self.dtype)
         total = ops.sum(matches, axis=-1, keepdims=True)
         targets = matches / ops.where(ops.equal(total, 0), ops.ones_like(total), total)
@@ -281,6 +273,7 @@ class NpairsLoss(SimilarityLoss):
 
     def call(self, y_true, y_pred):
         """Return the loss of each row, `(B,)`; see the class for the shapes."""
+        y_true, y_pred = self.tensors(y_true, y_pred)
         return self.cross_entropy(same_class(flat_ids(y_true, y_pred)), y_pred)
 
 
@@ -314,14 +307,9 @@ class NpairsMultilabelLoss(SimilarityLoss):
     def __init__(self, *, name="npairs_multilabel_loss", reduction="sum_over_batch_size", dtype="float32"):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Return the reduced loss; sparse labels are refused before Keras converts them."""
-        _refuse_sparse(y_true)
-        return super().__call__(y_true, y_pred, sample_weight)
-
     def call(self, y_true, y_pred):
         """Return the loss of each row, `(B,)`; see the class for the shapes."""
-        _refuse_sparse(y_true)
+        y_true, y_pred = self.tensors(y_true, y_pred)
         shape, rows = tuple(y_true.shape), y_pred.shape[0]
         if len(shape) != 2 or (None not in (shape[0], rows) and shape[0] != rows):
             raise ValueError(
@@ -330,12 +318,3 @@ class NpairsMultilabelLoss(SimilarityLoss):
             )
         y_true = ops.cast(y_true, self.dtype)
         return self.cross_entropy(ops.matmul(y_true, ops.transpose(y_true)), y_pred)
-
-
-def _refuse_sparse(y_true):
-    """TensorFlow's and JAX's sparse tensors, told by their own attributes: neither is imported here."""
-    if hasattr(y_true, "dense_shape") or hasattr(y_true, "todense"):
-        raise ValueError(
-            "`y_true` must be a dense tensor (`tf.sparse.to_dense` makes one). "
-            f"Received: y_true of type {type(y_true).__name__}"
-        )

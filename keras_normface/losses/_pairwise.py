@@ -26,7 +26,7 @@ def pairwise_squared_distance(embeddings):
     >>> ops.convert_to_numpy(pairwise_squared_distance(ops.array([[3.0, 0.0], [0.0, 4.0]]))).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
     """
-    x = ops.cast(embeddings, keras.backend.result_type(embeddings.dtype, "float32"))
+    x = _in_float32_at_least(embeddings)
     norms = ops.sum(ops.square(x), axis=-1, keepdims=True)
     squared = norms + ops.transpose(norms) - 2.0 * ops.matmul(x, ops.transpose(x))
     squared = ops.where(squared <= 0, ops.zeros_like(squared), squared)
@@ -73,9 +73,14 @@ def pairwise_angular_distance(embeddings):
     >>> ops.convert_to_numpy(pairwise_angular_distance(ops.array([[2.0, 0.0], [0.0, 3.0]]))).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
-    x = normalize(ops.cast(embeddings, keras.backend.result_type(embeddings.dtype, "float32")))
+    x = normalize(_in_float32_at_least(embeddings))
     distance = 1.0 - ops.matmul(x, ops.transpose(x))
     return ops.where(distance <= 0, ops.zeros_like(distance), distance)
+
+
+def _in_float32_at_least(embeddings):
+    embeddings = ops.convert_to_tensor(embeddings)
+    return ops.cast(embeddings, keras.backend.result_type(embeddings.dtype, "float32"))
 
 
 DISTANCES = {

@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from keras_normface import _labels, _validation, margins
+from keras_normface.losses._base import CheckedLoss
 from keras_normface.margins import AdditiveAngular, AdditiveCosine, MultiplicativeAngular, NoMargin
 
 
-class SphereLoss(keras.losses.Loss):
+class SphereLoss(CheckedLoss):
     """Base of the losses on cosines or logits: checks labels, returns one loss a sample, computes in float32.
 
     A label out of range is a `ValueError` when the loss is called eagerly; inside a graph (which `fit`
@@ -27,11 +28,6 @@ class SphereLoss(keras.losses.Loss):
     expects_cosines = True
     """Whether `y_pred` must be cosines (`CosineDense`), and not logits (`LearnableScale`)."""
 
-    def __init__(self, *, name=None, reduction="sum_over_batch_size", dtype="float32"):
-        super().__init__(name=name, reduction=reduction, dtype=dtype or "float32")
-        if self.dtype not in ("float32", "float64"):
-            raise ValueError(f'`dtype` must be "float32" or "float64". Received: dtype={dtype!r}')
-
     def call(self, y_true, y_pred):
         """Return the loss of each sample.
 
@@ -45,16 +41,13 @@ class SphereLoss(keras.losses.Loss):
         Raises:
             ValueError: For labels that do not fit (see the class).
         """
+        y_true, y_pred = self.tensors(y_true, y_pred)
         ids, valid = _labels.class_ids(y_true, tuple(y_pred.shape))
         return _labels.nan_where_invalid(self.loss_of_ids(ids, y_pred), valid)
 
     def loss_of_ids(self, ids, y_pred):
         """Return the loss of each sample, given valid class ids `(...)` and `y_pred` `(..., num_classes)`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `loss_of_ids`.")
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "dtype": self.dtype}
 
 
 def softmax_loss(logits, ids, *, label_smoothing=0.0):
@@ -75,6 +68,7 @@ def softmax_loss(logits, ids, *, label_smoothing=0.0):
     >>> ops.convert_to_numpy(softmax_loss(ops.zeros((1, 4)), ops.array([2]))).round(4).tolist()
     [1.386299967765808]
     """
+    logits = _labels.as_tensor("logits", logits)
     losses = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
     if not label_smoothing:
         return losses
@@ -103,6 +97,7 @@ def margin_cosines(cosines, ids, margin, *, value=None):
     >>> ops.convert_to_numpy(m).tolist()
     [[0.25, 0.25]]
     """
+    cosines = _labels.as_tensor("cosines", cosines)
     if isinstance(margin, NoMargin):
         return cosines
     ids = ops.expand_dims(ids, axis=-1)
@@ -217,10 +212,11 @@ class NormFaceLoss(_NamedLoss):
 
     def call(self, y_true, y_pred):
         """Return the loss of each sample; see `SphereLoss.call`. Dense labels may be soft."""
+        y_true, y_pred = self.tensors(y_true, y_pred)
         shape = tuple(y_pred.shape)
         if _labels.is_sparse(y_true, shape):
             return super().call(y_true, y_pred)
-        targets, valid = _labels.class_probabilities(y_true, shape)
+        targets, valid = _labels.class_probabilities(ops.cast(y_true, self.dtype), shape)
         smooth = targets * (1.0 - self.label_smoothing) + self.label_smoothing / shape[-1]
         losses = ops.categorical_crossentropy(smooth, self.scale * y_pred, from_logits=True)
         return _labels.nan_where_invalid(losses, valid)

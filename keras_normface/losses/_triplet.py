@@ -91,11 +91,11 @@ class TripletSemiHardLoss(TripletLoss):
 
     def loss_of_distances(self, is_same, distances):
         """Return the loss of each anchor, from the mask of equal classes and the distances, both `(B, B)`."""
-        positives, factor = positive_pairs(is_same)
+        positives, factor = positive_pairs(is_same, distances.dtype)
         negative = semi_hard_negatives(distances, ops.logical_not(is_same))
         hinges = ops.relu(self.margin + (distances - negative))
         hinges = ops.where(positives, hinges, ops.zeros_like(hinges))
-        return ops.cast(factor, hinges.dtype) * ops.sum(hinges, axis=-1)
+        return factor * ops.sum(hinges, axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
