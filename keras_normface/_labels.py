@@ -15,6 +15,8 @@ _NUMERIC = ("int", "uint", "float", "bfloat", "bool")
 def as_tensor(argument, value, dtype=None):
     """Numbers in a tensor, variable, array or nested lists → tensor of known rank, of `dtype` if one is given."""
     check_numeric(argument, value)
+    if keras.backend.is_keras_tensor(value):
+        return value
     if isinstance(value, list | tuple) and any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(value)):
         tensor = ops.stack([as_tensor(argument, item, dtype) for item in value])
     elif _has_bools(value):
@@ -32,8 +34,8 @@ def as_tensor(argument, value, dtype=None):
 
 def check_numeric(argument, value):
     """Refuse what holds no real numbers, such as strings and complex numbers, or is sparse or ragged."""
-    # The sparse tensors of TensorFlow, JAX and SciPy by their own attributes: none of them is imported here.
-    if any(hasattr(value, name) for name in ("dense_shape", "todense", "ragged_rank")):
+    # The sparse and ragged tensors of TensorFlow, JAX and SciPy by their own attributes: none of them is imported here.
+    if any(getattr(value, name, None) is not None for name in ("dense_shape", "todense", "ragged_rank")):
         raise ValueError(
             f"`{argument}` must be a dense tensor (`tf.sparse.to_dense` makes one). "
             f"Received: {argument} of type {type(value).__name__}"
@@ -121,10 +123,9 @@ def _check_exact(labels, num_classes):
     dtype = keras.backend.standardize_dtype(labels.dtype)
     most = EXACT_UP_TO.get(dtype, math.inf)
     if num_classes > most:
-        keras_casts = ", which is how Keras hands labels to a loss" if dtype == "float32" else ""
         raise ValueError(
-            f"`y_true` must be of an integer type for so many classes: class ids past {most} are not exact in "
-            f"{dtype}{keras_casts}. Received: num_classes={num_classes}"
+            f"`y_true` of type {dtype} holds class ids exactly up to 2^{most.bit_length() - 1} only. Keras casts the "
+            f"labels of a loss to float32; a head takes integer labels as they are. Received: num_classes={num_classes}"
         )
 
 
