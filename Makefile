@@ -8,7 +8,10 @@ CORE := $(addprefix tests/,test_sphere.py test_margins.py test_layers.py test_op
 	losses fused heads backbones/test_backbone_forward.py)
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
-.PHONY: help demo test test-slow test-long test-torch test-jax test-lowest parity lint clean
+PARSERS := $(addprefix keras_normface.,_arrays _threshold preprocessing data backbones._convert training._checkpoint \
+	protocols._files protocols._matlab protocols._tables $(addprefix protocols.,pair_files blufr ijb ytf megaface))
+
+.PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-lowest parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
@@ -17,6 +20,7 @@ help:
 	@echo 'make test-long    more of them than CI has time for: before a release'
 	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
 	@echo 'make test-jax     the core tests, and sharded agents, on the JAX backend, in .venv-jax'
+	@echo 'make test-fuzz    a hundred thousand mutants of the files that are parsed, and which branches they reach'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
 	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
 	@echo 'make lint         ruff'
@@ -25,7 +29,7 @@ demo: .venv/demo.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
 
 test: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch' $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch and not fuzz' $(ARGS)
 
 test-slow: .venv/test.stamp
 	$(PY) -m pytest -n 3 --dist loadfile -m 'slow and not long and not torch' $(ARGS)
@@ -42,8 +46,12 @@ test-jax: .venv-jax/stamp
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
 
+test-fuzz: .venv/test.stamp
+	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 $(addprefix --cov=,$(PARSERS)) --cov-branch --cov-report=term-missing \
+		tests/fuzz $(ARGS)
+
 test-lowest: .venv-lowest/stamp
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch' $(ARGS)
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch and not fuzz' $(ARGS)
 
 lint: .venv/test.stamp
 	$(PY) -m ruff check .

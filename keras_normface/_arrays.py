@@ -1,8 +1,9 @@
-"""Arrays of `.npz` files, whose headers are checked before anything is made of them."""
+"""Arrays of `.npz` and `.npy` files, whose headers are checked before anything is made of them."""
 
 import math
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
 
@@ -31,7 +32,9 @@ def read_npz(path, *names):
     bound = largest_expansion(path)
     with regular_file(path) as file:
         try:
-            with zipfile.ZipFile(file) as archive:
+            with zipfile.ZipFile(file) as archive, warnings.catch_warnings():
+                # Python 2 wrote headers otherwise, of which NumPy warns without saying in which file.
+                warnings.simplefilter("ignore", UserWarning)
                 return [_read_member(archive, name, bound) for name in names]
         except DAMAGE as error:
             reason = str(error) or type(error).__name__
@@ -61,3 +64,13 @@ def _read_member(archive, name, bound):
             raise ValueError(f"{name} of {stated} bytes is too large for its file: at most {bound} are read")
     with archive.open(member) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def map_npy(path):
+    """Return the array of an `.npy` file without reading its numbers; ValueError or another of `DAMAGE` if corrupt."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    # From version 2 on, the header may claim to be of four gigabytes, which would be read.
+    if head[6:8] != b"\1\0" and int.from_bytes(head[8:], "little") > os.path.getsize(path):
+        raise ValueError(f"the header of {os.fspath(path)} is longer than the file")
+    return np.lib.format.open_memmap(path, mode="r")

@@ -145,7 +145,8 @@ def read_bounded(path, parse, largest=1 << 20, error=ValueError):
     """File of at most `largest` bytes → `parse(bytes)`; each ValueError becomes an `error` that names the file."""
     path = os.fspath(path)
     with regular_file(path) as file:
-        text = file.read(largest + 1)
+        # Python makes room for all that it is asked to read.
+        text = file.read(min(largest, os.fstat(file.fileno()).st_size) + 1)
     try:
         if len(text) > largest:
             raise ValueError(f"it must have at most {largest} bytes")

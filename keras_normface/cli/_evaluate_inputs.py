@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from keras_normface._arrays import DAMAGE
+from keras_normface._arrays import DAMAGE, map_npy
 from keras_normface._io import ContainedFiles
 from keras_normface.cli._console import printable, progress_bar, say
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
@@ -122,7 +122,7 @@ def distractor_features(request, protocol, features):
 def _matrix(request):
     path = request.distractors
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        matrix = map_npy(path)
     except DAMAGE as error:
         raise ValueError(f"{path} must be an .npy file with a matrix: {error}") from error
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:

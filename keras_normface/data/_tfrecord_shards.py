@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_normface._arrays import map_npy
 from keras_normface._io import OpenFiles
 from keras_normface.data._reader import (
     PackedNames,
@@ -122,7 +123,7 @@ class TFRecordShards(Reader):
     def _open_index(self):
         path = os.path.join(self.path, INDEX_NAME)
         try:
-            self._index = np.lib.format.open_memmap(self._files.files.checked_file(INDEX_NAME), mode="r")
+            self._index = map_npy(self._files.files.checked_file(INDEX_NAME))
         except OSError:
             raise
         except Exception as error:  # NumPy reads the head as Python's literals, and passes on what comes of it.

@@ -58,7 +58,6 @@ def open_protocol(kind, path, root=None, **options):
 
     Raises:
         ValueError: If there is no such kind, an option does not belong to it or is missing; or from the reader.
-        ImportError: If a MATLAB file is given and SciPy is missing.
         OSError: If a file cannot be read or `root` is not a directory.
 
     Example:

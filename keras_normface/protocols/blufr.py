@@ -134,8 +134,7 @@ def read_blufr(path, suffix=None, name="BLUFR on LFW"):
     The directory `list/lfw` of the benchmark holds `image_list.txt` (a file name a line), `labels.txt` (a number a
     line) and `train_set.txt`, `test_set.txt`, `gallery_set.txt`, `probe_set.txt`: first the number of trials, then for
     each its number of images and as many lines `index, name`, counted from 1. `config/lfw/blufr_lfw_config.mat` holds
-    the same as `imageList`, `labels`, `trainIndex`, `testIndex`, `galIndex` and `probIndex`; it needs SciPy, the extra
-    `mat`.
+    the same as `imageList`, `labels`, `trainIndex`, `testIndex`, `galIndex` and `probIndex`.
 
     Args:
         path: The directory, or the MATLAB file.
@@ -150,7 +149,6 @@ def read_blufr(path, suffix=None, name="BLUFR on LFW"):
         ProtocolFileError: If something is not in this form or does not fit together: indices beyond the list, a name
             that is not that of its index, a trial whose test images are not its gallery and its probes, or whose
             subjects are trained on and tested.
-        ImportError: If SciPy is missing.
         OSError: If a file cannot be read.
 
     Source: Liao, Lei, Yi, Li 2014, "A Benchmark Study of Large-scale Unconstrained Face Recognition", and the read-me

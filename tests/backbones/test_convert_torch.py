@@ -117,8 +117,8 @@ def test_a_small_file_with_large_tensors_takes_little_memory(tmp_path, bomb):
     if bomb == "expanded":
         torch.save({"fc.weight": torch.zeros(1).expand(2**14, 2**13)}, path)
     elif bomb == "shared":
-        shared = torch.zeros(2**14)
-        torch.save({f"{k}.weight": shared for k in range(2**10)}, path)
+        shared = torch.zeros(2**16)
+        torch.save({f"{k}.weight": shared for k in range(2**11)}, path)
     else:
         torch.save({"fc.weight": torch.zeros(2**24)}, tmp_path / "stored.pth")
         with (
@@ -132,7 +132,7 @@ def test_a_small_file_with_large_tensors_takes_little_memory(tmp_path, bomb):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ConversionError, match=r"`source` (must hold the numbers|cannot be read).*weights.pth"):
         load_torch(model, path)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**15  # kB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kB: a quarter of the tensors
 
 
 def test_an_old_torch_is_refused(monkeypatch):

@@ -1,6 +1,5 @@
 """BLUFR's lists as text and as a MATLAB file."""
 
-import builtins
 import struct
 import tracemalloc
 import zlib
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keras_normface.protocols import ProtocolFileError, read_blufr
+from keras_normface.protocols._matlab import read_matlab
 from tests.support import protocol_files as files
 
 NAMES = [f"{person}/{person}_000{i}.jpg" for person in ("Ada_Lovelace", "Bob") for i in (1, 2)]
@@ -151,18 +151,23 @@ def test_matlab_7_3_is_refused_by_name(tmp_path):
             read_blufr(path)
 
 
-def test_without_scipy(tmp_path, monkeypatch):
-    path = files.write_blufr_mat(tmp_path / "x.mat")
-    really = builtins.__import__
+@pytest.mark.parametrize("version", ["5", "7"])
+def test_cells_text_and_numbers_are_what_scipy_reads(tmp_path, version):
+    from scipy.io import loadmat, savemat
 
-    def without(name, *arguments):
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return really(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"keras-normface\[mat\]"):
-        read_blufr(path)
+    cells = np.empty((3, 1), object)
+    cells[:, 0] = "aé", np.arange(6.0).reshape(2, 3), np.zeros((0, 0))
+    content = {"cells": cells, "text": "Ada Lovelace", "one": 3, "wide": np.arange(70_000, dtype="int64")}
+    content |= {f"n_{dtype}": np.array([[0, 1, 100]], dtype) for dtype in ("int8", "uint16", "int32", "float32")}
+    savemat(tmp_path / "x.mat", content, do_compression=version == "7")
+    found = read_matlab(tmp_path / "x.mat", list(content))
+    expected = loadmat(tmp_path / "x.mat")
+    assert list(found) == list(content)
+    for name in content:
+        assert found[name].shape == expected[name].shape
+        for ours, theirs in zip(found[name].ravel().tolist(), expected[name].ravel().tolist(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert found["n_float32"].dtype == np.float32
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
