@@ -94,6 +94,8 @@ def test_nothing_private_of_keras_and_no_assert(path):
     tree = ast.parse(text)
     assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
     assert "keras.src" not in text
+    assert "safe_mode" not in text  # `.keras` files are loaded in Keras's safe mode, its default
+    assert "unsafe_deserialization" not in text
     assert all("tf_keras" not in name for name in imports(path))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):

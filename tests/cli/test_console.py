@@ -14,6 +14,7 @@ from keras_normface import data, prepare, preprocessing, startup
 from keras_normface.cli import _choices
 from keras_normface.cli._app import app
 from keras_normface.cli._console import printable, progress_bar, say, say_warning, show_summary
+from keras_normface.cli.main import run
 from keras_normface.data.shards import METADATA_NAME
 from keras_normface.metrics.bootstrap import REPEATS
 from keras_normface.protocols.pairs import FLIPS
@@ -92,6 +93,13 @@ def test_lines_tables_bars_and_warnings_are_escaped(capsys):
     assert shown.startswith(r"Warning: [/foo] a\x1b[31mb")
     assert shown.count("\n") == 1
     assert not {"\x1b", "\x07", "\x9b", "\u202e", "\u2028"} & set(shown)
+
+
+def test_the_entry_point_shows_warnings_so(monkeypatch):
+    monkeypatch.setattr("keras_normface.cli._app.app", lambda: None)
+    with warnings.catch_warnings():
+        run()
+        assert warnings.showwarning is say_warning
 
 
 def raw(text):
