@@ -162,7 +162,7 @@ def _curve_from_dict(content):
     return RocCurve(**arrays, **counts, downsampled=downsampled)
 
 
-FORMAT = JsonFormat("keras_normface evaluation result", 1, indent=1)
+FORMAT = JsonFormat("keras_normface evaluation result", 2, indent=1)
 
 
 def _checked_figures(figures):

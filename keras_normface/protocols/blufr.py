@@ -421,6 +421,8 @@ def _projected(rows, trial, subjects, projection):
 
 
 def _threshold(impostor, far, count, genuine):
+    """BLUFR's rule: the impostor score of rank round(FAR * N) itself, so that rounding and ties may exceed FAR."""
+    # Not `threshold_at_rate`, which never exceeds a rate: figures must be those of the benchmark's MATLAB code.
     accepted = _rounded(far, count)
     # Where all impostors are accepted, so is everything: the benchmark's own code does that too.
     return min(impostor[-1], genuine.min()) if accepted == count else impostor[accepted - 1]

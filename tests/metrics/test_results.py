@@ -114,8 +114,10 @@ class TestJson:
             "[" * 100000,
             "{}",
             b"\xff\xfe\x00",
-            '{"format": "keras_normface evaluation result", "version": 2}',
-            '{"format": "keras_normface evaluation result", "version": 1, "protocol": "p"}',
+            '{"format": "keras_normface evaluation result", "version": 3}',
+            '{"format": "keras_normface evaluation result", "version": 2, "protocol": "p"}',
+            # Of version 1, in which a curve did not say whether it is complete.
+            toy().to_json().replace('"version": 2', '"version": 1'),
         ],
     )
     def test_damaged_text(self, tmp_path, text):
