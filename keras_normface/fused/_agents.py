@@ -30,16 +30,14 @@ def fused_agent_contrastive(
     mode="stream",
     block=8192,
 ):
-    """C-contrastive loss of each sample, with gradients by embeddings and agents; see `AgentContrastiveLoss`.
-
-    `L_i = w⁺·min(T, max(0, d_iy − m⁺)) + Σ_{j≠y} w⁻·max(0, m⁻ − d_ij)` with squared distances `d = 2 − 2 cos`.
+    """C-contrastive loss of each sample, with gradients by embeddings and agents; formula: `AgentContrastiveLoss`.
 
     Args:
         embeddings: Tensor `(batch, dim)`, not normalised.
         agents: Tensor `(classes, dim)`, not normalised.
         ids: Valid class ids `(batch,)`, int32.
-        positive_margin: m⁺.
-        negative_margin: m⁻.
+        positive_margin: m⁺, a squared distance.
+        negative_margin: m⁻, a squared distance.
         positive_weight: w⁺.
         negative_weight: w⁻.
         positive_cap: T.
@@ -88,9 +86,7 @@ def fused_agent_triplet(
     mode="stream",
     block=8192,
 ):
-    """C-triplet loss of each sample, with gradients by embeddings and agents; see `AgentTripletLoss`.
-
-    `L_i = Σ_{j≠y} max(0, m + d_iy − d_ij)` with squared distances `d = 2 − 2 cos`, plus `d_iy` with the positive pull.
+    """C-triplet loss of each sample, with gradients by embeddings and agents; formula: `AgentTripletLoss`.
 
     Args:
         embeddings: Tensor `(batch, dim)`, not normalised.
@@ -98,8 +94,8 @@ def fused_agent_triplet(
         ids: Valid class ids `(batch,)`, int32.
         margin: m.
         hardest_negative_only: As for `fused_agent_contrastive`.
-        positive_pull: Whether `d_iy` is added, also where no triplet violates.
-        gradient: `"exact"` or `"caffe"`, the original code's pair.
+        positive_pull: As for `AgentTripletLoss`.
+        gradient: `"exact"` or `"caffe"`; see `AgentTripletLoss`.
         mode: As for `fused_agent_contrastive`.
         block: As for `fused_agent_contrastive`.
 

@@ -55,13 +55,13 @@ class AgentContrastiveHead(_LossHead):
 
     Args:
         units: Number of agents, one a class.
-        positive_margin: m⁺.
+        positive_margin: m⁺; this and the next six as in `AgentContrastiveLoss`.
         negative_margin: m⁻.
         positive_weight: w⁺.
         negative_weight: w⁻.
         positive_cap: T.
         hardest_negative_only: Whether only the nearest other agent pushes.
-        exponential_negatives: Whether a push inside the margin is `w⁻·exp(−d)`.
+        exponential_negatives: Whether a push decays exponentially.
         fused: How the loss and its gradients are computed. `False`: plain ops, several arrays `batch × units`.
             `"buffer"`: one such array. `"stream"`: none. `"auto"`: what `fused.choose_mode` says for the batch.
         **kwargs: Arguments of `Head`.
@@ -112,10 +112,10 @@ class AgentTripletHead(_LossHead):
 
     Args:
         units: Number of agents, one a class.
-        margin: m.
+        margin: m; this and the next three as in `AgentTripletLoss`.
         hardest_negative_only: Whether only the nearest other agent counts.
-        positive_pull: Whether `d_iy` is added, also where no triplet violates.
-        gradient: `"exact"` or `"caffe"`; see `AgentTripletLoss`.
+        positive_pull: Whether the own agent always pulls.
+        gradient: `"exact"` or `"caffe"`.
         fused: As for `AgentContrastiveHead`.
         **kwargs: Arguments of `Head`.
 
