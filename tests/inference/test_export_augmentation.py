@@ -38,7 +38,8 @@ OTHERS = (
     "AugMix", "AutoContrast", "CenterCrop", "CutMix", "Equalization", "MixUp", "Normalization", "RandAugment",
     "Rescaling", "Resizing", "Solarization",
 )  # fmt: skip
-NAMES = sorted({name for name in dir(keras.layers) if name.startswith("Random")} | set(OTHERS))
+# Keras 3.10 has fewer of them.
+NAMES = sorted(name for name in dir(keras.layers) if name.startswith("Random") or name in OTHERS)
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_no_preprocessing_layer_draws_in_the_exported_model(tmp_path, images):
     model = keras.Model(tensor, keras.layers.Concatenate()(branches))
     first, second = (np.split(np.asarray(knf.embedding_model(model)(images)), ends, axis=1) for _ in range(2))
     drawn = [name for name, a, b in zip(NAMES, first, second, strict=True) if not np.array_equal(a, b)]
-    assert (len(NAMES) >= 30, drawn) == (True, [])
+    assert (len(NAMES) >= 20, drawn) == (True, [])
     assert_deterministic(model, images, tmp_path / "exported")
 
 
