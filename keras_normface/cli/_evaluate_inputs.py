@@ -29,7 +29,9 @@ class ModelFeatures:
     """Features that an exported model makes of images, with its mirror images' if they are asked for."""
 
     def __init__(self, path, request):
-        self._embedder = ImageEmbedder(path, batch_size=request.batch_size, resize=request.resize)
+        self._embedder = ImageEmbedder(
+            path, batch_size=request.batch_size, resize=request.resize, center_crop=request.center_crop
+        )
         self._cache, self._mirror = request.cache_directory, request.flip
         self.name = f"{os.path.basename(os.path.abspath(path))} ({self._embedder.shown_fingerprint})"
         self.settings = {
@@ -38,6 +40,7 @@ class ModelFeatures:
             "preprocessing": self._embedder.preprocessing.to_dict(),
             "flip": request.flip,
             "resize": request.resize,
+            "center_crop": request.center_crop,
         }
 
     def of(self, names, images):

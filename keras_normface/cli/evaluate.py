@@ -60,6 +60,7 @@ class Request:
     out: Path | None
     cache: Path | None
     resize: bool
+    center_crop: bool
     batch_size: int
     seed: int
     repeats: int
@@ -114,8 +115,12 @@ class Request:
                 raise typer.BadParameter(f"--images must be given where {option} is a model")
         if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
             raise typer.BadParameter("--embeddings must be an .npz file, or feature files with their --feature-suffix")
-        if self.model is None and (self.flip != "none" or self.resize):
-            raise typer.BadParameter("--flip and --resize need --model: stored embeddings are used as they are")
+        if self.model is None and (self.flip != "none" or self.resize or self.center_crop):
+            raise typer.BadParameter(
+                "--flip, --resize and --center-crop need --model: stored embeddings are used as they are"
+            )
+        if self.resize and self.center_crop:
+            raise typer.BadParameter("--resize and --center-crop exclude each other")
 
     def _check_leaks(self):
         named = self.protocol in (*NAMED_BY_FOLDER, "pairs") and not self.packed
@@ -235,6 +240,10 @@ def evaluate(
     ] = None,
     resize: Annotated[
         bool, typer.Option("--resize", help="Resize images that differ in size from the model's input.")
+    ] = False,
+    center_crop: Annotated[
+        bool,
+        typer.Option("--center-crop", help="Cut larger images in their middle: faces of 112x112 for a 112x96 model."),
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, max=2**16, help="Images per step of the model.")] = 64,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the bootstrap.")] = 0,

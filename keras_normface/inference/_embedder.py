@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import read_whole, regular_file
-from keras_normface.data import decode_image, resize_image
+from keras_normface.data import center_crop, decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing, saved_model
 
 SHOWN_DIGITS = 16
@@ -81,6 +81,8 @@ class ImageEmbedder:
         path: Directory of a SavedModel of `export_embedding_model`, exported with `preprocessing`.
         batch_size: Images in one step, at least 1.
         resize: Whether images of another size are resized, bilinearly; otherwise they are errors.
+        center_crop: Whether larger images are cut to the model's size in their middle, as faces of 112x112 for a model
+            of 112x96; exclusive with `resize`.
 
     Attributes:
         preprocessing: The model's `Preprocessing`.
@@ -106,9 +108,12 @@ class ImageEmbedder:
     (1, 4)
     """
 
-    def __init__(self, path, *, batch_size=64, resize=False):
+    def __init__(self, path, *, batch_size=64, resize=False, center_crop=False):
         _validation.integer("batch_size", batch_size, 1)
-        self.path, self.batch_size, self.resize = os.fspath(path), batch_size, bool(resize)
+        if resize and center_crop:
+            raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
+        self.path, self.batch_size = os.fspath(path), batch_size
+        self.resize, self.center_crop = bool(resize), bool(center_crop)
         self.preprocessing = read_preprocessing(path)
         if self.preprocessing is None:
             raise ValueError(
@@ -166,7 +171,7 @@ class ImageEmbedder:
 
         encoded = [image if isinstance(image, bytes) else read_whole(image) for image in images]
         try:
-            return decoder(*self.preprocessing.size, self.resize)(tf.constant(encoded)).numpy()
+            return decoder(*self.preprocessing.size, self.resize, self.center_crop)(tf.constant(encoded)).numpy()
         except tf.errors.InvalidArgumentError:
             for image, name in zip(encoded, names, strict=True):
                 self._check(image, name)
@@ -180,15 +185,22 @@ class ImageEmbedder:
             shape = decode_image(encoded).shape
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
-        if shape[:2] != (height, width) and not self.resize:
+        fits = shape[:2] == (height, width) or self.resize
+        if not fits and not (self.center_crop and shape[0] >= height and shape[1] >= width):
             raise ValueError(
                 f"{name} must be {height} x {width} pixels, as the model takes them. "
-                f"Received: {shape[0]} x {shape[1]} (height x width); align it, or ask for resizing"
+                f"Received: {shape[0]} x {shape[1]} (height x width); {self._remedy(shape)}"
             )
+
+    def _remedy(self, shape):
+        larger = shape[0] >= self.preprocessing.size[0] and shape[1] >= self.preprocessing.size[1]
+        if larger and not self.center_crop:
+            return "`center_crop` (--center-crop) cuts it in its middle, `resize` (--resize) squashes it"
+        return "align it, or `resize` (--resize) it"
 
 
 @functools.lru_cache
-def decoder(height, width, resize):
+def decoder(height, width, resize, crop=False):
     """Return a function from encoded images to uint8 RGB `(batch, height, width, 3)`, decoded as in training."""
     import tensorflow as tf
 
@@ -196,6 +208,8 @@ def decoder(height, width, resize):
         image = decode_image(encoded)
         if resize:
             image = resize_image(image, (height, width))
+        if crop:
+            image = center_crop(image, (height, width))
         return tf.ensure_shape(image, (height, width, 3))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])

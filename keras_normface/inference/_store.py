@@ -168,7 +168,9 @@ class Embedded(NamedTuple):
     mirrored: np.ndarray | None
 
 
-def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, cache=None, progress=None):
+def embed_images(
+    model, images, *, mirror="none", batch_size=64, resize=False, center_crop=False, cache=None, progress=None
+):
     """Embed images with an exported model.
 
     Args:
@@ -177,6 +179,7 @@ def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, c
         mirror: "none", or "both" for the embeddings of the mirror images too.
         batch_size: Images in one step of the model; unused if `model` is an `ImageEmbedder`.
         resize: Whether images of another size are resized; unused if `model` is an `ImageEmbedder`.
+        center_crop: Whether larger images are cut in their middle; unused if `model` is an `ImageEmbedder`.
         cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
             fingerprint and each image's name and content, which is read for that each time. An interrupted run
             resumes with the next chunk; a corrupt chunk is computed again, with a warning.
@@ -204,13 +207,24 @@ def embed_images(model, images, *, mirror="none", batch_size=64, resize=False, c
     (2, 4)
     """
     blocks = list(
-        embed_blocks(model, images, mirror=mirror, batch_size=batch_size, resize=resize, cache=cache, progress=progress)
+        embed_blocks(
+            model,
+            images,
+            mirror=mirror,
+            batch_size=batch_size,
+            resize=resize,
+            center_crop=center_crop,
+            cache=cache,
+            progress=progress,
+        )
     )
     mirrored = np.concatenate([block.mirrored for block in blocks]) if mirror == "both" else None
     return Embedded(np.concatenate([block.front for block in blocks]), mirrored)
 
 
-def embed_blocks(model, images, *, mirror="none", batch_size=64, resize=False, cache=None, progress=None):
+def embed_blocks(
+    model, images, *, mirror="none", batch_size=64, resize=False, center_crop=False, cache=None, progress=None
+):
     """Embed images as `embed_images` does, but give a chunk at a time, for more than fit into memory.
 
     Args:
@@ -219,6 +233,7 @@ def embed_blocks(model, images, *, mirror="none", batch_size=64, resize=False, c
         mirror: See `embed_images`.
         batch_size: See `embed_images`.
         resize: See `embed_images`.
+        center_crop: See `embed_images`.
         cache: See `embed_images`.
         progress: See `embed_images`.
 
@@ -236,7 +251,7 @@ def embed_blocks(model, images, *, mirror="none", batch_size=64, resize=False, c
         raise ValueError(f"`images` must hold at least one image, and each name once. Received: {len(images)} images")
     embedder = model
     if not isinstance(model, ImageEmbedder):
-        embedder = ImageEmbedder(model, batch_size=batch_size, resize=resize)
+        embedder = ImageEmbedder(model, batch_size=batch_size, resize=resize, center_crop=center_crop)
     if mirror == "both" and embedder.flip == "sum":
         raise ValueError(
             f"`mirror` must be 'none' for {embedder.path}, which was exported with flip='sum' "
@@ -264,7 +279,8 @@ def _chunk(embedder, chunk, mirror, cache, report):
     if cache is None:
         return embedder.embed(images, names, mirror=mirror, progress=report)
     identities = [identity_of(name, image) for name, image in chunk]
-    key = cache.key(embedder.fingerprint, identities, {"mirror": mirror, "resize": embedder.resize})
+    options = {"mirror": mirror, "resize": embedder.resize, "center_crop": embedder.center_crop}
+    key = cache.key(embedder.fingerprint, identities, options)
     embeddings = cache.read(key, len(chunk))
     if embeddings is None:
         embeddings = embedder.embed(images, names, mirror=mirror, progress=report)

@@ -210,6 +210,22 @@ def test_another_size_is_an_error_that_names_the_image_unless_resizing_is_asked_
     np.testing.assert_allclose(resized[9:], expected(model, [("resized", png.getvalue())]), atol=1e-6)
 
 
+def test_larger_images_are_cut_in_their_middle(model, files, tmp_path):
+    large = ("big.png", products.write_face(tmp_path, "big.png", "Ada", 0, size=(16, 13)))
+    with pytest.raises(ValueError, match=r"big.png must be 12 x 10 pixels.*`center_crop`"):
+        embed_images(model, [large])
+    cut = embed_images(model, [*files, large], center_crop=True, cache=tmp_path / "cache").front
+    np.testing.assert_allclose(cut[:9], expected(model, files), atol=1e-6)
+    png = io.BytesIO()
+    Image.open(large[1]).crop((1, 2, 11, 14)).save(png, "PNG")
+    np.testing.assert_allclose(cut[9:], expected(model, [("cut", png.getvalue())]), atol=1e-6)
+    small = ("small.png", products.write_face(tmp_path, "small.png", "Ada", 0, size=(16, 9)))
+    with pytest.raises(ValueError, match=r"small.png must be 12 x 10 pixels.*16 x 9"):
+        embed_images(model, [small], center_crop=True)
+    with pytest.raises(ValueError, match="`center_crop` exclude"):
+        ImageEmbedder(model, resize=True, center_crop=True)
+
+
 def test_what_is_no_image_or_not_there_is_named(model, files, tmp_path):
     with pytest.raises(ValueError, match=r"page.jpg cannot be decoded"):
         embed_images(model, [*files, ("page.jpg", b"<html>")])
