@@ -37,7 +37,7 @@ def read_npz(path, *names):
                 warnings.simplefilter("ignore", UserWarning)
                 return [_read_member(archive, name, bound) for name in names]
         except DAMAGE as error:
-            reason = str(error) or type(error).__name__
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ValueError(
                 f"{os.fspath(path)} must be an .npz file with the arrays {' and '.join(names)}: {reason}"
             ) from error

@@ -198,7 +198,9 @@ def restricted_loads(content):
     except (UnsafePickleError, BrokenPickleError, MemoryError):
         raise
     except Exception as error:  # the unpickler has many for bytes that are not a pickle: KeyError, EOFError, ...
-        raise BrokenPickleError(f"it is not a valid pickle: {type(error).__name__}: {str(error)[:200]}") from error
+        raise BrokenPickleError(
+            f"it is not a valid pickle: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 class RestrictedUnpickler(pickle.Unpickler):

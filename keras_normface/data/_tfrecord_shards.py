@@ -127,7 +127,7 @@ class TFRecordShards(Reader):
         except OSError:
             raise
         except Exception as error:  # NumPy reads the head as Python's literals, and passes on what comes of it.
-            raise MetadataError(f"{path} is not a valid array: {error}") from error
+            raise MetadataError(f"{path} is not a valid array: {' '.join(str(error).split())[:200]}") from error
         found = self._index.dtype, self._index.shape
         wanted = INDEX_DTYPE, (self.metadata["samples"],)
         if found != wanted:
