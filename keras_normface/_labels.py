@@ -83,7 +83,7 @@ def class_ids(labels, shape):
         valid = ops.logical_and(ids >= 0, ids < num_classes)
         if keras.backend.is_float_dtype(ids.dtype):
             valid = ops.logical_and(valid, ops.equal(ids, ops.floor(ids)))
-        expected = f"a whole number in [0, {num_classes})"
+        expected = f"an integer in [0, {num_classes})"
     else:
         ones = ops.sum(ops.cast(ops.equal(labels, 1), "int32"), axis=-1)
         zeros = ops.sum(ops.cast(ops.equal(labels, 0), "int32"), axis=-1)

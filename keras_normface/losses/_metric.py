@@ -205,7 +205,7 @@ class LiftedStructLoss(EmbeddingLoss):
         """Return the loss of each anchor, from the mask of equal classes and the distances, both `(B, B)`."""
         positives, factor = positive_pairs(is_same, distances.dtype)
         is_pushed = ops.logical_not(ops.all(is_same, axis=-1, keepdims=True))
-        # Rows without a negative are left out BEFORE the logarithm, whose gradient there would be NaN.
+        # Rows without a negative are masked BEFORE the logarithm, whose gradient there would be NaN.
         kept = ops.logical_and(is_pushed, ops.logical_not(is_same))
         gaps = ops.where(kept, self.margin - distances, ops.full_like(distances, float("-inf")))
         gaps = ops.where(is_pushed, gaps, ops.zeros_like(gaps))

@@ -202,7 +202,7 @@ class MateRanks:
 
         Args:
             probes: (C,) probe of each score.
-            scores: (C,) float32; those below the probe's `floor` may be left out.
+            scores: (C,) float32; those below the probe's `floor` may be omitted.
         """
         keys = scores + _ROW_GAP * probes
         slots = np.searchsorted(self._keys, keys, side="right") - 1

@@ -123,7 +123,7 @@ def fitted_projection(features, share):
 def fold_projections(features, left, right, codes, share):
     """For each fold, `fitted_projection` of the unique images in the pairs of all other folds.
 
-    Each image is looked at once, not once for each fold: an image of one fold alone is left out in that fold only,
+    Each image is looked at once, not once for each fold: an image of one fold alone is excluded in that fold only,
     and one of several folds never.
 
     Args:

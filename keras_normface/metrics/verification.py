@@ -26,7 +26,7 @@ class RocCurve:
         thresholds: (T,) falling thresholds, of the type of the scores; the first is +inf, where nothing is accepted.
         num_genuine: number of genuine pairs.
         num_impostor: number of impostor pairs; no FAR below `1 / num_impostor` was measured.
-        downsampled: whether points were left out; EER and TAR@FAR are read from complete curves only.
+        downsampled: whether points were omitted; EER and TAR@FAR are read from complete curves only.
 
     Example:
         >>> curve = roc_curve([0.9, 0.6, 0.7, 0.1], [1, 1, 0, 0])

@@ -33,7 +33,7 @@ class Line(NamedTuple):
     def whole_number(self, text, what, least=0):
         """Digits → an integer of at least `least` and at most nine digits; `what` names it in the error."""
         if not (text.isascii() and text.isdigit()) or len(text) > LONGEST_NUMBER or int(text) < least:
-            raise self.error(f"must give {what} as a whole number from {least} on")
+            raise self.error(f"must give {what} as an integer of at least {least}")
         return int(text)
 
     def relative_path(self, text):
@@ -206,7 +206,7 @@ def _fault(path, columns, delimiter, reason):
             return line.error(f"must hold {len(columns)} numbers: {', '.join(columns)}")
         wrong = next((column for field, column in zip(fields, columns, strict=True) if not _is_number(field)), None)
         if wrong is not None:
-            return line.error(f"must give the {wrong} as a whole number of at most {LONGEST_NUMBER} digits")
+            return line.error(f"must give the {wrong} as an integer of at most {LONGEST_NUMBER} digits")
     return ProtocolFileError(f"{path} is empty" if line is None else f"{path} is not a table of integers: {reason}")
 
 

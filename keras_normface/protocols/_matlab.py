@@ -63,7 +63,7 @@ def numbers_of(cell, field, path):
     """Cell → (K,) int64."""
     right = isinstance(cell, np.ndarray) and cell.dtype.kind in "fiu" and cell.ndim == 2 and 1 in cell.shape
     if not right or not np.isfinite(cell).all() or (cell != np.floor(cell)).any() or (abs(cell) > 2**31).any():
-        raise ProtocolFileError(f"{field} in {path} must hold lists of whole numbers. Received: {str(cell)[:80]!r}")
+        raise ProtocolFileError(f"{field} in {path} must hold lists of integers. Received: {str(cell)[:80]!r}")
     return cell.ravel().astype("int64")
 
 

@@ -23,7 +23,7 @@ def make_pairs(reader, seed=0, folds=10, pairs_per_fold=300):
 
     Args:
         reader: A `Reader`, such as an `IdentityFolder`.
-        seed: Whole number.
+        seed: Integer.
         folds: Number of folds, at least 2.
         pairs_per_fold: Number of genuine pairs in each fold, and of impostor pairs.
 
@@ -146,7 +146,7 @@ class _Deck:
 
 
 class _Draws:
-    """Whole numbers at random that follow from a seed, on every machine and in every version of every library."""
+    """Random integers that follow from a seed, on every machine and in every version of every library."""
 
     def __init__(self, seed):
         self._seed, self._number = seed, 0

@@ -259,7 +259,7 @@ def evaluate_pairs(
 
     Returns:
         A `Result` with "accuracy" (its spread is the standard error of the folds), "EER" and "TAR@FAR=...". Where there
-        is one fold alone, as in `pairsDevTest.txt`, "accuracy" is left out: no other pairs give its threshold.
+        is one fold alone, as in `pairsDevTest.txt`, "accuracy" is omitted: no other pairs give its threshold.
 
     Raises:
         ValueError: embeddings that do not fit the protocol or are not finite, a FAR that the impostor pairs do not
