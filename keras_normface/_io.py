@@ -13,9 +13,12 @@ import time
 import weakref
 
 UNFINISHED_PREFIX = ".writing-"
+UNFINISHED_SECONDS = 3600  # a file that another process is writing is younger
 LOCK_NAME = ".lock"
 LONGEST_NAME = 255
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# The holder of a lock notes who it is just after it has the lock.
+_SECONDS_UNTIL_NOTED, _MOST_LOOKS = 0.1, 10
 _FORBIDDEN = re.compile(r"[\\\r\n]")
 # Without waiting for a writer, as the opening of a FIFO would.
 _QUIET = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -27,21 +30,40 @@ def atomic_write(path):
     directory, name = os.path.split(os.fspath(path))
     beside = os.path.join(directory, _unfinished_name(name))
     try:
-        yield beside
-        descriptor = os.open(beside, os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(beside, path)
-        _sync_directory(directory or os.curdir)
-    except BaseException as error:
+        with failed_writes_named(path):
+            yield beside
+            descriptor = os.open(beside, os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(beside, path)
+            _sync_directory(directory or os.curdir)
+    except BaseException:
         with contextlib.suppress(OSError):
             os.remove(beside)
-        # A write that fails, unlike an opening, does not say which file it was.
-        if isinstance(error, OSError) and error.errno in _DISK_FULL and error.filename is None:
+        raise
+
+
+@contextlib.contextmanager
+def failed_writes_named(path):
+    """Errors of writing carry the file's name, which a write that fails, unlike an opening, does not give."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _OF_WRITING and error.filename is None:
             error.filename = os.fspath(path)
         raise
+
+
+def remove_unfinished(directory, seconds=0):
+    """Remove what a killed process left half-written; with `seconds`, what nobody has written to for so long."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(UNFINISHED_PREFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    if not seconds or time.time() - entry.stat(follow_symlinks=False).st_mtime > seconds:
+                        os.remove(entry.path)
 
 
 def _unfinished_name(name):
@@ -98,12 +120,14 @@ def _locked_descriptor(directory, note, error):
 
 
 def _holder(note):
-    """What the holder of a lock wrote of itself."""
-    try:
-        with open(note, "rb") as file:
+    """What the holder of a lock wrote of itself; it is given some time for that."""
+    text = ""
+    for _ in range(_MOST_LOOKS):
+        time.sleep(_SECONDS_UNTIL_NOTED)
+        with contextlib.suppress(OSError), open(note, "rb") as file:
             text = file.read(300).decode("utf-8", "replace")
-    except OSError:
-        text = ""
+        if text:
+            break
     return "".join(letter if letter.isprintable() else "?" for letter in text) or "it left no note of itself"
 
 

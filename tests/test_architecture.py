@@ -19,6 +19,7 @@ ROOMS = {
     "startup": "TensorFlow loaded without its notices about GPUs",
     "_io": "files that are written atomically, read by many threads, kept within a directory",
     "_arrays": "arrays of `.npz` files, checked before they are made",
+    "_image_headers": "how large images are by their headers, before any is decoded",
     "_registration": "registers the classes with Keras once Keras is imported",
     "_validation": "checks of arguments",
     "_labels": "class labels, checked, sparse or one-hot",

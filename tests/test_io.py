@@ -1,11 +1,23 @@
 """Versioned JSON: what is written comes back, and what is not of the format is refused with the file's name."""
 
+import errno
 import json
 import os
+import threading
 
 import pytest
 
-from keras_normface._io import JsonFormat, atomic_write, json_text, parse_json, read_bounded, write_text
+from keras_normface._io import (
+    JsonFormat,
+    LockedError,
+    atomic_write,
+    json_text,
+    locked,
+    parse_json,
+    read_bounded,
+    remove_unfinished,
+    write_text,
+)
 
 FORMAT = JsonFormat("keras_normface.toy", 3)
 
@@ -88,3 +100,35 @@ def test_a_name_of_any_length_is_written(tmp_path, name):
             assert os.path.basename(path).startswith(".writing-")
             with open(path, "w"):
                 pass
+
+
+def test_the_holder_of_a_lock_is_given_time_to_note_who_it_is(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    noting = threading.Timer(0.3, (tmp_path / ".lock").write_text, ["process 7 on host x"])
+    noting.start()
+    with pytest.raises(LockedError, match="in use by another run: process 7 on host x"), locked(tmp_path):
+        pass
+    noting.join()
+    (tmp_path / ".lock").unlink()
+    with pytest.raises(LockedError, match="it left no note"), locked(tmp_path):
+        pass
+    os.close(descriptor)
+
+
+def test_files_of_killed_processes_are_removed_once_nobody_writes_to_them(tmp_path):
+    for name, age in ((".writing-old-1", 0), (".writing-new-2", None), ("old", 0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, None if age is None else (age, age))
+    remove_unfinished(tmp_path, 3600)
+    assert sorted(os.listdir(tmp_path)) == [".writing-new-2", "old"]
+    remove_unfinished(tmp_path)
+    assert os.listdir(tmp_path) == ["old"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_write_that_fails_names_the_file(tmp_path, code):
+    with pytest.raises(OSError, match=r"a\.json") as caught, atomic_write(tmp_path / "a.json"):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.filename == os.fspath(tmp_path / "a.json")

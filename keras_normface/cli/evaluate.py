@@ -101,6 +101,10 @@ class Request:
             raise typer.BadParameter("--calibrate-far needs --model, with which it stores the threshold, and no --flip")
         if self.save_embeddings is not None and self.save_embeddings.suffix != ".npz":
             raise typer.BadParameter(f"--save-embeddings must end in .npz. Received: {self.save_embeddings}")
+        if self.save_embeddings is not None and not self.save_embeddings.parent.is_dir():
+            raise typer.BadParameter(
+                f"--save-embeddings must be in a directory that exists. Received: {self.save_embeddings}"
+            )
         if self.family == "megaface":
             self._check_distractors()
 

@@ -4,7 +4,7 @@ import sys
 import warnings
 
 NEEDED = ("typer", "rich", "click")
-WRONG_USE = 2
+FAILED, WRONG_USE = 1, 2
 
 
 def run():
@@ -17,5 +17,8 @@ def run():
             raise
         sys.stderr.write(f'keras-normface needs {error.name}: pip install "keras-normface[cli]"\n')
         sys.exit(WRONG_USE)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Nothing was saved.\n")
+        sys.exit(FAILED)
     warnings.showwarning = say_warning
     app()

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_normface import _validation
+from keras_normface._image_headers import check_pixels
 from keras_normface.data._images import Augmentation, center_crop, check_images_fit, decode_image, resize_image
 
 
@@ -251,8 +252,9 @@ class ImageBatches:
             own = len(indices) // self.workers
             part = slice(self.worker * own, (self.worker + 1) * own)
             indices = indices[part]
-            encoded = np.array(self.reader.encoded(indices), dtype=object)
-            return encoded, self.reader.labels[indices], mirrored[part], seeds[part]
+            encoded = self.reader.encoded(indices)
+            check_pixels(encoded, lambda place: self.reader.name(indices[place]))
+            return np.array(encoded, dtype=object), self.reader.labels[indices], mirrored[part], seeds[part]
 
         def graph(step):
             values = tf.numpy_function(read, [step], kinds, stateful=False)

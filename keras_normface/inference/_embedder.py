@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_normface import _validation
+from keras_normface._image_headers import check_pixels
 from keras_normface._io import read_whole, regular_file
 from keras_normface.data import center_crop, decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing, saved_model
@@ -148,7 +149,8 @@ class ImageEmbedder:
             Float32 array `(N, dim)`.
 
         Raises:
-            ValueError: If an image cannot be decoded or is of another size; it is named.
+            ValueError: If an image cannot be decoded, is of another size, or has more than 50 megapixels by its
+                header, with which it is not decoded; it is named.
             OSError: If a file cannot be read.
         """
         blocks = []
@@ -170,6 +172,7 @@ class ImageEmbedder:
         import tensorflow as tf
 
         encoded = [image if isinstance(image, bytes) else read_whole(image) for image in images]
+        check_pixels(encoded, names.__getitem__)
         try:
             return decoder(*self.preprocessing.size, self.resize, self.center_crop)(tf.constant(encoded)).numpy()
         except tf.errors.InvalidArgumentError:

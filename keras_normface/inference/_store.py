@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_normface._arrays import DAMAGE, read_npz
-from keras_normface._io import atomic_write, read_whole
+from keras_normface._io import UNFINISHED_SECONDS, atomic_write, read_whole, remove_unfinished
 from keras_normface.inference._embedder import SHOWN_DIGITS, ImageEmbedder
 
 _MOST_LISTED = 5
@@ -143,7 +143,9 @@ class ChunkCache:
     def write(self, key, embeddings):
         """Store the embeddings of a chunk. Either the whole file is there afterwards, or what was there before."""
         path = self._path(key)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        directory = os.path.dirname(path)
+        os.makedirs(directory, exist_ok=True)
+        remove_unfinished(directory, UNFINISHED_SECONDS)
         with atomic_write(path) as beside, open(beside, "wb") as file:
             np.savez(file, key=np.array(key), embeddings=np.asarray(embeddings, "float32"))
 

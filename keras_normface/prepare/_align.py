@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import ContainedFiles, atomic_write, is_below
+from keras_normface._io import ContainedFiles, atomic_write, is_below, remove_unfinished
 from keras_normface.data import PHOTO_EXTENSIONS, ImageList
 from keras_normface.prepare._align_log import (
     LOG_NAME,
@@ -17,7 +17,6 @@ from keras_normface.prepare._align_log import (
     NOT_AN_IMAGE,
     PartLog,
     begin,
-    remove_unfinished,
     report_of,
     settings_of,
 )

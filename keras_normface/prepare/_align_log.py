@@ -1,13 +1,12 @@
 """The log and the settings of an alignment, by which a killed run resumes."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 
 from keras_normface._alignment import FORMAT, LOG_NAME, SETTINGS_NAME
-from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX
+from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX, failed_writes_named
 from keras_normface.prepare._output import OutputError, kind_of
 
 PART_NAME = f"{LOG_NAME}.part"
@@ -29,13 +28,15 @@ class PartLog:
         return self
 
     def __exit__(self, *error):
-        self._file.close()
+        with failed_writes_named(self.path):  # what a full disk did not take is tried again here
+            self._file.close()
 
     def append(self, records):
         """Write records of images that are done."""
-        self._file.write(b"".join(line_of(record) for record in records))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with failed_writes_named(self.path):
+            self._file.write(b"".join(line_of(record) for record in records))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.done += len(records)
 
     def finish(self, not_taken):
@@ -77,15 +78,6 @@ def parsed_line(line):
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def remove_unfinished(directory):
-    """Remove the files that a killed run was writing in a directory."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.startswith(UNFINISHED_PREFIX):
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(entry.path)
 
 
 NO_FACE, NOT_AN_IMAGE, NOT_TAKEN = "no face", "not an image", "not taken"

@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 
+from keras_normface._image_headers import MOST_PIXELS
 from keras_normface.data import decode_image
 
 SMALLEST_SIDE = 8
-MOST_PIXELS = 50_000_000
 SIGNATURES = (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF87a", b"GIF89a")
 
 

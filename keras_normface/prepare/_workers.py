@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -167,8 +168,10 @@ def write_shards(writer, tasks, jobs, progress):
     shared = (__name__, _begin_worker.__name__, pickle.dumps(writer), count, stop)
     workers = min(jobs, len(tasks))
     with concurrent.futures.ProcessPoolExecutor(workers, context, call_after_loading, shared) as pool:
-        futures = [pool.submit(_write_in_worker, task) for task in tasks]
+        futures = []
         try:
+            with _interrupts_held():
+                futures += [pool.submit(_write_in_worker, task) for task in tasks]
             _wait(futures, count, progress)
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
@@ -176,6 +179,19 @@ def write_shards(writer, tasks, jobs, progress):
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """Hold SIGINT back meanwhile, also in processes that are started: they ignore it once they have imported."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(futures, count, progress):

@@ -1,12 +1,10 @@
 """Checkpoints: all that training changes, one file each, the last few kept."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import re
-import time
 import warnings
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_normface import _validation
-from keras_normface._io import UNFINISHED_PREFIX, atomic_write
+from keras_normface._io import UNFINISHED_SECONDS, atomic_write, remove_unfinished
 
 
 def state_variables(model):
@@ -170,7 +168,6 @@ def _bytes_of(array):
 
 
 _TRAINED = ("model", "optimizer")
-UNFINISHED_SECONDS = 3600  # a file that another process is writing is younger
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
 
@@ -298,14 +295,7 @@ class CheckpointStore:
         paths = [path for position, path in self._found() if position <= saved]
         for path in paths[: -self.keep]:
             path.unlink(missing_ok=True)
-        self.remove_unfinished(UNFINISHED_SECONDS)
-
-    def remove_unfinished(self, seconds=0):
-        """Remove what a killed process left half-written; with `seconds`, what nobody has written to for so long."""
-        for path in self.directory.glob(f"{UNFINISHED_PREFIX}*"):
-            with contextlib.suppress(FileNotFoundError):
-                if not seconds or time.time() - path.stat().st_mtime > seconds:
-                    path.unlink()
+        remove_unfinished(self.directory, UNFINISHED_SECONDS)
 
 
 def _warn(message):

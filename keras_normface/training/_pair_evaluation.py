@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_normface import _validation
+from keras_normface._image_headers import check_pixels
 from keras_normface.checks import preprocessing_in
 from keras_normface.data import center_crop as cropped
 from keras_normface.data import decode_image
@@ -31,6 +32,7 @@ class PairImages:
         self.flip, self.batch_size, self.encoded = flip, batch_size, encoded
         self._unique, self._where = _unique(images)
         if encoded:
+            check_pixels(images, "number {} of `images`".format)
             self._refuse_other_sizes()
         elif center_crop:
             self._unique = np.stack([cropped(image, preprocessing.size) for image in self._unique])
@@ -139,8 +141,9 @@ class PairEvaluation(AtSteps):
             for callbacks that monitor them in mode `"auto"`; with others, give those callbacks a `mode`.
 
     Raises:
-        ValueError: If an argument does not fit, or the first image is of another size; in training, if the
-            model's embeddings are not `(batch, dim)`, or it preprocesses otherwise.
+        ValueError: If an argument does not fit, an image has more than 50 megapixels by its header, or the first is
+            of another size; in training, if the model's embeddings are not `(batch, dim)`, or it preprocesses
+            otherwise.
 
     Source: Huang et al. 2007, "Labeled Faces in the Wild", View 2; NormFace (arXiv 1704.06369), §5.1, for the mirror.
 

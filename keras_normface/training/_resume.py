@@ -6,7 +6,7 @@ import json
 import keras
 import numpy as np
 
-from keras_normface._io import locked
+from keras_normface._io import locked, remove_unfinished
 from keras_normface.checks import check_model
 from keras_normface.distribute import is_chief, is_multi_worker, same_everywhere
 from keras_normface.training import _checkpoint
@@ -259,7 +259,7 @@ def fit_resumable(
     checkpoints, fingerprint = CheckpointStore(directory, keep=keep), _fingerprint(data)
     with locked(directory) if is_chief(model.distribute_strategy) else contextlib.nullcontext(None) as own:
         if own is not None:
-            checkpoints.remove_unfinished()
+            remove_unfinished(directory)
         run = EpochByEpoch(model, checkpoints, save_every, callbacks, fingerprint, allow_other_data)
         wanted = _Wanted(data, epochs, steps)
         if run.step and not run.stopped and wanted.has_more(run):

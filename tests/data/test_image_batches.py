@@ -12,7 +12,7 @@ from keras_normface import CosineDense, NormFaceLoss, Preprocessing, embedding_m
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
 from keras_normface.metrics import equal_error_rate, pair_scores
 from keras_normface.preprocessing import SCALINGS, PixelScaling
-from tests.support import faces, tiny
+from tests.support import bombs, faces, tiny
 
 ORL = Preprocessing(size=(112, 92))
 PEOPLE, IMAGES = 5, 4
@@ -262,3 +262,11 @@ def test_training_and_verification_from_every_shape_end_alike(tmp_path, readers)
         assert rate == error_rate
         for ours, theirs in zip(weights, others, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_image_bomb_is_named_and_not_decoded(tmp_path):
+    photos = faces.write_folder(tmp_path / "photos", 2, 2)
+    (photos / "0000002" / "001.jpg").write_bytes(bombs.jpeg(9_000, 9_000))
+    data = ImageBatches(IdentityFolder(photos), 4, ORL, seed=0, resize=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"0000002/001\.jpg is too large: .* 81,000,000 pixels"):
+        batches(data)

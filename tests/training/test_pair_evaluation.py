@@ -13,7 +13,7 @@ from keras_normface.data import ArrayBatches, read_pair_file
 from keras_normface.metrics import cross_validated_accuracy
 from keras_normface.preprocessing import PixelScaling
 from keras_normface.training import PairEvaluation, ScalarLog
-from tests.support import faces, tiny
+from tests.support import bombs, faces, tiny
 
 SIZE = (12, 10)
 ORL = Preprocessing(SIZE)
@@ -175,3 +175,10 @@ def test_data_of_unknown_length_are_refused(tmp_path):
 
     with pytest.raises(ValueError, match="known number of batches"):
         model().fit(endless(), steps_per_epoch=None, callbacks=[ScalarLog(tmp_path)], verbose=0)
+
+
+def test_an_image_bomb_among_the_pairs_is_refused_before_it_is_decoded():
+    images = [png(image) for image in pairs()]
+    images[5] = bombs.png(9_000, 9_000)
+    with pytest.raises(ValueError, match=r"number 5 of `images` is too large: .* 81,000,000 pixels"):
+        PairEvaluation(images, SAME, preprocessing=ORL, folds=2)
