@@ -34,7 +34,7 @@ def stated_pixels(encoded):
 
 
 def _of_jpeg(encoded):
-    """Walk the segments to that of the frame, as libjpeg does: what is not a marker between them is passed over."""
+    """Walk the segments to that of the frame, as libjpeg does: what is not a marker between them is skipped."""
     place = 2
     while match := _MARKER.search(encoded, place):
         place = match.start()

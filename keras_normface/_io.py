@@ -1,5 +1,6 @@
 """Files that are written atomically, read by many threads at once, and kept within a directory."""
 
+import concurrent.futures
 import contextlib
 import errno
 import hashlib
@@ -43,6 +44,17 @@ def atomic_write(path):
         with contextlib.suppress(OSError):
             os.remove(beside)
         raise
+
+
+@contextlib.contextmanager
+def threads(count):
+    """A pool of threads; an error, or Ctrl-C, waits for the tasks that run, not for those that are queued."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @contextlib.contextmanager

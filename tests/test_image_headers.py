@@ -33,7 +33,7 @@ def test_the_pixels_are_those_that_pillow_finds(kind, mode, options):
     assert stated_pixels(content) == 310 * 170
     for end in range(0, len(content), 7):
         assert stated_pixels(content[:end]) <= 310 * 256
-    padded = content[:2] + b"\xff\xff\0\xff\0" + content[2:]  # passed over between the segments of a JPEG
+    padded = content[:2] + b"\xff\xff\0\xff\0" + content[2:]  # skipped between the segments of a JPEG
     assert kind != "JPEG" or stated_pixels(padded) == 310 * 170
 
 

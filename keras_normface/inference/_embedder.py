@@ -3,14 +3,13 @@
 import functools
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
-from keras_normface._io import read_whole, regular_file
+from keras_normface._io import read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
 from keras_normface.inference._export import read_flip, read_preprocessing, saved_model
 
@@ -155,7 +154,7 @@ class ImageEmbedder:
         """
         blocks = []
         parts = [slice(start, start + self.batch_size) for start in range(0, len(names), self.batch_size)]
-        with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+        with threads(BATCHES_AT_ONCE) as pool:
             for batch in pool.map(lambda part: self._decoded(images[part], names[part]), parts):
                 blocks.append(self._embedded(batch, mirror))
                 self.embedded += len(batch)

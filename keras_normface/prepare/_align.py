@@ -4,12 +4,11 @@ import json
 import os
 import warnings
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import ContainedFiles, atomic_write, is_below, remove_unfinished
+from keras_normface._io import ContainedFiles, atomic_write, is_below, remove_unfinished, threads
 from keras_normface.data import PHOTO_EXTENSIONS, ImageList
 from keras_normface.prepare._align_log import (
     LOG_NAME,
@@ -107,7 +106,7 @@ class AlignRun:
         chunks = [range(start, min(start + self.batch, total)) for start in range(log.done, total, self.batch)]
         if chunks and self.detect is None:
             self.detect = Mtcnn()
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with threads(self.jobs) as pool:
             ahead = [pool.submit(self._decoded, number) for number in chunks[0]] if chunks else []
             for place, chunk in enumerate(chunks):
                 photos = [future.result() for future in ahead]

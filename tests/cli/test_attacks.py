@@ -16,7 +16,7 @@ from keras_normface.cli._app import app
 from keras_normface.cli.main import run
 from keras_normface.inference import ImageEmbedder
 from keras_normface.metrics import Result
-from keras_normface.prepare._align import ImageTree
+from keras_normface.prepare._align import AlignRun, ImageTree
 from keras_normface.prepare._workers import ShardWriter
 from tests.support import bombs, faces, products
 from tests.support import protocol_files as files
@@ -109,6 +109,28 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(
     else:
         one, two = (Result.load(tmp_path / name / "result.json").figures for name in ("whole", "cut"))
         assert one == two
+
+
+def test_ctrl_c_does_not_wait_for_what_is_queued(arguments, tmp_path, monkeypatch, sigint):
+    for command, owner, method in (
+        (["evaluate", *arguments["evaluate"][1:], "--batch-size", "1"], ImageEmbedder, "_embedded"),
+        ([*arguments["align"][:-1], "6", "--jobs", "1", tmp_path / "out"], AlignRun, "_detected"),
+    ):
+        decoded, decode = [], owner._decoded
+
+        def slow(self, *task, decode=decode, decoded=decoded):
+            time.sleep(0.1)
+            decoded.append(task)
+            return decode(self, *task)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, "_decoded", slow)
+            patch.setattr(owner, method, interrupt(1, getattr(owner, method)))
+            result = call(*command)
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[-1].startswith("Interrupted. ")
+        # Of twelve photos, six are in the first step and one or two run; of the images, one and up to two at once.
+        assert len(decoded) <= (8 if owner is AlignRun else 5)
 
 
 def test_ctrl_c_while_the_command_is_imported_is_one_line(monkeypatch, capsys):
