@@ -8,10 +8,14 @@ CORE := $(addprefix tests/,test_sphere.py test_margins.py test_layers.py test_op
 	losses fused heads backbones/test_backbone_forward.py)
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
+# What failed on the oldest versions, saving and loading, the engine.
+LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
+	tests/test_models.py
+LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
 PARSERS := $(addprefix keras_normface.,_arrays _threshold preprocessing data backbones._convert training._checkpoint \
 	protocols._files protocols._matlab protocols._tables $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
-.PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-lowest parity lint clean
+.PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-lowest test-lowest-short parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
@@ -22,6 +26,7 @@ help:
 	@echo 'make test-jax     the core tests, and sharded agents, on the JAX backend, in .venv-jax'
 	@echo 'make test-fuzz    a hundred thousand mutants of the files that are parsed, and which branches they reach'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
+	@echo 'make test-lowest-short  those that failed there once, saving and loading: CI runs them'
 	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
 	@echo 'make lint         ruff'
 
@@ -49,6 +54,9 @@ parity: .venv/test.stamp .venv-addons/reference.npz
 test-fuzz: .venv/test.stamp
 	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 $(addprefix --cov=,$(PARSERS)) --cov-branch --cov-report=term-missing \
 		tests/fuzz $(ARGS)
+
+test-lowest-short: .venv-lowest/stamp
+	.venv-lowest/bin/python -m pytest -n 2 -m 'not slow and not long and not torch and not fuzz' $(LOWEST) -k '$(LOWEST_WORDS)' $(ARGS)
 
 test-lowest: .venv-lowest/stamp
 	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch and not fuzz' $(ARGS)
@@ -82,7 +90,7 @@ lint: .venv/test.stamp
 
 .venv-lowest/stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --editable '.[test]' \
+	.venv-lowest/bin/python -m pip install --quiet --no-compile --editable '.[test]' \
 		tensorflow==2.18.0 keras==3.10.0 numpy==1.26.4
 	touch $@
 
