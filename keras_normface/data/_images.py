@@ -9,6 +9,8 @@ from keras_normface import _validation
 def decode_image(encoded):
     """Decode an image by its content, whatever its name says. Training, evaluation and embedding all decode by this.
 
+    They refuse images of more than 50 megapixels by their headers, before they decode; this function alone does not.
+
     Args:
         encoded: Scalar string tensor, or bytes: a JPEG, PNG, BMP or GIF, of which the first frame is taken.
 
