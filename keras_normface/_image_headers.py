@@ -3,6 +3,7 @@
 import re
 
 MOST_PIXELS = 50_000_000
+MOST_MARKERS = 200_000  # of a JPEG, which has some dozens; more take longer than decoding
 _MARKER = re.compile(rb"\xff[^\xff\0]", re.DOTALL)
 _ALONE = {0x01, *range(0xD0, 0xD8)}  # markers of a JPEG without a length
 _FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -30,14 +31,22 @@ def stated_pixels(encoded):
         # A negative height: the rows begin with the uppermost.
         sides = (int.from_bytes(encoded[place : place + 4], "little", signed=True) for place in (18, 22))
         return abs(next(sides)) * abs(next(sides))
+    if encoded.startswith(b"RIFF") and encoded[8:12] == b"WEBP":
+        return _of_webp(encoded)
+    if encoded.startswith(
+        (b"\xff\x0a", b"\0\0\0\x0cJXL ")
+    ):  # JPEG XL, whose header is compressed: newer TensorFlow takes it
+        return MOST_PIXELS + 1
     return _of_gif(encoded) if encoded.startswith(b"GIF8") else 0
 
 
 def _of_jpeg(encoded):
     """Walk the segments to that of the frame, as libjpeg does: what is not a marker between them is skipped."""
-    place = 2
+    place, markers = 2, 0
     while match := _MARKER.search(encoded, place):
-        place = match.start()
+        place, markers = match.start(), markers + 1
+        if markers > MOST_MARKERS:
+            return MOST_PIXELS + 1
         marker = encoded[place + 1]
         if marker in _FRAME:
             return _number(encoded, place + 5, "big") * _number(encoded, place + 7, "big")
@@ -45,6 +54,17 @@ def _of_jpeg(encoded):
             break
         place += 2 if marker in _ALONE else 2 + max(2, _number(encoded, place + 2, "big"))
     return 0
+
+
+def _of_webp(encoded):
+    """Sides in the header of the canvas, of the lossless or of the lossy form; newer TensorFlow takes all three."""
+    kind, data = encoded[12:16], encoded[20:30]
+    if kind == b"VP8X":
+        return (1 + int.from_bytes(data[4:7], "little")) * (1 + int.from_bytes(data[7:10], "little"))
+    if kind == b"VP8L":
+        sides = int.from_bytes(data[1:5], "little")
+        return (1 + (sides & 0x3FFF)) * (1 + (sides >> 14 & 0x3FFF))
+    return (_number(data, 6) & 0x3FFF) * (_number(data, 8) & 0x3FFF)
 
 
 def _of_gif(encoded):

@@ -18,10 +18,14 @@ UNFINISHED_SECONDS = 3600  # a file that another process is writing is younger
 LOCK_NAME = ".lock"
 LONGEST_NAME = 255
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# Some file systems cannot sync a directory, or do not open it.
+_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 # The holder of a lock notes who it is just after it has the lock.
 _SECONDS_UNTIL_NOTED, _MOST_LOOKS = 0.1, 10
 _FORBIDDEN = re.compile(r"[\\\r\n]")
 # Without waiting for a writer, as the opening of a FIFO would.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_NOT_MADE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 _QUIET = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -101,57 +105,92 @@ def locked(directory, error=LockedError):
     if descriptor is None:  # neither the system nor the file system has locks: nothing keeps others away there
         yield directory
         return
+    _HELD[descriptor] = os.getpid()
     try:
-        with contextlib.suppress(OSError), open(note, "w", encoding="utf-8") as file:
-            file.write(f"process {os.getpid()} on host {socket.gethostname()}, since {time.strftime('%F %T %z')}")
+        with contextlib.suppress(OSError):
+            text = f"process {os.getpid()} on host {socket.gethostname()}, since {time.strftime('%F %T %z')}"
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, text.encode(), 0)
         yield directory
     finally:
+        if _HELD.pop(descriptor, None) == os.getpid():
+            with contextlib.suppress(OSError):
+                os.remove(note)
+            os.close(descriptor)
+
+
+_HELD = {}
+"""Descriptors that hold a lock, and the process that took it: a child that outlives its parent must not keep it."""
+
+
+def _let_go():
+    while _HELD:
         with contextlib.suppress(OSError):
-            os.remove(note)
-        os.close(descriptor)
+            os.close(_HELD.popitem()[0])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _locked_descriptor(directory, note, error):
-    """Descriptor that holds the lock; of the directory, or, as NFS wants one that can be written, of the note."""
+    """Descriptor that holds the lock; `None` where there are no locks."""
     try:
         import fcntl
     except ImportError:
         return None
-    for path, flags in ((directory, os.O_RDONLY), (note, os.O_RDWR | os.O_CREAT)):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                raise error(f"{os.fspath(directory)} is in use by another run: {_holder(note)}") from None
-            except OSError:
-                os.close(descriptor)
-    return None
+
+    def is_locked(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(descriptor)
+            os.close(descriptor)
+            raise error(f"{os.fspath(directory)} is in use by another run: {holder}") from None
+        except OSError:
+            os.close(descriptor)
+            return False
+        return True
+
+    # The note, since NFS locks for other hosts only what can be written; where none can be made, the directory.
+    try:
+        while is_locked(descriptor := open_regular(note, os.O_RDWR | os.O_CREAT | _NO_LINK)):
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(note, follow_symlinks=False)):
+                    return descriptor
+            os.close(descriptor)  # its holder has just removed it
+    except OSError as cause:
+        if cause.errno not in _NOT_MADE:
+            raise
+    descriptor = os.open(directory, os.O_RDONLY | _QUIET)
+    return descriptor if is_locked(descriptor) else None
 
 
-def _holder(note):
-    """What the holder of a lock wrote of itself; it is given some time for that."""
-    text = ""
+def _holder(descriptor):
+    """What the holder of a lock wrote of itself into the file that it locked; it is given some time for that."""
+    text = b""
     for _ in range(_MOST_LOOKS):
         time.sleep(_SECONDS_UNTIL_NOTED)
-        with contextlib.suppress(OSError), open(note, "rb") as file:
-            text = file.read(300).decode("utf-8", "replace")
+        with contextlib.suppress(OSError):
+            text = os.pread(descriptor, 300, 0)
         if text:
             break
-    return "".join(letter if letter.isprintable() else "?" for letter in text) or "it left no note of itself"
+    letters = text.decode("utf-8", "replace")
+    return "".join(letter if letter.isprintable() else "?" for letter in letters) or "it left no note of itself"
 
 
 def _sync_directory(directory):
     """Make the rename itself durable, where a directory can be synced."""
     if os.name != "posix":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NOT_SYNCED:
+                raise
 
 
 def write_text(path, text):
@@ -223,7 +262,7 @@ class JsonFormat:
 
 def open_regular(path, flags=0):
     """Open a regular file → descriptor to read from; OSError for all else, none of which is waited for."""
-    descriptor = os.open(path, os.O_RDONLY | _QUIET | flags)
+    descriptor = os.open(path, os.O_RDONLY | _QUIET | flags, 0o666)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return descriptor
@@ -231,6 +270,11 @@ def open_regular(path, flags=0):
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     raise OSError(errno.EINVAL, "Not a regular file", os.fspath(path))
+
+
+def appended_file(path):
+    """Open a regular file, that is there or not, to read it and to write at its end; a link or a FIFO is refused."""
+    return open(path, "a+b", opener=lambda path, flags: open_regular(path, flags | _NO_LINK))
 
 
 def regular_file(path, mode="rb", **options):

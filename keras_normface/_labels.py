@@ -17,6 +17,8 @@ def as_tensor(argument, value, dtype=None):
     check_numeric(argument, value)
     if keras.backend.is_keras_tensor(value):
         return value
+    if isinstance(value, list | tuple) and all(isinstance(leaf, np.generic) for leaf in keras.tree.flatten(value)):
+        value = np.asarray(value)
     if isinstance(value, list | tuple) and any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(value)):
         tensor = ops.stack([as_tensor(argument, item, dtype) for item in value])
     elif _has_bools(value):

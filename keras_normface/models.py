@@ -1,5 +1,6 @@
 """Models whose output is embeddings, and functional models that train under XLA on every replica."""
 
+import functools
 import math
 
 import keras
@@ -133,10 +134,12 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
             head.statistics(y, y_pred, training=training, sample=sample)
             for head, sample in zip(self.heads, samples, strict=True)
         ]
-        losses = sum(s.loss * weight for s, weight in zip(statistics, self.head_weights, strict=True))
+        # `ops.add` and not `+`: heads may be of different float types.
+        weighted = [s.loss * weight for s, weight in zip(statistics, self.head_weights, strict=True)]
+        losses = functools.reduce(ops.add, weighted)
         total = self._reduce(losses, sample_weight)
         for regularization in self.losses:
-            total = total + self._reduce(ops.reshape(ops.cast(regularization, "float32"), (1,)))
+            total = ops.add(total, self._reduce(ops.reshape(ops.cast(regularization, "float32"), (1,))))
         first = statistics[0]
         self._accuracy.update_state(first.correct)
         target_cosine = ops.clip(ops.stop_gradient(first.target_cosine), -1.0, 1.0)

@@ -8,9 +8,11 @@ import re
 import signal
 import sys
 import threading
+import time
 from os import _exit as end_process
 
 STDERR = 2
+SECONDS_FOR_LAST_LINES = 2
 GPU_DEVICES = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WSL, AMD
 # TensorFlow prints most of these before it reads TF_CPP_MIN_LOG_LEVEL, and the last kind as errors.
 _NOTICES = re.compile(
@@ -88,7 +90,16 @@ def _without_notices():
         sys.stderr.flush()
         os.dup2(shown, STDERR)
         os.close(shown)
-        os.waitpid(child, 0)
+        _wait(child)
+
+
+def _wait(child):
+    """Wait for the last lines, not for a process that was started meanwhile and keeps standard error open."""
+    with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
+        for _ in range(SECONDS_FOR_LAST_LINES * 100):
+            if os.waitpid(child, os.WNOHANG) != (0, 0):
+                return
+            time.sleep(0.01)
 
 
 def _forward(reading, writing, shown):

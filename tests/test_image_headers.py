@@ -66,3 +66,25 @@ def test_made_up_blocks_take_linear_time(content):
     before = time.process_time()
     assert stated_pixels(content) == 0
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"lossless": True, "mode": "RGBA"}])
+def test_webp_which_newer_tensorflow_decodes(options):
+    mode = options.pop("mode", "RGB")
+    buffer = io.BytesIO()
+    Image.new(mode, (310, 170)).save(buffer, "WEBP", **options)
+    assert stated_pixels(buffer.getvalue()) == 310 * 170
+    Image.new("RGB", (30, 20)).save(
+        animated := io.BytesIO(), "WEBP", save_all=True, append_images=[Image.new("L", (30, 20))]
+    )
+    assert stated_pixels(animated.getvalue()) == 30 * 20
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\x0aabc", b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\xd8" + b"\xff\x01" * 5_000_000]
+)
+def test_headers_that_are_not_read_to_their_end_are_too_large(content):
+    before = time.process_time()
+    with pytest.raises(ValueError, match="jpg is too large"):
+        check_pixels([content], lambda place: "a.jpg")
+    assert time.process_time() - before < 2

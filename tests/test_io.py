@@ -3,6 +3,10 @@
 import errno
 import json
 import os
+import signal
+import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -104,17 +108,89 @@ def test_a_name_of_any_length_is_written(tmp_path, name):
 
 def test_the_holder_of_a_lock_is_given_time_to_note_who_it_is(tmp_path):
     fcntl = pytest.importorskip("fcntl")
-    descriptor = os.open(tmp_path, os.O_RDONLY)
+    descriptor = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     noting = threading.Timer(0.3, (tmp_path / ".lock").write_text, ["process 7 on host x"])
     noting.start()
     with pytest.raises(LockedError, match="in use by another run: process 7 on host x"), locked(tmp_path):
         pass
     noting.join()
-    (tmp_path / ".lock").unlink()
+    os.truncate(tmp_path / ".lock", 0)
     with pytest.raises(LockedError, match="it left no note"), locked(tmp_path):
         pass
     os.close(descriptor)
+
+
+def test_a_lock_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwritten(tmp_path):
+    victim, directory = tmp_path / "victim", tmp_path / "out"
+    victim.write_text("mine")
+    directory.mkdir()
+    (directory / ".lock").symlink_to(victim)
+    with pytest.raises(OSError, match=r"\.lock"), locked(directory):
+        pass
+    assert victim.read_text() == "mine"
+    (directory / ".lock").unlink()
+    os.mkfifo(directory / ".lock")
+    with pytest.raises(OSError, match=r"\.lock"), locked(directory):
+        pass
+
+
+def test_a_lock_on_a_file_that_its_holder_has_removed_is_none(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    flock, note = fcntl.flock, tmp_path / ".lock"
+
+    def slowly(descriptor, operation):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        note.unlink()  # its holder leaves, and another process makes the next one
+        note.touch()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", slowly)
+    with locked(tmp_path):
+        assert f"process {os.getpid()} " in note.read_text()
+        with pytest.raises(LockedError, match=f"process {os.getpid()} "), locked(tmp_path):
+            pass
+    assert not note.exists()
+
+
+HOLDER = """
+import os, sys, time
+from keras_normface._io import locked
+with locked(sys.argv[1]):
+    if os.fork():
+        print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_child_does_not_keep_the_lock_of_a_killed_process(tmp_path):
+    command = [sys.executable, "-c", HOLDER, tmp_path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(LockedError, match=f"process {process.pid} "), locked(tmp_path):
+            pass
+        process.kill()
+        process.wait()
+        with locked(tmp_path):
+            pass
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+
+
+def test_a_directory_that_cannot_be_synced_does_not_undo_what_was_written(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refused(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with atomic_write(tmp_path / "a") as path, open(path, "w") as file:
+        file.write("all")
+    assert (tmp_path / "a").read_text() == "all"
 
 
 def test_files_of_killed_processes_are_removed_once_nobody_writes_to_them(tmp_path):

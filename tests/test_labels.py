@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_normface import EmbeddingModel, SampledMarginSoftmaxHead, sphere
+from keras_normface import EmbeddingModel, SampledMarginSoftmaxHead, _labels, sphere
 from keras_normface.heads import MarginSoftmaxHead
 from keras_normface.losses import AMSoftmaxLoss, NormFaceLoss, margin_cosines, pairwise_distance
 from keras_normface.margins import AdditiveCosine
@@ -224,3 +224,9 @@ def test_the_gradient_reaches_a_variable():
         gradients.append(to_numpy(tape.gradient(value, y_pred)))
     np.testing.assert_array_equal(gradients[0], gradients[1])
     assert np.abs(gradients[0]).max() > 0
+
+
+def test_a_list_of_numpy_numbers_is_an_array():
+    labels = [np.int64(2), np.int64(0), np.int64(1)]
+    assert _labels.as_tensor("y_true", labels).shape == (3,)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(_labels.as_tensor("y_true", labels)), [2, 0, 1])

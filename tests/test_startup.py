@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -107,3 +108,24 @@ def test_a_function_is_called_once_tensorflow_is_there(tmp_path):
         "print(call_after_loading('heavy', 'told', 1, 2))",
     ]
     assert run(*lines, PYTHONPATH=paths).stdout == "(True, (1, 2))\n"
+
+
+@without_gpu
+def test_neither_an_ignored_signal_nor_a_process_that_keeps_standard_error_open_stops_it():
+    before = time.monotonic()
+    done = run(
+        "import signal, subprocess, sys",
+        "from keras_normface import startup",
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        "with startup._without_notices():",
+        "    pass",
+        "signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+        "with startup._without_notices():",
+        "    print('a line', file=sys.stderr)",
+        "    process = subprocess.Popen(['sleep', '60'])",
+        "print('done')",
+        "process.kill()",
+    )
+    assert done.stdout == "done\n"
+    assert done.stderr == "a line\n"
+    assert time.monotonic() - before < 50

@@ -120,7 +120,7 @@ class ImageList(Reader):
 
     def _checked(self, path, number):
         """Return a path as it is below the root."""
-        if ".." in path or "./" in path or path.startswith("/") or os.sep != "/":
+        if ".." in path or "./" in path or "//" in path or path.startswith("/") or os.sep != "/":
             path = self._within_root(path, number)
         return path
 

@@ -12,6 +12,13 @@ from keras_normface.losses import margin_cosines, softmax_loss
 from keras_normface.sphere import EPSILON
 
 
+def _checked_scale(scale):
+    """Number, `LearnableScale` or its config → float, since NumPy's would decide the type of the loss, or the layer."""
+    if isinstance(scale, dict):
+        return keras.saving.deserialize_keras_object(scale)
+    return scale if isinstance(scale, LearnableScale) else _validation.number("scale", scale, above=0)
+
+
 @keras.saving.register_keras_serializable(package="keras_normface")
 class MarginSoftmaxHead(Head):
     """Softmax with a margin, `ρ·ψ(θ_y)` against `ρ·η(θ_j)`, for every feature norm.
@@ -68,10 +75,8 @@ class MarginSoftmaxHead(Head):
             raise ValueError(
                 f'`feature_norm` must be "hard", "none" or "soft". Received: feature_norm={feature_norm!r}'
             )
-        if not isinstance(scale, LearnableScale | dict) and not scale > 0:
-            raise ValueError(f"`scale` must be positive or a LearnableScale. Received: scale={scale!r}")
         self.margin = margins.get(margin)
-        self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
+        self.scale = _checked_scale(scale)
         self.feature_norm = feature_norm
         self.loss_weight = _validation.number("loss_weight", loss_weight, above=0)
         self.norm_weight = _validation.number("norm_weight", norm_weight, at_least=0)
@@ -224,9 +229,7 @@ class SoftmaxHead(Head):
 
     def __init__(self, units, scale=None, use_bias=True, **kwargs):
         super().__init__(units, **kwargs)
-        self.scale = keras.saving.deserialize_keras_object(scale) if isinstance(scale, dict) else scale
-        if not (self.scale is None or isinstance(self.scale, LearnableScale)) and not self.scale > 0:
-            raise ValueError(f"`scale` must be None, positive or a LearnableScale. Received: scale={scale!r}")
+        self.scale = None if scale is None else _checked_scale(scale)
         self.use_bias = bool(use_bias)
 
     def build(self, input_shape):

@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import keras
 from keras import ops
 
 from keras_normface import _validation
-from keras_normface._io import JsonFormat, json_text, read_bounded, write_text
+from keras_normface._io import UNFINISHED_SECONDS, JsonFormat, json_text, read_bounded, write_text
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
@@ -294,12 +295,20 @@ def _export(model, directory, path):
 
 def _interrupted(path):
     """Where an export that was killed between its two renames left the model that was in `path`, or `None`."""
-    found = [] if path.exists() else list(path.parent.glob(f".{glob.escape(path.name)}.*/old"))
-    return max(found, key=lambda old: old.stat().st_ctime, default=None)
+    return None if path.exists() else max(_moved_away(path), key=lambda old: old.stat().st_ctime, default=None)
+
+
+def _moved_away(path):
+    """What exports to `path`, and not to one whose name goes on after a dot, have moved out of their way."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.*/old")
+    return [old for old in found if old.parent.name.rpartition(".")[0] == f".{path.name}"]
 
 
 def _restore_interrupted(path):
     """Put the model that was in `path` back there, with a warning."""
+    for left in _moved_away(path) if path.exists() else ():  # of an export that was killed when all but this was done
+        if time.time() - left.stat().st_ctime > UNFINISHED_SECONDS:
+            shutil.rmtree(left.parent, ignore_errors=True)
     old = _interrupted(path)
     if old is not None:
         os.replace(old, path)

@@ -269,22 +269,27 @@ def embed_blocks(
 
     for start in range(0, len(images), CHUNK_IMAGES):
         chunk, found = images[start : start + CHUNK_IMAGES], [None, None]
+        identities = None if cache is None else _identities(chunk)
         for side in sides:
-            found[side] = _chunk(embedder, chunk, side, cache, report)
+            found[side] = _chunk(embedder, chunk, side, cache, identities, report)
             report(len(chunk))
             done += len(chunk)
         yield Embedded(*found)
 
 
-def _chunk(embedder, chunk, mirror, cache, report):
+def _identities(chunk):
+    return [identity_of(name, image) for name, image in chunk]
+
+
+def _chunk(embedder, chunk, mirror, cache, identities, report):
     names, images = zip(*chunk, strict=True)
     if cache is None:
         return embedder.embed(images, names, mirror=mirror, progress=report)
-    identities = [identity_of(name, image) for name, image in chunk]
     options = {"mirror": mirror, "resize": embedder.resize, "center_crop": embedder.center_crop}
     key = cache.key(embedder.fingerprint, identities, options)
     embeddings = cache.read(key, len(chunk))
     if embeddings is None:
         embeddings = embedder.embed(images, names, mirror=mirror, progress=report)
-        cache.write(key, embeddings)
+        if _identities(chunk) == identities:  # otherwise a file was replaced while it was embedded
+            cache.write(key, embeddings)
     return embeddings

@@ -318,7 +318,7 @@ class Result:
             A `Result`.
 
         Raises:
-            ValueError: the text is damaged, of another format, or of a later version.
+            ValueError: the text is corrupt, of another format, or of another version.
         """
         content = _checked_content(text)
         figures = tuple(_value_from_dict(figure) for figure in content["figures"])
@@ -344,7 +344,7 @@ class Result:
             A `Result`.
 
         Raises:
-            ValueError: the file is damaged or not a result; the message names it.
+            ValueError: the file is corrupt or not a result; the message names it.
             OSError: it cannot be read.
         """
         return read_bounded(path, cls.from_json, _LARGEST_FILE)

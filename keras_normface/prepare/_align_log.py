@@ -6,7 +6,7 @@ import json
 import os
 
 from keras_normface._alignment import FORMAT, LOG_NAME, SETTINGS_NAME
-from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX, failed_writes_named
+from keras_normface._io import LOCK_NAME, UNFINISHED_PREFIX, appended_file, failed_writes_named
 from keras_normface.prepare._output import OutputError, kind_of
 
 PART_NAME = f"{LOG_NAME}.part"
@@ -17,7 +17,7 @@ class PartLog:
 
     def __init__(self, out, chunk, names):
         self.out, self.path, self.done = out, os.path.join(out, PART_NAME), 0
-        self._file = open(self.path, "a+b")  # noqa: SIM115  closed by __exit__
+        self._file = appended_file(self.path)
         try:
             self._keep_whole_lines(chunk, names)
         except BaseException:

@@ -77,10 +77,11 @@ class ShardWriter:
 
     def _examples(self, task, skipped, sizes, advance):
         names, labels = self.reader.identities, self.reader.labels
+        known = None if task.known_skipped is None else np.array([index for index, _ in task.known_skipped], "int64")
         for start in range(0, len(task.indices), CHUNK):
             indices = task.indices[start : start + CHUNK]
-            if task.known_skipped is not None:
-                indices = indices[~np.isin(indices, [index for index, _ in task.known_skipped])]
+            if known is not None:
+                indices = indices[~np.isin(indices, known)]
             for index, encoded in zip(indices.tolist(), self._read(indices), strict=True):
                 try:
                     self._check(encoded, sizes)

@@ -14,7 +14,7 @@ from keras_normface.protocols._files import ProtocolFileError
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HEADER_BYTES, _TAG_BYTES = 128, 8
 _COMPRESSED, _MATRIX = 15, 14
-_CELL, _CHAR, _NUMBERS = 1, 4, range(6, 16)
+_CELL, _CHAR, _NUMBERS, _OPAQUE = 1, 4, range(6, 16), 17
 _COMPLEX = 0x800
 _DEEPEST = 4
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -139,6 +139,9 @@ def _head(content, position, limit, order):
     if end - start != 8:
         raise ValueError("it has a variable without a class")
     flags = struct.unpack_from(f"{order}I", content, start)[0]
+    if flags & 0xFF == _OPAQUE:  # MATLAB's string, table, datetime, ...: the name follows at once
+        _, start, end, position = _element(content, position, limit, order)
+        return _Head(_OPAQUE, (), content[start:end].decode("latin-1"), False, position)
     _, start, end, position = _element(content, position, limit, order)
     if (end - start) % 4 or not 8 <= end - start <= 128:
         raise ValueError("it has a variable without dimensions")

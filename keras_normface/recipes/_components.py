@@ -174,6 +174,8 @@ def _plain(field, value):
         return [_plain(f"{field}.{number}", item) for number, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
+    if value.get("class_name") == "DTypePolicy" and isinstance(value.get("config"), dict):
+        return value["config"].get("name")
     cls, config = _parts(field, value)
     return serialized(cls, **{name: _plain(f"{field}.config.{name}", item) for name, item in config.items()})
 

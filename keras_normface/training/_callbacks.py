@@ -51,8 +51,8 @@ class AtSteps(keras.callbacks.Callback):
         """Act if it is time."""
         # With several steps in one execution, `batch` is the first of them before Keras 3.11, later the last, which may
         # lie past the end of the epoch.
-        before = self.now
-        self.now = min(before + self.model.steps_per_execution, (self._epoch + 1) * self._length)
+        before, last = self.now, self.params.get("last_step", self._length)
+        self.now = min(before + self.model.steps_per_execution, self._epoch * self._length + last)
         if self.is_due(before, self.now):
             self.act(before, self.now, {} if logs is None else logs)
 

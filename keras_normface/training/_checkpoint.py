@@ -285,6 +285,17 @@ class CheckpointStore:
             )
         return None
 
+    def remove_after(self, epoch, step):
+        """Remove the checkpoints of later positions, which a training that began again before them left behind.
+
+        Args:
+            epoch: The epoch of the position.
+            step: The step of that epoch.
+        """
+        for position, path in self._found():
+            if position > (epoch, step):
+                path.unlink(missing_ok=True)
+
     def _found(self):
         """Positions and paths in the order of training."""
         matches = ((_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())

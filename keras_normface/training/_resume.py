@@ -24,7 +24,7 @@ class EpochByEpoch(keras.callbacks.Callback):
         self.fingerprint, self.allow_other_data = fingerprint, allow_other_data
         self.checkpoints, self.save_every, self.callbacks = checkpoints, save_every, list(callbacks or ())
         self.epoch, self.step, self.steps_left, self.stopped = 0, 0, 0, False
-        self._steps_not_wanted, self._metrics = 0, None
+        self._steps_not_wanted, self._metrics, self._restarted = 0, None, False
         self.set_model(model)
         self._optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
         self._use_ema, self._begun, self._first_step = self._optimizer.use_ema, False, 0
@@ -61,11 +61,11 @@ class EpochByEpoch(keras.callbacks.Callback):
                 "directory, or, to resume it on these data all the same, allow_other_data=True"
             )
         saved.restore(self.model)
-        self.epoch, self.step, self.stopped = saved.epoch, saved.step, saved.extra["stopped"]
-        for epoch, logs in saved.extra["history"]:
+        self.epoch, self.step, self.stopped = saved.epoch, saved.step, saved.extra.get("stopped", False)
+        for epoch, logs in saved.extra.get("history", []):
             self._record(epoch, logs)
         if other_data and self.step:
-            self.step = 0
+            self.step, self._restarted = 0, True
             self._forget(self.epoch)
 
     def _require_one_position(self, strategy):
@@ -82,10 +82,10 @@ class EpochByEpoch(keras.callbacks.Callback):
         self._steps_not_wanted = left - self.steps_left
 
     def set_params(self, params):
-        """Tell the callbacks; those hear of the steps of the whole epoch."""
+        """Tell the callbacks; those hear of the steps of the whole epoch, and of the last that is wanted now."""
         super().set_params(params)
-        steps = self.step + self.steps_left + self._steps_not_wanted
-        self._tell("set_params", {**params, "steps": steps})
+        last = self.step + self.steps_left
+        self._tell("set_params", {**params, "steps": last + self._steps_not_wanted, "last_step": last})
 
     def set_model(self, model):
         """Tell the callbacks."""
@@ -175,7 +175,7 @@ class EpochByEpoch(keras.callbacks.Callback):
 
     def _save(self):
         extra = {"stopped": self.stopped, "history": self._logs_of_epochs, "data": self.fingerprint}
-        self.checkpoints.save(
+        saved = self.checkpoints.save(
             self.model,
             self.epoch,
             self.step,
@@ -183,6 +183,9 @@ class EpochByEpoch(keras.callbacks.Callback):
             metrics=self.step > 0,
             write=is_chief(self.model.distribute_strategy),
         )
+        if saved is not None and self._restarted:  # later ones are of the other data
+            self.checkpoints.remove_after(self.epoch, self.step)
+            self._restarted = False
 
 
 def _plain(value):

@@ -184,3 +184,8 @@ def test_a_million_identities_with_one_image(tmp_path):
     assert (reader.identities[-1], reader.labels[-1], reader.name(10**6 - 1)) == ("1999998", 999_999, "999999.jpg")
     batch = IdentityBatches(reader.labels, 64, 2, seed=0).of_epoch(0)(0)
     assert len(set(batch.tolist())) == 32
+
+
+def test_two_slashes_are_one(tmp_path):
+    reader = ImageList(write(tmp_path, "Ada//1.jpg 0\nAda/2.jpg 1\n"))
+    assert [reader.name(number) for number in range(2)] == ["Ada/1.jpg", "Ada/2.jpg"]

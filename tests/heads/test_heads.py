@@ -18,6 +18,7 @@ from keras_normface import (
     NormFaceLoss,
     embedding_model,
 )
+from keras_normface.heads import SoftmaxHead
 from keras_normface.margins import AdditiveAngular, AdditiveCosine, MultiplicativeAngular
 from tests.support import oracle
 from tests.support.helpers import COMPILED, central_differences, check_layer, in_graph, to_numpy, value_and_gradients
@@ -288,6 +289,9 @@ def test_arcface_exact_hurts_at_small_angles_and_detached_does_not():
     [
         (lambda: MarginSoftmaxHead(0), ValueError, "`units`"),
         (lambda: MarginSoftmaxHead(3, scale=0.0), ValueError, "`scale`.*Received: scale=0.0"),
+        (lambda: MarginSoftmaxHead(3, scale=float("inf")), ValueError, "`scale`.*Received: scale=inf"),
+        (lambda: MarginSoftmaxHead(3, scale="30"), ValueError, "`scale`.*Received: scale='30'"),
+        (lambda: MarginSoftmaxHead(3, scale=True), ValueError, "`scale`.*Received: scale=True"),
         (lambda: MarginSoftmaxHead(3, feature_norm="l2"), ValueError, "`feature_norm`"),
         (lambda: MarginSoftmaxHead(3, loss_weight=0), ValueError, "`loss_weight`"),
         (lambda: MarginSoftmaxHead(3, label_smoothing=1), ValueError, "`label_smoothing`"),
@@ -309,3 +313,14 @@ def test_how_a_batch_is_computed_where_nothing_is_split(fused):
     head.build((None, 2))
     assert head.mode_for(None) == ("buffer" if fused == "auto" else fused)
     assert head.mode_for(100_000) == ("stream" if fused == "auto" else fused)
+
+
+def test_a_scale_from_numpy_does_not_decide_the_type_of_the_loss():
+    x, y = np.eye(6, 4, dtype="float32"), np.arange(6) % 5
+    scale = np.sqrt(2) * np.log(4.0)
+    for head in (MarginSoftmaxHead(5, scale=scale), SoftmaxHead(5, scale=scale)):
+        assert keras.backend.standardize_dtype(head.statistics(y, x).loss.dtype) == "float32"
+    model = small_model([MarginSoftmaxHead(5, scale=scale), AgentContrastiveHead(5, dtype="float64")])
+    model.compile("sgd", jit_compile=False)
+    x, y = blobs()
+    assert np.isfinite(model.fit(x, y, verbose=0).history["loss"]).all()

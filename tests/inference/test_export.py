@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -182,6 +183,22 @@ def test_an_export_killed_between_its_renames_is_recovered_by_the_next(tmp_path,
     knf.export_embedding_model(classifier(), path, overwrite=True)
     assert read_flip(path) == "none"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_an_export_to_another_name_moved_away_is_not_taken(tmp_path, monkeypatch):
+    other = tmp_path / ".model.v2.abc123" / "old"
+    other.mkdir(parents=True)
+    knf.export_embedding_model(classifier(), tmp_path / "model")
+    assert other.is_dir()
+    left = tmp_path / ".model.abc123" / "old"  # killed when all was done but the removal
+    left.mkdir(parents=True)
+    knf.export_embedding_model(classifier(), tmp_path / "model", overwrite=True)
+    assert left.is_dir()  # another process may be at it
+    later = time.time() + 2 * 3600
+    monkeypatch.setattr(time, "time", lambda: later)
+    knf.export_embedding_model(classifier(), tmp_path / "model", overwrite=True)
+    assert not left.exists()
+    assert other.is_dir()
 
 
 def test_where_the_cut_is_made():

@@ -412,3 +412,19 @@ def test_a_full_disk_names_the_cached_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: '.*e\.npz'"):
         save_embeddings(tmp_path / "e.npz", ["a"], [[1.0]])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_replaced_while_it_is_embedded_is_not_cached(model, files, tmp_path, monkeypatch):
+    path = shutil.copy(files[0][1], tmp_path / "a.png")
+    embedder, embed = ImageEmbedder(model), ImageEmbedder.embed
+
+    def replaced(self, images, *arguments, **options):
+        shutil.copy(files[1][1], path)
+        return embed(self, images, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageEmbedder, "embed", replaced)
+        embed_images(embedder, [("a.png", path)], cache=tmp_path / "cache")
+    shutil.copy(files[0][1], path)
+    found = embed_images(embedder, [("a.png", path)], cache=tmp_path / "cache").front
+    np.testing.assert_allclose(found, expected(model, [("a.png", path)]), atol=1e-6)

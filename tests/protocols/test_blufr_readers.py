@@ -231,3 +231,14 @@ def test_the_matlab_files_of_these_tests_are_read(tmp_path):
     path = matlab_file(tmp_path / "x.mat", number)
     with pytest.raises(ProtocolFileError, match=r"lacks the variables imageList, .* It holds: labels"):
         read_blufr(path)
+
+
+def test_a_string_of_matlab_beside_what_is_wanted_is_passed_by(tmp_path):
+    def element(kind, data):
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    opaque = element(6, struct.pack("<II", 17, 0)) + element(1, b"note") + element(1, b"MCOS") + element(1, b"string")
+    path = matlab_file(tmp_path / "a.mat", element(14, opaque), matlab(b"labels", 6, (1, 2), (2, b"\x03\x04")))
+    assert read_matlab(path, ["labels"])["labels"].tolist() == [[3, 4]]
+    with pytest.raises(ProtocolFileError, match="'note' holds something else"):
+        read_matlab(path, ["note"])

@@ -383,3 +383,25 @@ def test_a_model_that_fit_would_build_is_built_in_the_scope_of_its_strategy(tmp_
     fit_resumable(net, ArrayBatches(*tiny.arrays(samples=8), 4, seed=0), 1, tmp_path, verbose=0)
     assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 2
     assert isinstance(net.weights[0].value, tf.distribute.DistributedValues)
+
+
+def test_what_was_trained_on_other_data_after_one_insisted_is_resumed(tmp_path):
+    with pytest.raises(tiny.Cut):
+        fit_resumable(tiny.model(), batches(), 1, tmp_path, save_every=1, verbose=0, callbacks=[tiny.CutAt(5)])
+    options = {"save_every": 1, "verbose": 0, "allow_other_data": True}
+    with pytest.raises(tiny.Cut):
+        fit_resumable(tiny.model(), batches(seed=4), 1, tmp_path, callbacks=[tiny.CutAt(3)], **options)
+    saved = CheckpointStore(tmp_path).latest()
+    assert (saved.epoch, saved.step, saved.extra["data"]["seed"]) == (0, 2, 4)
+    net = tiny.model()
+    fit_resumable(net, batches(seed=4), 1, tmp_path, save_every=1, verbose=0)
+    assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 4 + 6
+
+
+def test_a_checkpoint_of_a_loop_of_ones_own_is_resumed_if_one_insists(tmp_path):
+    net = tiny.model()
+    net.optimizer.build(net.trainable_variables)
+    CheckpointStore(tmp_path).save(net, 0, 1)
+    with pytest.raises(ValueError, match="does not record its data"):
+        fit_resumable(tiny.model(), batches(), 2, tmp_path, verbose=0)
+    assert fit_resumable(tiny.model(), batches(), 2, tmp_path, verbose=0, allow_other_data=True).epoch == [0, 1]

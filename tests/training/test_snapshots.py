@@ -52,6 +52,14 @@ def test_several_steps_in_one_execution_keep_the_first_position_past_a_step(tmp_
     assert not list((tmp_path / "snapshots").glob(".writing-*"))
 
 
+def test_a_training_that_ends_within_an_execution_has_no_step_after_its_last(tmp_path):
+    snapshots = WeightSnapshots(tmp_path / "snapshots", [6, 7, 8])
+    net = tiny.model(steps_per_execution=4)
+    fit_resumable(net, tiny.data(), None, tmp_path, steps=6, callbacks=[snapshots], verbose=0)
+    assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 6
+    assert [path.name for path in snapshots.written()] == ["step-000000006.snapshot"]
+
+
 def test_a_full_disk_costs_a_snapshot_and_no_training(tmp_path, monkeypatch):
     def full(path, *_):
         raise OSError(28, "No space left on device", str(path))
