@@ -51,7 +51,12 @@ def test_losses_take_ids_of_every_type(dtype, classes):
     np.testing.assert_allclose(graph, [expected[2], expected[-1]], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("dtype", "classes"), [("uint8", 256), ("int8", 200), ("uint16", 70_000), ("uint64", 300)])
+OTHER_TYPES = [("int8", 200), ("uint16", 70_000), ("uint64", 300)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "classes"), [("uint8", 256), *(pytest.param(*row, marks=pytest.mark.slow) for row in OTHER_TYPES)]
+)
 def test_heads_take_ids_of_every_type(dtype, classes):
     ids, x = ids_of(dtype, classes), np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
     made = heads(classes, {256: (False, "buffer", "stream"), 70_000: (False, "stream")}.get(classes, (False,)))

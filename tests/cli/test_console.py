@@ -156,7 +156,7 @@ def test_names_of_files_and_markup_are_shown_escaped(tmp_path):
 NOTICES = ("cuda", "cuInit", "cuFFT", "CPU instructions", "InitializeLog", "oneDNN")
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.skipif(any(glob.glob(device) for device in startup.GPU_DEVICES), reason="the machine has a GPU")
 def test_a_command_shows_no_notice_of_tensorflow_and_shows_an_error(tmp_path, jobs):
     photos = faces.write_folder(tmp_path / "photos")

@@ -28,6 +28,7 @@ def test_help_has_an_example(script):
 
 
 @pytest.mark.skipif(any(map(glob.glob, GPU_DEVICES)), reason="the machine has a GPU")
+@pytest.mark.slow
 def test_no_notice_of_tensorflow_is_shown_and_an_error_is():
     tiny = ("--identities", "64", "--dim", "4", "--batch-size", "4", "--people", "8", "--steps", "1")
     shown = run("million_identities.py", *tiny)
