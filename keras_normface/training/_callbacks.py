@@ -28,11 +28,11 @@ class AtSteps(keras.callbacks.Callback):
 
     def is_due(self, before, now):
         """Whether to act after step `now`, if the step looked at last was `before`; 1 is the first step."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `is_due`.")
 
     def act(self, before, now, logs):
         """Do it. `logs` may be added to."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement `act`.")
 
     def on_epoch_begin(self, epoch, logs=None):
         """Find where in the training this is."""

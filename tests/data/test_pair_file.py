@@ -63,19 +63,25 @@ def with_numpy_1_names(content):
     return content
 
 
+def read_as_faces(directory, whole, protocol):
+    """Pickle a pair file, under both names of NumPy's modules, and read it as the faces of this test."""
+    content = pickle.dumps(whole, protocol)
+    for variant in {content, with_numpy_1_names(content)}:
+        pairs = read(directory, variant)
+        assert pairs.images == FACES
+        assert pairs.same.dtype == bool
+        assert pairs.same.tolist() == SAME
+    return pairs
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("flags", [SAME, [np.bool_(flag) for flag in SAME]], ids=["bool", "numpy"])
 @pytest.mark.parametrize("items", [FACES, as_arrays(True), as_arrays(False)], ids=["bytes", "array", "frozen"])
 def test_every_protocol(tmp_path, protocol, flags, items):
     for whole in [(items, flags), [items, flags]]:
-        content = pickle.dumps(whole, protocol)
-        for variant in {content, with_numpy_1_names(content)}:
-            pairs = read(tmp_path, variant)
-            assert pairs.images == FACES
-            assert pairs.same.dtype == bool
-            assert pairs.same.tolist() == SAME
-            assert len(pairs) == 3
-            assert pairs.path == tmp_path / "pairs.bin"
+        pairs = read_as_faces(tmp_path, whole, protocol)
+        assert len(pairs) == 3
+        assert pairs.path == tmp_path / "pairs.bin"
     assert Image.open(io.BytesIO(pairs.images[1])).size == (6, 8)
 
 
@@ -105,12 +111,7 @@ def as_column(data):
 def test_shapes_flags_and_tuples_that_packers_write(tmp_path, protocol, flags, arranged):
     items = [arranged(face) for face in FACES]
     for whole in [(items, flags), [tuple(items), flags]]:
-        content = pickle.dumps(whole, protocol)
-        for variant in {content, with_numpy_1_names(content)}:
-            pairs = read(tmp_path, variant)
-            assert pairs.images == FACES
-            assert pairs.same.dtype == bool
-            assert pairs.same.tolist() == SAME
+        read_as_faces(tmp_path, whole, protocol)
 
 
 def test_the_renaming_of_these_tests_renames():
