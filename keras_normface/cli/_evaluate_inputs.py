@@ -11,7 +11,7 @@ from keras_normface.cli._console import printable, progress_bar, say
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (
-    ImageEmbedder,
+    Embedder,
     check_none_missing,
     embed_blocks,
     embed_images,
@@ -29,8 +29,12 @@ class ModelFeatures:
     """Features that an exported model makes of images, with its mirror images' if they are asked for."""
 
     def __init__(self, path, request):
-        self._embedder = ImageEmbedder(
-            path, batch_size=request.batch_size, resize=request.resize, center_crop=request.center_crop
+        self._embedder = Embedder(
+            path,
+            batch_size=request.batch_size,
+            faces="aligned",
+            resize=request.resize,
+            center_crop=request.center_crop,
         )
         self._cache, self._mirror = request.cache_directory, request.flip
         self.name = f"{os.path.basename(os.path.abspath(path))} ({self._embedder.shown_fingerprint})"

@@ -5,16 +5,16 @@ channel order and the fusion with the flipped image lie inside it, and are recor
 threshold that was calibrated for it. Embeddings are stored with the names of their images.
 
 The five that matter: `export_embedding_model`, `embedding_model` (the same as a Keras model, in memory),
-`ImageEmbedder` (an exported model that takes encoded images), `embed_images` (many images, with a cache by which an
-interrupted run resumes), and `save_embeddings` with its counterpart `load_embeddings`. A threshold from
+`Embedder` (a model that takes photos or aligned faces, as encoded images), `embed_images` (many images, with a cache
+by which an interrupted run resumes), and `save_embeddings` with its counterpart `load_embeddings`. A threshold from
 `metrics.calibrate_threshold` is stored with `store_threshold` and read with `read_threshold`.
 
-Order to read: `_export` (what is cut out of the trained model, and what is recorded), `_embedder` (decoding, batches,
-the model's fingerprint), `_store` (files of embeddings, and the cache).
+Order to read: `_export` (what is cut out of the trained model, and what is recorded), `_embedder` (photos, decoding,
+batches, the model's fingerprint) over `_runtimes` (what computes), `_store` (files of embeddings, and the cache).
 """
 
 from keras_normface._threshold import CalibratedThreshold
-from keras_normface.inference._embedder import ImageEmbedder, model_fingerprint
+from keras_normface.inference._embedder import Embedder, model_fingerprint
 from keras_normface.inference._export import (
     embedding_model,
     export_embedding_model,
@@ -34,7 +34,7 @@ from keras_normface.inference._store import (
 
 __all__ = [
     "CalibratedThreshold",
-    "ImageEmbedder",
+    "Embedder",
     "check_none_missing",
     "embed_blocks",
     "embed_images",

@@ -1,17 +1,22 @@
-"""What tells one exported model from another."""
+"""One way from encoded images to embeddings, whatever form the model has; and what tells one model from another."""
 
+import collections
+import contextlib
 import functools
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
-from keras_normface._io import read_whole, regular_file, threads
+from keras_normface._io import json_text, read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
-from keras_normface.inference._export import read_flip, read_preprocessing, saved_model
+from keras_normface.inference._export import embedding_model, read_flip, read_preprocessing, read_threshold, saved_model
+from keras_normface.inference._runtimes import keras_runtime, open_runtime
+from keras_normface.prepare import FaceAligner
 
 SHOWN_DIGITS = 16
 _BLOCK_BYTES = 1 << 20
@@ -69,31 +74,43 @@ def _digest(path):
 
 
 BATCHES_AT_ONCE, IMAGES_AT_ONCE = 2, 16
+PHOTOS_AT_ONCE = 16  # three times as many may be in memory, each of up to Pillow's limit
+FACES, NO_FACE = ("photo", "aligned"), ("error", "nan")
 
 
-class ImageEmbedder:
-    """An exported model that takes encoded images.
+class Embedder:
+    """A model that takes encoded images: photos, in which it finds and aligns the face, or faces that are aligned.
 
-    Images are decoded as in training and given to the model as raw RGB pixels: the model itself scales them, as it
-    was exported with its `Preprocessing`.
+    Aligned faces are decoded as in training and given to the model as raw RGB pixels: the model itself scales them,
+    as it was exported with its `Preprocessing`. In a photo, `prepare.FaceAligner` first finds the face, of several the
+    one that `prepare.chosen_face` chooses, and brings it to the template of the model's `Preprocessing`.
 
     Args:
-        path: Directory of a SavedModel of `export_embedding_model`, exported with `preprocessing`.
-        batch_size: Images in one step, at least 1.
-        resize: Whether images of another size are resized, bilinearly; otherwise they are errors.
-        center_crop: Whether larger images are cut to the model's size in their middle, as faces of 112x112 for a model
-            of 112x96; exclusive with `resize`.
+        model: Directory of an exported model, or a `backbones.PretrainedNetwork`.
+        batch_size: Images in one step, at least 1; of photos at most 16 are taken in one step.
+        faces: "photo", or "aligned" for images that hold an aligned face in the model's size.
+        resize: Whether aligned faces of another size are resized, bilinearly; otherwise they are errors.
+        center_crop: Whether larger aligned faces are cut to the model's size in their middle, as faces of 112x112 for
+            a model of 112x96; exclusive with `resize`.
+        no_face: What becomes of a photo without a face: "error", or "nan", a row of NaN.
+        detect: Function that finds faces in photos, see `prepare.FaceAligner`. `None`: `prepare.Mtcnn()`.
 
     Attributes:
+        name: The directory, or the name of the network; for people.
         preprocessing: The model's `Preprocessing`.
         flip: `"sum"` if the model adds the flipped image's embedding by itself, otherwise `"none"`.
-        fingerprint: See `model_fingerprint`.
+        threshold: The `CalibratedThreshold` that comes with the model, or `None`.
+        dimension: Of an embedding; `None` if the model does not say.
+        licence: Of the weights, a text, or `None` if the model does not say.
+        source: Where the weights come from, a text, or `None`.
+        fingerprint: See `model_fingerprint`; for a network, that of its name, preprocessing and weights.
         embedded: How many images it has embedded so far, mirror images included.
 
     Raises:
-        FileNotFoundError: If there is no SavedModel.
-        ValueError: If it was exported without `preprocessing`, has no record of `flip`, or does not map
-            one input to one matrix.
+        FileNotFoundError: If there is no model in the directory.
+        ValueError: If it was exported without `preprocessing`, has no record of `flip`, does not map one input to one
+            matrix; or if `faces` is "photo" and its preprocessing names no template, or one of another size.
+        ImportError: If the package that runs the model, or with "photo" the one that finds faces, is not installed.
 
     Example:
     >>> import keras, tempfile
@@ -104,68 +121,121 @@ class ImageEmbedder:
     >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = export_embedding_model(net, directory + "/model", preprocessing=Preprocessing(size=(6, 5)))
-    ...     ImageEmbedder(directory + "/model").embed([picture], ["9.png"]).shape
+    ...     Embedder(directory + "/model", faces="aligned").embed([picture], ["9.png"]).shape
     (1, 4)
     """
 
-    def __init__(self, path, *, batch_size=64, resize=False, center_crop=False):
+    def __init__(
+        self,
+        model,
+        *,
+        batch_size=64,
+        faces="photo",
+        resize=False,
+        center_crop=False,
+        no_face="error",
+        detect=None,
+    ):
         _validation.integer("batch_size", batch_size, 1)
+        self.faces = _validation.choice("faces", faces, FACES)
+        self.no_face = _validation.choice("no_face", no_face, NO_FACE)
         if resize and center_crop:
             raise ValueError("`resize` and `center_crop` exclude each other. Received: both")
-        self.path, self.batch_size = os.fspath(path), batch_size
-        self.resize, self.center_crop = bool(resize), bool(center_crop)
-        self.preprocessing = read_preprocessing(path)
-        if self.preprocessing is None:
-            raise ValueError(
-                f"{self.path} does not say how its images are scaled: it must be exported with `preprocessing`, or its "
-                "embeddings be made elsewhere and given as a file"
-            )
-        self.flip = read_flip(path)
-        if self.flip is None:
-            raise ValueError(
-                f"{self.path} does not record whether it adds the flipped image's embedding: export it again"
-            )
-        self.fingerprint = model_fingerprint(path)
+        if faces == "photo" and (resize or center_crop):
+            raise ValueError("`resize` and `center_crop` are for faces='aligned'. Received: faces='photo'")
+        self.batch_size, self.resize, self.center_crop = batch_size, bool(resize), bool(center_crop)
         self.embedded = 0
-        self._call, self._dtype = _loaded(self.path)
+        describe = _exported if isinstance(model, (str, os.PathLike)) else _pretrained
+        found = describe(model)
+        self.name, self.preprocessing, self.flip = found.name, found.preprocessing, found.flip
+        self.threshold, self.licence, self.source = found.threshold, found.licence, found.source
+        self._aligner = self._template_aligner(detect) if faces == "photo" else None
+        self.fingerprint, runtime = found.opened()
+        self._call, self.dimension = runtime
 
     @property
     def shown_fingerprint(self):
         """The first 16 digits of the model's fingerprint."""
         return self.fingerprint[:SHOWN_DIGITS]
 
-    def embed(self, images, names, *, mirror=False, progress=None):
+    @property
+    def settings(self):
+        """What decides the embeddings of an image besides the model and the mirroring, as a dictionary for JSON."""
+        if self._aligner is None:
+            return {"resize": self.resize, "center_crop": self.center_crop}
+        return {"faces": "photo", "template": self._aligner.template, "detector": self._aligner.detector}
+
+    def embed(self, images, names=None, *, mirror=False, progress=None):
         """Embed images.
 
         Args:
-            images: List of N, at least one: the bytes of each, JPEG, PNG, BMP or GIF, or the path of its file. All of
-                them are held in memory, decoded.
-            names: List of N names, for errors.
-            mirror: Whether the images are mirrored, left to right, first.
+            images: List of N, at least one: the bytes of each, or the path of its file. Aligned faces are JPEG, PNG,
+                BMP or GIF; photos also PPM, TIFF or WebP.
+            names: List of N names, for errors. `None`: the paths, and the places of bytes in the list.
+            mirror: Whether the images, or the aligned faces of photos, are mirrored, left to right, first.
             progress: `None`, or a function that is called with the number of images done, after each batch.
 
         Returns:
-            Float32 array `(N, dim)`.
+            Float32 array `(N, dim)` of unit rows; of NaN for a photo without a face if `no_face` is "nan".
 
         Raises:
-            ValueError: If an image cannot be decoded, is of another size, or has more than 50 megapixels by its
-                header, with which it is not decoded; it is named.
+            ValueError: If an image cannot be decoded, is of another size, holds no face, or has more than 50 megapixels
+                by its header (a photo: more than Pillow's limit), with which it is not decoded; it is named.
             OSError: If a file cannot be read.
         """
-        blocks = []
-        parts = [slice(start, start + self.batch_size) for start in range(0, len(names), self.batch_size)]
-        with threads(BATCHES_AT_ONCE) as pool:
-            for batch in pool.map(lambda part: self._decoded(images[part], names[part]), parts):
-                blocks.append(self._embedded(batch, mirror))
+        if names is None:
+            names = [f"image {place}" if isinstance(image, bytes) else image for place, image in enumerate(images)]
+        photos = self._aligner is not None
+        step = min(self.batch_size, PHOTOS_AT_ONCE) if photos else self.batch_size
+        parts = [slice(start, start + step) for start in range(0, len(names), step)]
+        blocks, quiet = [], self._aligner.decoding if photos else contextlib.nullcontext
+        with quiet(), threads(1 if photos else BATCHES_AT_ONCE) as pool:
+            work = self._photos if photos else self._decoded
+            tasks = (lambda part=part: work(images[part], names[part]) for part in parts)
+            for batch, part in zip(_ahead(pool, tasks, 1 if photos else BATCHES_AT_ONCE), parts, strict=True):
+                blocks.append(self._faces_embedded(batch, names[part], mirror))
                 self.embedded += len(batch)
                 if progress is not None:
                     progress(sum(map(len, blocks)))
-        return np.concatenate(blocks)
+        return self._joined(blocks)
+
+    def _faces_embedded(self, batch, names, mirror):
+        """A batch of `_decoded` or `_photos` → (n, dim), or (n, 0) if none of the photos has a face."""
+        if self._aligner is None:
+            return self._embedded(batch, mirror)
+        faces = self._aligner(batch)
+        there = np.array([face is not None for face in faces])
+        if self.no_face == "error" and not there.all():
+            raise ValueError(f"{names[int(np.argmin(there))]} holds no face that is found")
+        if not there.any():
+            return np.empty((len(faces), 0), "float32")
+        found = self._embedded(np.stack([face for face in faces if face is not None]), mirror)
+        rows = np.full((len(faces), found.shape[1]), np.nan, "float32")
+        rows[there] = found
+        return rows
+
+    def _joined(self, blocks):
+        dimension = max(block.shape[1] for block in blocks) or self.dimension
+        if dimension is None:
+            raise ValueError(f"None of the photos holds a face, and {self.name} does not say its dimension")
+        return np.concatenate(
+            [block if block.shape[1] else np.full((len(block), dimension), np.nan, "float32") for block in blocks]
+        )
 
     def _embedded(self, images, mirror):
         if mirror:
             images = images[:, :, ::-1]
-        return self._call(np.ascontiguousarray(images, self._dtype))
+        return self._call(np.ascontiguousarray(images))
+
+    def _photos(self, images, names):
+        photos = []
+        for image, name in zip(images, names, strict=True):
+            content = image if isinstance(image, bytes) else read_whole(image)
+            try:
+                photos.append(self._aligner.decode(content))
+            except ValueError as error:
+                raise ValueError(f"{name} cannot be decoded: {error}") from error
+        return photos
 
     def _decoded(self, images, names):
         import tensorflow as tf
@@ -200,6 +270,79 @@ class ImageEmbedder:
             return "`center_crop` (--center-crop) cuts it in its middle, `resize` (--resize) squashes it"
         return "align it, or `resize` (--resize) it"
 
+    def _template_aligner(self, detect):
+        template, size = self.preprocessing.template, self.preprocessing.size
+        if template is None:
+            raise ValueError(
+                f"{self.name} does not say by which template faces are aligned for it: align them yourself and give "
+                "faces='aligned' (--aligned), or export it with a `Preprocessing` that has a `template`"
+            )
+        aligner = FaceAligner(template, detect=detect)
+        if aligner.size != tuple(size):
+            raise ValueError(
+                f"{self.name} takes faces of {size[0]} x {size[1]} pixels, but its template {template} makes them of "
+                f"{aligner.size[0]} x {aligner.size[1]}: align them yourself and give faces='aligned' (--aligned)"
+            )
+        return aligner
+
+
+class _Description(NamedTuple):
+    """What a model says of itself, and a function that opens it: → fingerprint, `Runtime`."""
+
+    name: str
+    preprocessing: object
+    flip: str
+    threshold: object
+    licence: str | None
+    source: str | None
+    opened: object
+
+
+def _exported(path):
+    """Directory of an exported model → its `_Description`."""
+    name = os.fspath(path)
+    preprocessing, flip, threshold = read_preprocessing(path), read_flip(path), read_threshold(path)
+    if preprocessing is None:
+        raise ValueError(
+            f"{name} does not say how its images are scaled: it must be exported with `preprocessing`, or its "
+            "embeddings be made elsewhere and given as a file"
+        )
+    if flip is None:
+        raise ValueError(f"{name} does not record whether it adds the flipped image's embedding: export it again")
+    return _Description(
+        name, preprocessing, flip, threshold, None, None, lambda: (model_fingerprint(path), open_runtime(path))
+    )
+
+
+def _pretrained(model):
+    """A `PretrainedNetwork` → its `_Description`."""
+
+    def opened():
+        whole = embedding_model(model.network, preprocessing=model.preprocessing)
+        return _network_fingerprint(model), keras_runtime(whole)
+
+    return _Description(model.name, model.preprocessing, "none", model.threshold, model.licence, model.source, opened)
+
+
+def _network_fingerprint(model):
+    """SHA-256 of the name, preprocessing and weights of a `PretrainedNetwork`; its layers' names change from run to run."""
+    whole = hashlib.sha256(json_text({"name": model.name, **model.preprocessing.to_dict()}).encode())
+    for weight in model.network.get_weights():
+        whole.update(f"{weight.shape} {weight.dtype}".encode())
+        whole.update(np.ascontiguousarray(weight).tobytes())
+    return whole.hexdigest()
+
+
+def _ahead(pool, tasks, count):
+    """Yield the results of tasks in their order; at most `count` are worked at or wait beside the one given."""
+    waiting = collections.deque()
+    for task in tasks:
+        waiting.append(pool.submit(task))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
 
 @functools.lru_cache
 def decoder(height, width, resize, crop=False):
@@ -220,32 +363,3 @@ def decoder(height, width, resize, crop=False):
         return tf.map_fn(decoded, encoded, fn_output_signature=shape, parallel_iterations=IMAGES_AT_ONCE)
 
     return batch
-
-
-def _loaded(path):
-    """Return a function from images to embeddings, and the dtype that it takes."""
-    import tensorflow as tf
-
-    try:
-        loaded = tf.saved_model.load(path)
-    except OSError:
-        raise
-    # TensorFlow raises whatever its readers meet in files that are cut or corrupt: IndexError, DataLossError, ...
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ValueError(f"{path} must be a SavedModel, but it is truncated or corrupt: {reason}") from error
-    serving = loaded.signatures.get("serving_default")
-    inputs = {} if serving is None else serving.structured_input_signature[1]
-    if len(inputs) != 1 or len(serving.structured_outputs) != 1:
-        raise ValueError(f"{path} must map one input to one output by its signature serving_default")
-    ((argument, spec),) = inputs.items()
-    (output,) = serving.structured_outputs
-
-    def call(images):
-        # `loaded` must outlive its signature, which holds it only weakly.
-        embeddings = loaded.signatures["serving_default"](**{argument: tf.constant(images)})[output].numpy()
-        if embeddings.ndim != 2 or len(embeddings) != len(images):
-            raise ValueError(f"{path} must make a row of each image. Received: embeddings of shape {embeddings.shape}")
-        return embeddings.astype("float32", copy=False)
-
-    return call, spec.dtype.as_numpy_dtype

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_normface._arrays import DAMAGE, read_npz
 from keras_normface._io import UNFINISHED_SECONDS, atomic_write, read_whole, remove_unfinished
-from keras_normface.inference._embedder import SHOWN_DIGITS, ImageEmbedder
+from keras_normface.inference._embedder import SHOWN_DIGITS, Embedder
 
 _MOST_LISTED = 5
 
@@ -170,30 +170,26 @@ class Embedded(NamedTuple):
     mirrored: np.ndarray | None
 
 
-def embed_images(
-    model, images, *, mirror="none", batch_size=64, resize=False, center_crop=False, cache=None, progress=None
-):
-    """Embed images with an exported model.
+def embed_images(embedder, images, *, mirror="none", cache=None, progress=None):
+    """Embed images, each once.
 
     Args:
-        model: Directory of a SavedModel of `export_embedding_model`, or an `ImageEmbedder`.
+        embedder: An `Embedder`.
         images: List of pairs of a name and the image: its bytes, or the path of its file.
         mirror: "none", or "both" for the embeddings of the mirror images too.
-        batch_size: Images in one step of the model; unused if `model` is an `ImageEmbedder`.
-        resize: Whether images of another size are resized; unused if `model` is an `ImageEmbedder`.
-        center_crop: Whether larger images are cut in their middle; unused if `model` is an `ImageEmbedder`.
         cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
-            fingerprint and each image's name and content, which is read for that each time. An interrupted run
-            resumes with the next chunk; a corrupt chunk is computed again, with a warning.
+            fingerprint and each image's name and content, which is read for that each time; those of photos also under
+            the template and the name of the detector. An interrupted run resumes with the next chunk; a corrupt
+            chunk is computed again, with a warning.
         progress: `None`, or a function that is called with the number of images done and that of all; mirror images
             count.
 
     Returns:
-        An `Embedded`, with a row for each image.
+        An `Embedded`, with a row for each image; see `Embedder` for photos without a face.
 
     Raises:
         ValueError: If there are no images or a name occurs twice, an image cannot be decoded or is of another size,
-            or the mirror images are asked for and the model adds them by itself; or from `ImageEmbedder`.
+            or the mirror images are asked for and the model adds them by itself.
         OSError: If a file cannot be read or written.
 
     Example:
@@ -205,37 +201,22 @@ def embed_images(
     >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = export_embedding_model(net, directory + "/model", preprocessing=Preprocessing(size=(6, 5)))
-    ...     embed_images(directory + "/model", [("a", picture), ("b", picture)], cache=directory).front.shape
+    ...     embedder = Embedder(directory + "/model", faces="aligned")
+    ...     embed_images(embedder, [("a", picture), ("b", picture)], cache=directory).front.shape
     (2, 4)
     """
-    blocks = list(
-        embed_blocks(
-            model,
-            images,
-            mirror=mirror,
-            batch_size=batch_size,
-            resize=resize,
-            center_crop=center_crop,
-            cache=cache,
-            progress=progress,
-        )
-    )
+    blocks = list(embed_blocks(embedder, images, mirror=mirror, cache=cache, progress=progress))
     mirrored = np.concatenate([block.mirrored for block in blocks]) if mirror == "both" else None
     return Embedded(np.concatenate([block.front for block in blocks]), mirrored)
 
 
-def embed_blocks(
-    model, images, *, mirror="none", batch_size=64, resize=False, center_crop=False, cache=None, progress=None
-):
+def embed_blocks(embedder, images, *, mirror="none", cache=None, progress=None):
     """Embed images as `embed_images` does, but give a chunk at a time, for more than fit into memory.
 
     Args:
-        model: See `embed_images`.
+        embedder: See `embed_images`.
         images: See `embed_images`.
         mirror: See `embed_images`.
-        batch_size: See `embed_images`.
-        resize: See `embed_images`.
-        center_crop: See `embed_images`.
         cache: See `embed_images`.
         progress: See `embed_images`.
 
@@ -251,12 +232,11 @@ def embed_blocks(
         raise ValueError(f"`mirror` must be one of {MIRRORS}. Received: mirror={mirror!r}")
     if not images or len({name for name, _ in images}) != len(images):
         raise ValueError(f"`images` must hold at least one image, and each name once. Received: {len(images)} images")
-    embedder = model
-    if not isinstance(model, ImageEmbedder):
-        embedder = ImageEmbedder(model, batch_size=batch_size, resize=resize, center_crop=center_crop)
+    if not isinstance(embedder, Embedder):
+        raise ValueError(f"`embedder` must be an Embedder. Received: {embedder!r}")
     if mirror == "both" and embedder.flip == "sum":
         raise ValueError(
-            f"`mirror` must be 'none' for {embedder.path}, which was exported with flip='sum' "
+            f"`mirror` must be 'none' for {embedder.name}, which was exported with flip='sum' "
             "and adds the mirror image's embedding by itself. Received: mirror='both'"
         )
     cache = None if cache is None else ChunkCache(cache)
@@ -285,8 +265,7 @@ def _chunk(embedder, chunk, mirror, cache, identities, report):
     names, images = zip(*chunk, strict=True)
     if cache is None:
         return embedder.embed(images, names, mirror=mirror, progress=report)
-    options = {"mirror": mirror, "resize": embedder.resize, "center_crop": embedder.center_crop}
-    key = cache.key(embedder.fingerprint, identities, options)
+    key = cache.key(embedder.fingerprint, identities, {"mirror": mirror, **embedder.settings})
     embeddings = cache.read(key, len(chunk))
     if embeddings is None:
         embeddings = embedder.embed(images, names, mirror=mirror, progress=report)

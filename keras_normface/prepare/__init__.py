@@ -10,12 +10,15 @@ Two steps, each optional, each resumable after a kill with the same files as an 
 One run at a time writes to a directory: it holds a lock there. A directory that was begun with other settings, or that
 holds other files, is an `OutputError`.
 
-Reading order: `_faces` (detector, templates, similarity), `_photos` (decode, check, warp, encode), `_align` with
-`_align_log`, then `_shards` (the plan and the metadata) and `_workers` (one shard); `_output` is the lock.
+`FaceAligner` does the first step in memory, for `inference.Embedder`.
+
+Reading order: `_faces` (detector, templates, similarity), `_photos` (decode, check, warp, encode), `_aligner`, `_align`
+with `_align_log`, then `_shards` (the plan and the metadata) and `_workers` (one shard); `_output` is the lock.
 """
 
 from keras_normface.prepare._align import NO_FACE_CHOICES, align_images
 from keras_normface.prepare._align_log import AlignReport
+from keras_normface.prepare._aligner import FaceAligner
 from keras_normface.prepare._faces import Face, Mtcnn, chosen_face, similarity, template_points, template_size
 from keras_normface.prepare._output import OutputError
 from keras_normface.prepare._photos import ENCODINGS, InvalidImageError, validated_size
@@ -27,6 +30,7 @@ __all__ = [
     "NO_FACE_CHOICES",
     "AlignReport",
     "Face",
+    "FaceAligner",
     "InvalidImageError",
     "Mtcnn",
     "OutputError",

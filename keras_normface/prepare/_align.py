@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections import defaultdict
 
 import numpy as np
@@ -19,15 +18,8 @@ from keras_normface.prepare._align_log import (
     report_of,
     settings_of,
 )
-from keras_normface.prepare._faces import (
-    Mtcnn,
-    centred,
-    chosen_face,
-    similarity,
-    similarity_class,
-    template_points,
-    template_size,
-)
+from keras_normface.prepare._aligner import found_faces, placed_face, strict_pillow
+from keras_normface.prepare._faces import Mtcnn, centred, similarity_class, template_size
 from keras_normface.prepare._output import locked
 from keras_normface.prepare._photos import ENCODINGS, NotAnImageError, decoded, encoded, pillow, warped
 
@@ -155,30 +147,16 @@ class AlignRun:
         return records
 
     def _detected(self, photos):
-        """Return the list of faces of each photo; photos of one size are looked at together."""
-        by_size, faces = {}, [[] for _ in photos]
-        for place, photo in enumerate(photos):
-            if not isinstance(photo, str):
-                by_size.setdefault(photo.shape, []).append(place)
-        for places in by_size.values():
-            found = self.detect([photos[place] for place in places])
-            if len(found) != len(places):
-                raise ValueError(f"`detect` must return {len(places)} lists for as many images. Received: {len(found)}")
-            for place, some in zip(places, found, strict=True):
-                faces[place] = [face.rounded() for face in some if face.is_finite]
-        return faces
+        """Return the list of faces of each photo."""
+        return found_faces(self.detect, photos)
 
     def _drawn(self, photo, faces):
         """Return the face chosen, the reason why there is none, and the encoded image."""
         if isinstance(photo, str):
             return None, f"{NOT_AN_IMAGE}: {photo}", None
-        template, face, reason, matrix = self.settings["template"], None, NO_FACE, None
-        if faces:
-            face = chosen_face(faces, photo.shape[:2])
-            try:
-                matrix, reason = similarity(face.points, template_points(template)), None
-            except ValueError:  # the five points lie at one place: this is not a face
-                face = None
+        template = self.settings["template"]
+        face, matrix = placed_face(faces, photo.shape[:2], template)
+        reason = NO_FACE if face is None else None
         if face is None:
             if self.settings["no_face"] == "skip":
                 return None, reason, None
@@ -293,7 +271,7 @@ def align_images(
     (112, 112)
     """
     _check(template, no_face, encoding, quality, batch, jobs)
-    image_module = pillow()
+    pillow()
     similarity_class()
     names = AlignedNames(reader, ENCODINGS[encoding])
     out = os.fspath(out)
@@ -306,10 +284,7 @@ def align_images(
             if progress is not None:
                 progress(len(reader), len(reader))
             return report_of(log_path, resumed=len(reader))
-        with PartLog(out, batch, _Names(reader)) as log, warnings.catch_warnings():
-            # Warnings of Pillow about odd files that it reads are not shown; images somewhat too large are for the log.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
+        with PartLog(out, batch, _Names(reader)) as log, strict_pillow():
             resumed = log.done
             AlignRun(reader, names, out, settings, detect, batch, jobs, progress or _no_progress).finish(log)
         return report_of(log_path, resumed)

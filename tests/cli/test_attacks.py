@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
 from keras_normface.cli.main import run
-from keras_normface.inference import ImageEmbedder
+from keras_normface.inference import Embedder
 from keras_normface.metrics import Result
 from keras_normface.prepare._align import AlignRun, ImageTree
 from keras_normface.prepare._workers import ShardWriter
@@ -82,7 +82,7 @@ def sigint():
         ("align", ImageTree, "write", 6),
         ("prepare", ShardWriter, "_check", 6),
         ("prepare", ShardWriter, "write", 3),
-        ("evaluate", ImageEmbedder, "_embedded", 2),
+        ("evaluate", Embedder, "_embedded", 2),
     ],
 )
 def test_ctrl_c_is_one_line_and_the_same_command_resumes(
@@ -113,7 +113,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(
 
 def test_ctrl_c_does_not_wait_for_what_is_queued(arguments, tmp_path, monkeypatch, sigint):
     for command, owner, method in (
-        (["evaluate", *arguments["evaluate"][1:], "--batch-size", "1"], ImageEmbedder, "_embedded"),
+        (["evaluate", *arguments["evaluate"][1:], "--batch-size", "1"], Embedder, "_embedded"),
         ([*arguments["align"][:-1], "6", "--jobs", "1", tmp_path / "out"], AlignRun, "_detected"),
     ):
         decoded, decode = [], owner._decoded

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
-from keras_normface.inference import embed_images, read_threshold, save_embeddings
+from keras_normface.inference import Embedder, embed_images, read_threshold, save_embeddings
 from keras_normface.metrics import Result, cross_validated_accuracy, equal_error_rate, tar_at_far
 from keras_normface.protocols import open_protocol, write_megaface_features
 from tests.support import faces, products
@@ -90,7 +90,9 @@ def lfw_options(lfw):
 def scores_of(lfw, model, mirror=False):
     """Cosines of LFW's pairs, worked from the lines of pairs.txt."""
     names = [f"{person}/{person}_{image:04d}.jpg" for person in products.PEOPLE for image in range(1, 5)]
-    both = embed_images(model, [(name, lfw / "faces" / name) for name in names], mirror="both")
+    both = embed_images(
+        Embedder(model, faces="aligned"), [(name, lfw / "faces" / name) for name in names], mirror="both"
+    )
     rows = both.front + both.mirrored if mirror else both.front
     unit = dict(zip(names, rows / np.linalg.norm(rows, axis=1, keepdims=True), strict=True))
     scores, same, folds = [], [], []
@@ -148,7 +150,7 @@ def test_the_same_figures_from_images_and_from_stored_embeddings(kind, model, tm
         listed = sorted(
             (path.relative_to(tmp_path / "others").as_posix(), path) for path in tmp_path.glob("others/*/*")
         )
-        np.save(distractors[0], embed_images(model, listed).front)
+        np.save(distractors[0], embed_images(Embedder(model, faces="aligned"), listed).front)
         options[options.index("--distractors") + 1] = distractors[0]
     good(*options, "--embeddings", tmp_path / "e.npz", "--out", two, "--repeats", 0)
     same_figures(found, figures(two))
@@ -180,11 +182,9 @@ def test_a_second_run_takes_all_from_the_cache(lfw, model, other_model, tmp_path
 def test_a_killed_run_resumes(lfw, model, tmp_path, monkeypatch):
     import importlib
 
-    from keras_normface.inference import ImageEmbedder
-
     monkeypatch.setattr(importlib.import_module("keras_normface.inference._store"), "CHUNK_IMAGES", 10)
     options = (*lfw_options(lfw), "--model", model, "--out", tmp_path / "out", "--repeats", 0)
-    whole = ImageEmbedder.embed
+    whole = Embedder.embed
 
     def killed(self, *arguments, **more):
         if self.embedded >= 20:
@@ -192,7 +192,7 @@ def test_a_killed_run_resumes(lfw, model, tmp_path, monkeypatch):
         return whole(self, *arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImageEmbedder, "embed", killed)
+        patch.setattr(Embedder, "embed", killed)
         assert "again to resume" in refused(*options)
         assert "Nothing was saved" in refused(*lfw_options(lfw), "--model", model)
     assert not (tmp_path / "out" / "result.json").exists()
@@ -225,7 +225,11 @@ def test_megaface_from_feature_files(model, tmp_path):
     for part in ("images", "others"):
         paths = [path for path in (tmp_path / part).rglob("*") if path.is_file()]
         names = [path.relative_to(tmp_path / part).as_posix() for path in paths]
-        for name, row in zip(names, embed_images(model, list(zip(names, paths, strict=True))).front, strict=True):
+        for name, row in zip(
+            names,
+            embed_images(Embedder(model, faces="aligned"), list(zip(names, paths, strict=True))).front,
+            strict=True,
+        ):
             target = tmp_path / "features" / part / f"{name}_ours.bin"
             target.parent.mkdir(parents=True, exist_ok=True)
             write_megaface_features(target, row)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from keras_normface import Preprocessing
 from keras_normface.inference import (
-    ImageEmbedder,
+    Embedder,
     embed_blocks,
     embed_images,
     load_embeddings,
@@ -25,6 +25,11 @@ from keras_normface.inference import (
     save_embeddings,
 )
 from tests.support import products
+
+
+def aligned(model, **options):
+    """An embedder of aligned faces."""
+    return Embedder(model, faces="aligned", **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,41 +76,43 @@ def expected(model, images, mirror=False):
 def test_each_image_gets_what_the_model_makes_of_its_pixels(model, files):
     calls = []
     images = [*files[:5], ("in memory", products.face("Joe", 0))]
-    embedded = embed_images(model, images, mirror="both", batch_size=4, progress=lambda *counts: calls.append(counts))
+    embedded = embed_images(
+        aligned(model, batch_size=4), images, mirror="both", progress=lambda *counts: calls.append(counts)
+    )
     np.testing.assert_allclose(embedded.front, expected(model, images), atol=1e-6)
     np.testing.assert_allclose(embedded.mirrored, expected(model, images, mirror=True), atol=1e-6)
     assert embedded.front.dtype == np.float32
     assert calls[-1] == (12, 12)
     assert [done for done, _ in calls] == sorted(done for done, _ in calls)
-    assert embed_images(model, files).mirrored is None
+    assert embed_images(aligned(model), files).mirrored is None
 
 
 def test_a_second_run_embeds_nothing_and_a_mirror_only_what_is_new(model, files, tmp_path, small_chunks):
-    first = ImageEmbedder(model, batch_size=4)
+    first = aligned(model, batch_size=4)
     front = embed_images(first, files, cache=tmp_path / "cache").front
     assert first.embedded == 9
-    second = ImageEmbedder(model, batch_size=4)
+    second = aligned(model, batch_size=4)
     again = embed_images(second, files, mirror="both", cache=tmp_path / "cache")
     assert second.embedded == 9  # the mirror images alone
     np.testing.assert_array_equal(again.front, front)
-    third = ImageEmbedder(model)
+    third = aligned(model)
     embed_images(third, files, mirror="both", cache=tmp_path / "cache")
     assert third.embedded == 0
 
 
 def test_another_model_never_uses_the_cache(model, other_model, files, tmp_path):
-    embed_images(model, files, cache=tmp_path / "cache")
-    other = ImageEmbedder(other_model)
+    embed_images(aligned(model), files, cache=tmp_path / "cache")
+    other = aligned(other_model)
     found = embed_images(other, files, cache=tmp_path / "cache").front
     assert other.embedded == 9
     np.testing.assert_allclose(found, expected(other_model, files), atol=1e-6)
 
 
 def test_a_changed_image_is_embedded_anew_with_its_chunk_alone(model, files, tmp_path, small_chunks):
-    embed_images(model, files, cache=tmp_path / "cache")
+    embed_images(aligned(model), files, cache=tmp_path / "cache")
     products.write_face(tmp_path / "faces", files[5][0], "Somebody", 7)
     os.utime(files[5][1], ns=(10, 10))
-    embedder = ImageEmbedder(model)
+    embedder = aligned(model)
     found = embed_images(embedder, files, cache=tmp_path / "cache").front
     assert embedder.embedded == 4
     np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
@@ -121,7 +128,7 @@ def test_a_file_replaced_with_its_size_and_time_kept_is_embedded_anew(model, fil
         with open(path, "wb") as file:
             file.write(content.ljust(length, b"\0"))
         os.utime(path, ns=(10, 10))
-        embedder = ImageEmbedder(model)
+        embedder = aligned(model)
         found = embed_images(embedder, files, cache=tmp_path / "cache").front
         assert embedder.embedded == (len(files), 4)[number]
         np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
@@ -132,8 +139,8 @@ def test_a_file_replaced_with_its_size_and_time_kept_is_embedded_anew(model, fil
 
 def test_images_in_memory_are_told_by_their_bytes(model, tmp_path):
     one, two = (("0", products.face(person, 0)) for person in ("Ada", "Bob"))
-    embed_images(model, [one], cache=tmp_path / "cache")
-    embedder = ImageEmbedder(model)
+    embed_images(aligned(model), [one], cache=tmp_path / "cache")
+    embedder = aligned(model)
     found = embed_images(embedder, [two], cache=tmp_path / "cache").front
     assert embedder.embedded == 1
     np.testing.assert_allclose(found, expected(model, [two]), atol=1e-6)
@@ -142,7 +149,7 @@ def test_images_in_memory_are_told_by_their_bytes(model, tmp_path):
 
 
 def test_a_run_that_was_killed_goes_on(model, files, tmp_path, small_chunks):
-    embedder, done = ImageEmbedder(model, batch_size=4), []
+    embedder, done = aligned(model, batch_size=4), []
 
     def killed(count, total):
         done.append(count)
@@ -151,7 +158,7 @@ def test_a_run_that_was_killed_goes_on(model, files, tmp_path, small_chunks):
 
     with pytest.raises(KeyboardInterrupt):
         embed_images(embedder, files, cache=tmp_path / "cache", progress=killed)
-    again = ImageEmbedder(model)
+    again = aligned(model)
     found = embed_images(again, files, cache=tmp_path / "cache").front
     assert again.embedded == 5  # of three chunks of 4, 4 and 1 the first was stored
     np.testing.assert_allclose(found, expected(model, files), atol=1e-6)
@@ -159,7 +166,7 @@ def test_a_run_that_was_killed_goes_on(model, files, tmp_path, small_chunks):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "pickle", "empty", "swapped", "huge"])
 def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, small_chunks, damage):
-    before = embed_images(model, files, cache=tmp_path / "cache").front
+    before = embed_images(aligned(model), files, cache=tmp_path / "cache").front
     chunks = sorted((tmp_path / "cache").glob("*/*.npz"), key=lambda path: path.stat().st_size)
     content = bytearray(chunks[-1].read_bytes())
     if damage == "flipped":
@@ -179,7 +186,7 @@ def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, sma
         "swapped": chunks[0].read_bytes(),
     }
     chunks[-1].write_bytes(damaged[damage])
-    embedder = ImageEmbedder(model)
+    embedder = aligned(model)
     with pytest.warns(UserWarning, match="corrupt and computed again"):
         after = embed_images(embedder, files, cache=tmp_path / "cache").front
     assert embedder.embedded == 4
@@ -189,17 +196,17 @@ def test_a_damaged_chunk_is_made_anew_with_a_warning(model, files, tmp_path, sma
 
 
 def test_blocks_are_the_same_embeddings(model, files, small_chunks):
-    blocks = list(embed_blocks(model, files, mirror="both"))
+    blocks = list(embed_blocks(aligned(model), files, mirror="both"))
     assert [len(block.front) for block in blocks] == [4, 4, 1]
-    whole = embed_images(model, files, mirror="both")
+    whole = embed_images(aligned(model), files, mirror="both")
     np.testing.assert_array_equal(np.concatenate([block.mirrored for block in blocks]), whole.mirrored)
 
 
 def test_another_size_is_an_error_that_names_the_image_unless_resizing_is_asked_for(model, files, tmp_path):
     large = ("big.png", products.write_face(tmp_path, "big.png", "Ada", 0, size=(24, 20)))
     with pytest.raises(ValueError, match=r"big.png must be 12 x 10 pixels.*24 x 20"):
-        embed_images(model, [*files, large])
-    resized = embed_images(model, [*files, large], resize=True, cache=tmp_path / "cache").front
+        embed_images(aligned(model), [*files, large])
+    resized = embed_images(aligned(model, resize=True), [*files, large], cache=tmp_path / "cache").front
     np.testing.assert_allclose(resized[:9], expected(model, files), atol=1e-6)
     assert np.linalg.norm(resized[9]) == pytest.approx(1.0, abs=1e-5)
     import tensorflow as tf
@@ -213,56 +220,56 @@ def test_another_size_is_an_error_that_names_the_image_unless_resizing_is_asked_
 def test_larger_images_are_cut_in_their_middle(model, files, tmp_path):
     large = ("big.png", products.write_face(tmp_path, "big.png", "Ada", 0, size=(16, 13)))
     with pytest.raises(ValueError, match=r"big.png must be 12 x 10 pixels.*`center_crop`"):
-        embed_images(model, [large])
-    cut = embed_images(model, [*files, large], center_crop=True, cache=tmp_path / "cache").front
+        embed_images(aligned(model), [large])
+    cut = embed_images(aligned(model, center_crop=True), [*files, large], cache=tmp_path / "cache").front
     np.testing.assert_allclose(cut[:9], expected(model, files), atol=1e-6)
     png = io.BytesIO()
     Image.open(large[1]).crop((1, 2, 11, 14)).save(png, "PNG")
     np.testing.assert_allclose(cut[9:], expected(model, [("cut", png.getvalue())]), atol=1e-6)
     small = ("small.png", products.write_face(tmp_path, "small.png", "Ada", 0, size=(16, 9)))
     with pytest.raises(ValueError, match=r"small.png must be 12 x 10 pixels.*16 x 9"):
-        embed_images(model, [small], center_crop=True)
+        embed_images(aligned(model, center_crop=True), [small])
     with pytest.raises(ValueError, match="`center_crop` exclude"):
-        ImageEmbedder(model, resize=True, center_crop=True)
+        aligned(model, resize=True, center_crop=True)
 
 
 def test_what_is_no_image_or_not_there_is_named(model, files, tmp_path):
     with pytest.raises(ValueError, match=r"page.jpg cannot be decoded"):
-        embed_images(model, [*files, ("page.jpg", b"<html>")])
+        embed_images(aligned(model), [*files, ("page.jpg", b"<html>")])
     with pytest.raises(ValueError, match=r"empty.jpg cannot be decoded"):
-        embed_images(model, [*files, ("empty.jpg", b"")], resize=True)
+        embed_images(aligned(model, resize=True), [*files, ("empty.jpg", b"")])
     with pytest.raises(FileNotFoundError, match=r"nowhere.png"):
-        embed_images(model, [("nowhere.png", tmp_path / "nowhere.png")], cache=tmp_path / "cache")
+        embed_images(aligned(model), [("nowhere.png", tmp_path / "nowhere.png")], cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("images", [[], [("a", b"1"), ("a", b"2")]])
 def test_no_images_or_one_name_twice(model, images):
     with pytest.raises(ValueError, match="each name once"):
-        embed_images(model, images)
+        embed_images(aligned(model), images)
 
 
 def test_arguments(model, files):
     with pytest.raises(ValueError, match="mirror"):
-        embed_images(model, files, mirror="sum")
+        embed_images(aligned(model), files, mirror="sum")
     with pytest.raises(ValueError, match="batch_size"):
-        ImageEmbedder(model, batch_size=0)
+        aligned(model, batch_size=0)
 
 
 def test_a_model_that_adds_the_mirror_image_by_itself_is_told(model, fusing_model, files):
-    assert ImageEmbedder(model).flip == "none"
-    assert ImageEmbedder(fusing_model).flip == "sum"
+    assert aligned(model).flip == "none"
+    assert aligned(fusing_model).flip == "sum"
     with pytest.raises(ValueError, match="adds the mirror image's embedding by itself"):
-        embed_images(fusing_model, files, mirror="both")
-    embedded = embed_images(fusing_model, files)
+        embed_images(aligned(fusing_model), files, mirror="both")
+    embedded = embed_images(aligned(fusing_model), files)
     np.testing.assert_allclose(embedded.front, expected(fusing_model, files), atol=1e-6)
 
 
 def test_a_model_that_does_not_say_how_pixels_are_scaled_is_refused(tmp_path):
     path = products.export(tmp_path / "bare", preprocessing=None)
     with pytest.raises(ValueError, match="exported with `preprocessing`"):
-        ImageEmbedder(path)
+        aligned(path)
     with pytest.raises(FileNotFoundError, match="SavedModel"):
-        ImageEmbedder(tmp_path)
+        aligned(tmp_path)
 
 
 def test_float_input_gets_the_same_raw_pixels(tmp_path, files):
@@ -280,7 +287,7 @@ def test_float_input_gets_the_same_raw_pixels(tmp_path, files):
 
     loaded = tf.saved_model.load(os.fspath(tmp_path / "own"))
     pixels = np.array(Image.open(files[0][1]))[None].astype("float32")
-    found = embed_images(tmp_path / "own", files[:1]).front
+    found = embed_images(aligned(tmp_path / "own"), files[:1]).front
     np.testing.assert_allclose(found, loaded.serve(pixels).numpy(), atol=1e-6)
 
 
@@ -400,7 +407,7 @@ def test_a_saved_model_that_is_cut_is_named_in_one_line(model, tmp_path, pattern
     content = cut.read_bytes()
     cut.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
     with pytest.raises((ValueError, OSError), match="copy") as caught:
-        ImageEmbedder(copy)
+        aligned(copy)
     assert "\n" not in str(caught.value).strip()
 
 
@@ -416,14 +423,14 @@ def test_a_full_disk_names_the_cached_file(tmp_path, monkeypatch):
 
 def test_a_file_that_is_replaced_while_it_is_embedded_is_not_cached(model, files, tmp_path, monkeypatch):
     path = shutil.copy(files[0][1], tmp_path / "a.png")
-    embedder, embed = ImageEmbedder(model), ImageEmbedder.embed
+    embedder, embed = aligned(model), Embedder.embed
 
     def replaced(self, images, *arguments, **options):
         shutil.copy(files[1][1], path)
         return embed(self, images, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImageEmbedder, "embed", replaced)
+        patch.setattr(Embedder, "embed", replaced)
         embed_images(embedder, [("a.png", path)], cache=tmp_path / "cache")
     shutil.copy(files[0][1], path)
     found = embed_images(embedder, [("a.png", path)], cache=tmp_path / "cache").front
