@@ -5,11 +5,12 @@ import typer
 from keras_normface.cli._console import SafeGroup
 from keras_normface.cli.evaluate import evaluate
 from keras_normface.cli.prepare import align, pairs, prepare
+from keras_normface.cli.train import ListsCommand, compare_losses, finetune, train
 
 app = typer.Typer(
     name="keras-normface",
     cls=SafeGroup,
-    help="Prepare face images for training, and evaluate models on protocols.\n\n"
+    help="Prepare face images, train networks on them, and evaluate models on protocols.\n\n"
     "Example: keras-normface prepare faces_webface_112x112 shards/",
     no_args_is_help=True,
     add_completion=False,
@@ -19,9 +20,12 @@ app = typer.Typer(
 app.command()(prepare)
 app.command()(align)
 app.command()(pairs)
+app.command(cls=ListsCommand)(train)
+app.command(cls=ListsCommand)(finetune)
+app.command("compare-losses", cls=ListsCommand)(compare_losses)
 app.command()(evaluate)
 
 
 @app.callback()
 def about():
-    """Prepare face images for training, and evaluate models on protocols."""
+    """Prepare face images, train networks on them, and evaluate models on protocols."""

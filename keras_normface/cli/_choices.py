@@ -8,6 +8,18 @@ TEMPLATES = ("sphereface_112x96", "arcface_112x112")
 ENCODINGS = ("jpeg", "png")
 NO_FACE = ("skip", "center")
 FLIPS = ("none", "sum", "concatenate", "maximum")
+RECIPES = (
+    *("am_softmax_casia", "am_softmax_no_feature_norm", "l2_softmax", "normface_casia", "normface_contrastive"),
+    *("normface_finetune", "normface_finetune_lightcnn", "normface_joint", "normface_triplet"),
+    *("sphereface_r_v1", "sphereface_r_v1_hfn", "sphereface_r_v1_nfn", "sphereface_r_v1_sfn"),
+    *("sphereface_r_v2", "sphereface_r_v2_hfn", "sphereface_r_v2_nfn", "sphereface_r_v2_sfn"),
+)
+STRATEGIES = ("one", "mirrored", "multi-worker")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+LOSSES = (
+    *("softmax", "NormFace", "L2-softmax", "AM-Softmax", "ArcFace", "SphereFace-R v1", "SphereFace-R v2"),
+    *("C-contrastive", "C-triplet", "NormFace + C-contrastive"),
+)
 IMAGES_PER_SHARD = 16384
 METADATA_NAME = "dataset.json"
 REPEATS = 1000

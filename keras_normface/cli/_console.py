@@ -59,7 +59,7 @@ def failures_in_one_line(resumable=True):
     """Turn the errors that the library documents into a line on standard error and exit code 1."""
     try:
         yield
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         say(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:

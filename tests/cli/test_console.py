@@ -20,7 +20,7 @@ from keras_normface.metrics.bootstrap import REPEATS
 from keras_normface.protocols.pairs import FLIPS
 from tests.support import faces
 
-COMMANDS = ("prepare", "align", "pairs", "evaluate")
+COMMANDS = ("prepare", "align", "pairs", "train", "finetune", "compare-losses", "evaluate")
 HEAVY = ("tensorflow", "keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = """
 import sys

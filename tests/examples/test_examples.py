@@ -1,14 +1,18 @@
 """The examples run, from the command line, in a few steps."""
 
+import ast
 import glob
 import os
+import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from keras_normface.startup import GPU_DEVICES
+from tests.support.casia import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 NOTICES = ("cuda", "cuInit", "cuFFT", "CPU instructions", "oneDNN")
@@ -25,6 +29,17 @@ def test_help_has_an_example(script):
     shown = run(script, "--help")
     assert shown.returncode == 0
     assert f"python examples/{script} --" in shown.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_scripts_of_training_are_its_commands(script, monkeypatch, capsys):
+    source = (ROOT / "examples" / script).read_text()
+    assert f"    python examples/{script} --" in ast.get_docstring(ast.parse(source))
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    with pytest.raises(SystemExit) as ended, warnings.catch_warnings():
+        runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"Usage: keras-normface {SCRIPTS[script]} [OPTIONS]")
 
 
 @pytest.mark.skipif(any(map(glob.glob, GPU_DEVICES)), reason="the machine has a GPU")

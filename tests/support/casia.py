@@ -1,42 +1,54 @@
-"""Running the scripts for CASIA-WebFace on small data, in a process of their own or in this one."""
+"""Running the training commands on small data, in a process of their own or in this one."""
 
 import io
 import pickle
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from keras_normface.cli._app import app
+from keras_normface.cli._console import FAILED
 from tests.support import faces
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = ("train_casia_webface.py", "finetune_normface.py", "compare_losses.py")
+COMMANDS = ("train", "finetune", "compare-losses")
+SCRIPTS = {
+    "train_casia_webface.py": "train",
+    "finetune_normface.py": "finetune",
+    "compare_losses.py": "compare-losses",
+}
 SMALL = ["backbone_options.depth=4", "embedding_dim=16", "preprocessing.template=null", "learning_rate=0.01"]
 CROPPED = ["--center-crop", "--set", "preprocessing.size=[48,40]", "--batch-size", "12"]
 PEOPLE, IMAGES = 6, 8
 
 
-def command(script, *arguments, small=tuple(SMALL)):
+def command(name, *arguments, small=tuple(SMALL)):
     changes = [part for change in small for part in ("--set", change)]
-    return [sys.executable, "-W", "ignore", str(EXAMPLES / script), *map(str, arguments), *changes]
+    return [sys.executable, "-W", "ignore", "-m", "keras_normface.cli", name, *map(str, arguments), *changes]
 
 
-def run(script, *arguments, **options):
-    shown = subprocess.run(command(script, *arguments, **options), capture_output=True, text=True)
+def run(name, *arguments, **options):
+    shown = subprocess.run(command(name, *arguments, **options), capture_output=True, text=True)
     assert shown.returncode == 0, shown.stdout[-2000:] + shown.stderr[-3000:]
     return shown.stdout
 
 
-def run_here(monkeypatch, script, *arguments):
-    """In this process, for what ends before anything is trained; returns what it exits with."""
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
-    return ended.value.code
+def call(*arguments):
+    """In this process, for what ends before anything is trained."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+def refused(*arguments):
+    """The one line by which a command refuses its options."""
+    result = call(*arguments)
+    assert result.exit_code == FAILED, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line
 
 
 def pair_file(path, size=None):

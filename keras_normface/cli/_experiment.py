@@ -1,0 +1,197 @@
+"""What is trained: the recipe with the changes of the command line, devices, data, and the run's own directory."""
+
+import json
+import platform
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_normface import recipes
+from keras_normface._io import JsonFormat
+from keras_normface.cli._console import say
+from keras_normface.data import CASIA_LFW_OVERLAP, decode_image, open_reader, read_pair_file
+from keras_normface.distribute import is_chief
+from keras_normface.protocols import numbered_lines
+from keras_normface.training import PairEvaluation
+from keras_normface.version import __version__
+
+RECIPE_FILE, RUN_FILE, BACKBONE_FILE, EXPORTED = "recipe.json", "run.json", "backbone.weights.h5", "embedding"
+RUN_FORMAT = JsonFormat("keras_normface.run", 1)
+# Of run.json, what may differ when a run is resumed.
+CIRCUMSTANCES = ("data", "template", "center_crop", "versions", "figures")
+# Template of the data, template and size of the recipe: where cutting gives the one from the other.
+EXACT_CUT = ("arcface_112x112", "sphereface_112x96", (112, 96))
+WAYS_OUT = (
+    "Here: --center-crop cuts larger images; --set preprocessing.size=[height,width] changes the recipe's size, and "
+    "--set preprocessing.template=null its template; or align the photos anew with keras-normface align --template."
+)
+
+
+def requested_recipe(request):
+    """The recipe with the changes of the command line; with --describe it is printed, and `None` is returned."""
+    recipe = changed(recipes.get(request.recipe), request)
+    if request.describe:
+        say(recipes.table(recipe.describe()))
+        return None
+    return recipe
+
+
+def changed(recipe, request):
+    """A recipe with the changes of the command line."""
+    changes = {}
+    for text in request.changes:
+        field, _, value = text.partition("=")
+        try:
+            changes[field] = json.loads(value)
+        except ValueError:
+            raise ValueError(f"--set must be FIELD=JSON, such as backbone='\"MobileNet\"'. Received: {text}") from None
+    given = {"steps": request.steps, "batch_size": request.batch_size}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    if request.exclude_lfw_overlap is not None:
+        changes["excluded_identities"] = sorted(CASIA_LFW_OVERLAP) if request.exclude_lfw_overlap else []
+    return recipe.replace(**changes)
+
+
+def strategy_of(request):
+    """The devices; called before anything else of TensorFlow."""
+    if request.virtual_devices > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * request.virtual_devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    keras.mixed_precision.set_global_policy(request.precision)
+    if request.strategy == "multi-worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if request.strategy == "mirrored":
+        cpus = [f"CPU:{number}" for number in range(request.virtual_devices)]
+        return tf.distribute.MirroredStrategy(cpus if request.virtual_devices > 1 else None)
+    return tf.distribute.get_strategy()
+
+
+def training_data(recipe, request):
+    """The batches; images of another size than the recipe's are refused at once."""
+    options = {"exclude": recipe.excluded_identities}
+    if request.identities is not None:
+        if request.format not in (None, "recordio"):
+            raise ValueError(f"--identities is for RecordIO files only. Received: --format {request.format}")
+        options["identities"] = [line.text for line in numbered_lines(request.identities, blank=True)]
+    try:
+        reader = open_reader(request.data, request.format, **options)
+    except TypeError:
+        raise ValueError(f"--identities is for RecordIO files only. Received: --data {request.data}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--data {request.data}: {error}") from error
+    if recipe.batch_size > len(reader):
+        raise ValueError(
+            f"--batch-size must be at most the number of images, {len(reader):,}. Received: {recipe.batch_size:,}"
+        )
+    center_crop = request.center_crop
+    if center_crop is None:
+        center_crop = (reader.template, recipe.preprocessing.template, recipe.preprocessing.size) == EXACT_CUT
+    try:
+        data = recipe.data(reader, request.seed, center_crop=center_crop)
+    except ValueError as error:
+        raise ValueError(f"--data {request.data}: {error}. {WAYS_OUT}") from error
+    try:
+        size = tuple(decode_image(reader.sample(0)[0]).shape[:2])
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"--data {request.data}: the first image cannot be decoded: {error.message}") from error
+    if size != recipe.preprocessing.size and not center_crop:
+        raise ValueError(
+            f"--data {request.data}: the images are {size[0]}x{size[1]}, the recipe's "
+            f"{'x'.join(map(str, recipe.preprocessing.size))} (height x width). {WAYS_OUT}"
+        )
+    return data
+
+
+def pair_evaluations(recipe, request):
+    """A callback for each of the pair files."""
+    made = []
+    for path in request.pairs:
+        pairs, options = read_pair_file(path), {"preprocessing": recipe.preprocessing, "center_crop": True}
+        try:
+            made.append(PairEvaluation(pairs.images, pairs.same, name=path.stem, **options))
+        except ValueError as error:
+            raise ValueError(f"--pairs {path}: {error}") from error
+    return made
+
+
+def facts(recipe, data, request, **others):
+    """What run.json records of a run: what makes it this experiment, with `others`, and its circumstances."""
+    return {
+        "seed": request.seed,
+        "images": len(data.reader),
+        "identities": data.reader.num_identities,
+        **others,
+        "data": str(request.data.absolute()),
+        "template": recipe.preprocessing.template,
+        "center_crop": data.center_crop,
+        "versions": {
+            "keras_normface": __version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+        "figures": {},
+    }
+
+
+def check_is_this_experiment(recipe, run, out):
+    """Refuse a directory that holds another experiment, naming what differs."""
+    for name, ours in ((RECIPE_FILE, recipe.to_fields()), (RUN_FILE, run)):
+        if not (out / name).exists():
+            continue
+        theirs = recipes.read(out / name).to_fields() if name == RECIPE_FILE else RUN_FORMAT.read(out / name)
+        differing = [
+            f"{key}: there {theirs.get(key)}, here {ours.get(key)}"
+            for key in sorted(set(ours) | set(theirs))
+            if theirs.get(key) != ours.get(key) and (name == RECIPE_FILE or key not in CIRCUMSTANCES)
+        ]
+        if differing:
+            raise ValueError(f"{out} holds another experiment; give another --out. {'; '.join(differing)}")
+
+
+def record(recipe, run, strategy, out):
+    """Write OUT/recipe.json and OUT/run.json, with the figures that are there already; of several workers, one does."""
+    check_is_this_experiment(recipe, run, out)
+    if not is_chief(strategy):
+        return
+    known = RUN_FORMAT.read(out / RUN_FILE).get("figures") if (out / RUN_FILE).exists() else None
+    recipe.save(out)
+    RUN_FORMAT.write(out / RUN_FILE, {**run, "figures": {**(known or {}), **run["figures"]}})
+
+
+def jit_compile(request):
+    """`jit_compile` of `compile`."""
+    return "auto" if request.xla is None else request.xla
+
+
+def note_on_names(recipe, reader):
+    """A note, where the identities that the recipe excludes have names of another form than those of the data."""
+    name, kinds = reader.identities[0], {re.sub(r"\d", "0", name) for name in recipe.excluded_identities}
+    if not kinds or re.sub(r"\d", "0", name) in kinds:
+        return ""
+    return (
+        f"\nNote: identities have names such as {name!r}, those to be excluded such as "
+        f"{recipe.excluded_identities[0]!r}: if these are the same people, none of them is excluded"
+    )
+
+
+def say_plan(recipe, data, model, request):
+    """Say what is going to be done, before it is."""
+    say(recipes.table(recipe.describe()))
+    if note := note_on_names(recipe, data.reader):
+        say(note)
+    parameters = [sum(int(np.prod(w.shape)) for w in part.trainable_weights) for part in (model.backbone, model)]
+    epochs = recipe.steps / data.steps_per_epoch
+    devices = model.distribute_strategy.num_replicas_in_sync
+    for head in model.heads if hasattr(model, "heads") else []:
+        cost = head.cost(max(1, recipe.batch_size // devices), jit_compile=devices == 1 and request.xla is not False)
+        say(f"\n{head.name}, on each device:\n{cost}")
+    say(
+        f"\n{len(data.reader):,} images of {data.reader.num_identities:,} identities from {request.data}; not taken: "
+        f"{len(data.reader.ignored):,} other files, {len(data.reader.empty_identities):,} identities without an image\n"
+        f"{recipe.steps:,} steps of {recipe.batch_size} = {epochs:.1f} epochs of {data.steps_per_epoch:,} steps\n"
+        f"{parameters[0]:,} parameters of the network, {parameters[1] - parameters[0]:,} of class centres and scales\n"
+        f"{devices} device(s), {request.precision}, seed {request.seed} -> {request.out}"
+    )
