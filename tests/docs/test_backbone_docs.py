@@ -9,11 +9,12 @@ from tests.support import markdown
 
 TEXT = markdown.read("docs/backbones.md")
 ROWS = re.findall(r"^\| `(.*?)` \| (.*?) \| (\d+) \| ([\d ]+) \|$", TEXT, flags=re.MULTILINE)
-QUICK = {"SphereFaceNet(4)", "LightCNN(9)", "ResNet27()"}
+QUICK = {"SphereFaceNet(4)", "LightCNN(9)", "ResNet27()", "DlibResNet()"}
 
 
 def test_every_function_is_in_the_table():
-    assert {call.split("(")[0] for call, *_ in ROWS} == {"SphereFaceNet", "ResNet27", "LightCNN", "IResNet"}
+    functions = {"SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "DlibResNet"}
+    assert {call.split("(")[0] for call, *_ in ROWS} == functions
 
 
 @pytest.mark.parametrize(
