@@ -12,7 +12,7 @@ QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_pas
 LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
 	tests/test_models.py
 LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
-PARSERS := $(addprefix keras_normface.,_arrays _io _threshold preprocessing data backbones._convert training._checkpoint \
+PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert training._checkpoint \
 	protocols._files protocols._matlab $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
 .PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-lowest test-lowest-short parity lint clean

@@ -68,19 +68,20 @@ def _of_webp(encoded):
 
 
 def _of_gif(encoded):
-    """Walk the blocks: all frames are decoded, though the first is taken, and one may be larger than the canvas."""
-    canvas, frames = _number(encoded, 6) * _number(encoded, 8), 0
+    """Walk the blocks: all frames are decoded, and the one that is taken is as wide as any and as high as any."""
+    canvas, frames, widest, highest = _number(encoded, 6) * _number(encoded, 8), 0, 0, 0
     place = 13 + _colours(encoded[10:11])
     while (kind := encoded[place : place + 1]) in (b"!", b","):
         if kind == b",":
-            frames += _number(encoded, place + 5) * _number(encoded, place + 7)
+            width, height = _number(encoded, place + 5), _number(encoded, place + 7)
+            frames, widest, highest = frames + width * height, max(widest, width), max(highest, height)
             place += 11 + _colours(encoded[place + 9 : place + 10])
         else:
             place += 2
         while place < len(encoded) and encoded[place]:
             place += 1 + encoded[place]
         place += 1
-    return max(canvas, frames)
+    return max(canvas, frames, widest * highest)
 
 
 def _colours(flags):

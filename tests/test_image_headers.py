@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_normface._image_headers import MOST_PIXELS, check_pixels, stated_pixels
+from keras_normface.data import decode_image
 from tests.support import bombs
 
 
@@ -43,6 +44,16 @@ def test_all_frames_of_an_animation_count():
     first, *others = (Image.fromarray(rng.integers(0, 255, (20, 30), "uint8")) for _ in range(5))
     first.save(buffer, "GIF", save_all=True, append_images=others)
     assert stated_pixels(buffer.getvalue()) == 5 * 20 * 30
+
+
+def test_frames_as_wide_as_one_and_as_high_as_another():
+    wide, high = io.BytesIO(), io.BytesIO()
+    Image.new("P", (310, 1)).save(wide, "GIF")
+    Image.new("P", (1, 170)).save(high, "GIF")
+    frame = high.getvalue()[high.getvalue().index(b",\0\0\0\0") :]
+    crossed = wide.getvalue()[:-1] + frame
+    assert tuple(decode_image(crossed).shape) == (170, 310, 3)
+    assert stated_pixels(crossed) == 170 * 310
 
 
 @pytest.mark.parametrize("make", [bombs.png, bombs.jpeg, bombs.bmp, bombs.gif])

@@ -31,6 +31,7 @@ class Parser:
     header: str
     names_file: bool = True
     share: float = 1.0  # of the mutants, less for parsers that are slow
+    absent: str = ""  # why it cannot be run here
 
 
 class TooSlow(BaseException):

@@ -6,13 +6,19 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import struct
 import zipfile
 import zlib
 
 import numpy as np
+import tensorflow as tf
+from PIL import Image
 
+from keras_normface._image_headers import stated_pixels
 from keras_normface._threshold import CalibratedThreshold
+from keras_normface.backbones import ConversionError
+from keras_normface.callbacks import PairEvaluation
 from keras_normface.data import (
     ImageList,
     PairFileError,
@@ -20,6 +26,7 @@ from keras_normface.data import (
     RecordIO,
     TFRecordShards,
     UnsafePickleError,
+    decode_image,
     read_pair_file,
 )
 from keras_normface.data.shards import (
@@ -321,22 +328,149 @@ def of_torch(content, pick):
     return packed.getvalue()
 
 
-def torch_file():
-    from keras_normface.backbones import ConversionError
-    from keras_normface.backbones._convert import read_tensors
+def weights_file(suffix, package, save, mutants, header):
+    """A state dict of a network, in a file that `package` reads."""
 
     def write(root):
-        import torch
-
-        torch.save({"a.weight": torch.tensor([[1.0, 2.0]]), "a.bias": torch.tensor([3.0])}, root / "a.pth")
+        save({"a.weight": [[1.0, 2.0]], "a.bias": [3.0]}, root / f"a{suffix}")
 
     def read(root):
-        return {name: array.tolist() for name, array in read_tensors(root / "a.pth").items()}
+        from keras_normface.backbones._convert import read_tensors
 
-    known = {"a.weight": [[1.0, 2.0]], "a.bias": [3.0]}
-    return Parser(
-        "pth", write, read, known, {"a.pth": of_torch}, (ConversionError,), "central directory|Invalid magic", False
-    )
+        return {name: array.tolist() for name, array in read_tensors(root / f"a{suffix}").items()}
+
+    known, errors = {"a.weight": [[1.0, 2.0]], "a.bias": [3.0]}, (ConversionError,)
+    absent = "" if importlib.util.find_spec(package) else f"{package}, which reads these files, is not installed"
+    return Parser(suffix[1:], write, read, known, {f"a{suffix}": mutants}, errors, header, False, absent=absent)
+
+
+def save_pth(tensors, path):
+    import torch
+
+    torch.save({"state_dict": {f"module.{name}": torch.tensor(rows) for name, rows in tensors.items()}}, path)
+
+
+def save_safetensors(tensors, path):
+    from safetensors.numpy import save_file
+
+    save_file({f"model.{name}": np.array(rows, "float32") for name, rows in tensors.items()}, path)
+
+
+def of_safetensors(content, pick):
+    """Mutants of a file of safetensors: of its header, with the right length, of the length, and of the numbers."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    kind = pick.randrange(8)
+    if kind == 0:
+        return mutate(content, [Field(0, 8)], pick)
+    if kind == 1:
+        return content[:end] + mutate(content[end:], words(content[end:]), pick)
+    if kind == 2:
+        text = mutate_json(content[8:end], pick)
+        return len(text).to_bytes(8, "little") + text + content[end:]
+    header, data = json.loads(content[8:end]), content[end:]
+    data = with_tensor(header, data, pick)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+TYPES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F8_E4M3": 1,
+    "I64": 8,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+    "C64": 8,
+    "F128": 4,
+}
+
+
+HEADER_OF_SAFETENSORS = "header too (small|large)|invalid (header|JSON|UTF)|HeaderToo|InvalidHeader"
+
+
+def with_tensor(header, data, pick):
+    """Change an entry of the header so that most readers believe it. Return the numbers, to which some are added."""
+    name = pick.choice(list(header))
+    entry, kind = header[name], pick.randrange(8)
+    start, end = entry["data_offsets"]
+    if kind < 2:  # another type of as many bytes
+        entry["dtype"] = pick.choice(list(TYPES))
+        entry["shape"] = [(end - start) // TYPES[entry["dtype"]]]
+    elif kind == 2:
+        entry["shape"] = pick.choice(([], [0], [1, *entry["shape"]], [2**32, 2**32], [-1, -4], [1] * 70, [0.5]))
+    elif kind == 3:
+        entry["data_offsets"] = pick.choice(([0, 4], [end, start], [start, 2**62], [start - 1, end], [start], "ab"))
+    elif kind == 4:  # of no numbers, whatever its other sides
+        header[pick.choice(("model.b", "b", ""))] = {"dtype": "F32", "shape": [0, 2**40], "data_offsets": [end, end]}
+    elif kind == 5:
+        added = pick.choice((bytes(4), b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f"))
+        new = pick.choice(("model.b", "b", "a.num_batches_tracked"))
+        header[new] = {"dtype": "F32", "shape": [1], "data_offsets": [len(data), len(data) + 4]}
+        return data + added
+    elif kind == 6:
+        header[pick.choice(("a.bias", "_orig_mod.a", "__metadata__", "\ud800", "a\nb"))] = header.pop(name)
+    else:
+        header["__metadata__"] = pick.choice(({}, {"format": "pt"}, {"a": 1}, [], {"a": "b" * 1000}))
+    return data
+
+
+def encoded(mode, kind, **options):
+    rows = np.arange(12 * 9 * 3, dtype="uint8").reshape(12, 9, 3)
+    content = io.BytesIO()
+    Image.fromarray(rows).convert(mode).save(content, kind, **options)
+    return content.getvalue()
+
+
+ENCODED = {
+    "a.png": encoded("RGB", "PNG"),
+    "a.jpg": encoded("RGB", "JPEG"),
+    "progressive.jpg": encoded("L", "JPEG", progressive=True, exif=b"Exif\0\0" + b"\xff\xc0\0\x11\x08\xff\xff"),
+    "a.bmp": encoded("RGB", "BMP"),
+    "a.gif": encoded("P", "GIF", comment=b"," * 20),
+    "frames.gif": encoded("P", "GIF", save_all=True, append_images=[Image.new("P", (9, 12), 3)]),
+    "lossy.webp": encoded("RGB", "WEBP"),
+    "lossless.webp": encoded("RGB", "WEBP", lossless=True),
+    "canvas.webp": encoded("RGBA", "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"),
+}
+SIDES = re.compile(rb"IHDR|BM|GIF8.a|,\0\0\0\0|VP8[XL ]|\xff[\xc0\xc2\xc4\xda\xdb\xe0\xe1]")
+
+
+def of_image(content, pick):
+    """Mutants of an image: of its sides, flags and lengths, which follow these names and markers."""
+    found = [match.end() for match in SIDES.finditer(content)]
+    order = ">" if content[:1] in b"\xff\x89" else "<"
+    fields = [Field(at + step, size, order) for at in found for step in range(12) for size in (1, 2, 2, 4)]
+    mutant = mutate(content, fields, pick)
+    if content[:4] == b"\x89PNG" and pick.random() < 0.8:  # with the sum that decoders check
+        mutant = mutant[:29] + struct.pack(">I", zlib.crc32(mutant[12:29])) + mutant[33:]
+    return mutant
+
+
+def image(kind, absent=""):
+    """An image of which the header tells the size: what is read has at most so many pixels, in all frames."""
+    files = {name: content for name, content in ENCODED.items() if name.endswith(f".{kind}")}
+    preprocessing, others = Preprocessing(size=(8, 8)), [ENCODED["a.bmp"]] * 6
+
+    def write(root):
+        for name, content in files.items():
+            (root / name).write_bytes(content)
+
+    def read(root):
+        return [pixels((root / name).read_bytes()) for name in files]
+
+    def pixels(content):
+        images = [content, content, *others]
+        PairEvaluation(images, [True, False] * 2, preprocessing=preprocessing, folds=2, center_crop=True)
+        decoded, stated = tf.size(decode_image(content)) // 3, stated_pixels(content)
+        assert decoded <= stated, f"{decoded} pixels, by its header {stated}"
+        return stated
+
+    known, header = [108 * (1 + (name == "frames.gif")) for name in files], "Unknown image file format"
+    mutants = dict.fromkeys(files, of_image)
+    return Parser(f"image_{kind}", write, read, known, mutants, (ValueError,), header, False, 0.25, absent)
 
 
 THRESHOLD = CalibratedThreshold(0.1, 0.25, (0.2, 0.3), 0.05, 0.9, num_genuine=10, num_impostor=20, protocol="LFW")
@@ -359,6 +493,8 @@ PARSERS = [
         "preprocessing", "p.json", json.dumps(PREPROCESSING.to_dict(), indent=1), preprocessing_from_json, PREPROCESSING
     ),
     of_json("threshold", "t.json", THRESHOLD.to_json(), CalibratedThreshold.from_json, THRESHOLD),
+    weights_file(".pth", "torch", save_pth, of_torch, "central directory|Invalid magic"),
+    weights_file(".safetensors", "safetensors", save_safetensors, of_safetensors, HEADER_OF_SAFETENSORS),
+    *(image(kind) for kind in ("png", "jpg", "bmp", "gif")),
+    image("webp", "" if hasattr(tf.raw_ops, "DecodeWebP") else "this TensorFlow does not decode WebP"),
 ]
-if importlib.util.find_spec("torch") is not None:
-    PARSERS.append(torch_file())
