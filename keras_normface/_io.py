@@ -199,6 +199,13 @@ def write_text(path, text):
         file.write(text)
 
 
+def printable(text):
+    """Text of a file → text that no terminal obeys: control, format and unpaired characters as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(text)
+    )
+
+
 def json_text(content, indent=2):
     """Dictionaries, lists and scalars → the text of a JSON file, in ASCII; ValueError for NaN and infinity."""
     return json.dumps(content, indent=indent, allow_nan=False) + "\n"
@@ -242,9 +249,13 @@ class JsonFormat:
 
     def parse(self, text):
         """Text → the dictionary without `format` and `version`, which must be those of this format."""
-        content = parse_json(text)
-        if not isinstance(content, dict):
-            raise ValueError(f"it must hold a dictionary. Received: {type(content).__name__}")
+        return self.content(parse_json(text))
+
+    def content(self, value):
+        """A value from JSON → the dictionary without `format` and `version`, which must be those of this format."""
+        if not isinstance(value, dict):
+            raise ValueError(f"it must hold a dictionary. Received: {type(value).__name__}")
+        content = dict(value)
         for key, expected in self.head.items():
             received = content.pop(key, None)
             if type(received) is not type(expected) or received != expected:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import dataclasses
 
 from keras_normface import _validation
-from keras_normface._io import JsonFormat
+from keras_normface._io import JsonFormat, json_text, parse_json
 
 BY_SUBJECT = "subjects"
 BY_PAIR = "pairs"
@@ -14,7 +14,7 @@ BY_PAIR = "pairs"
 FORMAT = JsonFormat("keras_normface threshold", 1)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class CalibratedThreshold:
     """Accept a pair as one subject when its cosine is at least `cosine`.
 
@@ -85,7 +85,17 @@ class CalibratedThreshold:
 
     def to_json(self):
         """The threshold as JSON text, with cosine and squared distance both named."""
-        return FORMAT.text({**asdict(self), "squared_distance": self.squared_distance})
+        return json_text(self.to_dict())
+
+    def to_dict(self):
+        """The threshold as a dictionary that JSON can hold, with cosine and squared distance both named."""
+        interval = None if self.interval is None else list(self.interval)
+        return {
+            **FORMAT.head,
+            **dataclasses.asdict(self),
+            "interval": interval,
+            "squared_distance": self.squared_distance,
+        }
 
     @classmethod
     def from_json(cls, text):
@@ -100,10 +110,25 @@ class CalibratedThreshold:
         Raises:
             ValueError: the text is damaged, of another format or version, or its cosine and distance disagree.
         """
-        content = FORMAT.parse(text)
+        return cls.from_dict(parse_json(text))
+
+    @classmethod
+    def from_dict(cls, fields):
+        """Make the threshold that `to_dict` described.
+
+        Args:
+            fields: dictionary, which may come from anywhere.
+
+        Returns:
+            A `CalibratedThreshold`.
+
+        Raises:
+            ValueError: it is of another format or version, lacks a key, or its cosine and distance disagree.
+        """
+        content = FORMAT.content(fields)
         distance = content.pop("squared_distance", None)
-        if set(content) != {field.name for field in fields(cls)}:
-            raise ValueError(f"`text` must hold the keys of a threshold. Received: {sorted(content)}")
+        if set(content) != {field.name for field in dataclasses.fields(cls)}:
+            raise ValueError(f"`fields` must hold the keys of a threshold. Received: {sorted(content)}")
         threshold = cls(**content)
         _validation.number("squared_distance", distance, at_least=-1e-5, at_most=4)
         if abs(distance - threshold.squared_distance) > 1e-9:

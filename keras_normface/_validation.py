@@ -82,9 +82,10 @@ def json_dictionary(name, value):
     """Return a dictionary that JSON can hold as it comes back from JSON: a copy, lists in the place of tuples."""
     try:
         copy = json.loads(json.dumps(value, allow_nan=False))
+        fits = isinstance(copy, dict) and copy == _listed(value)
     except (TypeError, ValueError, RecursionError):
-        copy = None
-    if not isinstance(copy, dict) or copy != _listed(value):
+        fits = False
+    if not fits:
         raise ValueError(f"`{name}` must be a dictionary that JSON can hold. {received(name, value)}")
     return copy
 

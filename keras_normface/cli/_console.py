@@ -7,17 +7,11 @@ import sys
 import typer
 from typer.core import TyperGroup
 
+from keras_normface._io import printable
 from keras_normface.startup import load_tensorflow
 
 FAILED = 1
 Refusal = typer.BadParameter.__base__  # click's UsageError, which newer versions of typer carry within them
-
-
-def printable(text):
-    """Text of a file → text that no terminal obeys: control, format and unpaired characters as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in str(text)
-    )
 
 
 def say(text, err=False):

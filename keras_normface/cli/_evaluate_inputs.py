@@ -6,8 +6,8 @@ import os
 import numpy as np
 
 from keras_normface._arrays import DAMAGE, map_npy
-from keras_normface._io import ContainedFiles
-from keras_normface.cli._console import printable, progress_bar, say
+from keras_normface._io import ContainedFiles, printable
+from keras_normface.cli._console import progress_bar, say
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (

@@ -7,8 +7,8 @@ import os
 
 import numpy as np
 
-from keras_normface._io import json_text, write_text
-from keras_normface.cli._console import printable, say
+from keras_normface._io import json_text, printable, write_text
+from keras_normface.cli._console import say
 from keras_normface.cli._evaluate_inputs import (
     distractor_features,
     find_distractors,
@@ -16,7 +16,7 @@ from keras_normface.cli._evaluate_inputs import (
     open_features,
     read_train_identities,
 )
-from keras_normface.inference import save_embeddings, store_threshold
+from keras_normface.inference import read_card, save_embeddings, write_card
 from keras_normface.metrics.calibration import calibrate_threshold
 from keras_normface.metrics.plots import plot_det, plot_roc
 from keras_normface.metrics.projection import fitted_projection
@@ -51,7 +51,7 @@ def run_evaluation(request):
         say(comparison)
     if request.calibrate_far is not None:
         threshold = calibrated(request, opened.protocol, rows)
-        store_threshold(request.model, threshold)
+        write_card(request.model, dataclasses.replace(read_card(request.model), threshold=threshold))
         say(f"{threshold}\nStored with {printable(request.model)}")
     if request.out is not None:
         write_outputs(request.out, result, comparison)

@@ -3,7 +3,8 @@
 import collections
 import os
 
-from keras_normface.cli._console import printable, say
+from keras_normface._io import printable
+from keras_normface.cli._console import say
 from keras_normface.data import CASIA_LFW_OVERLAP, EXTENSIONS, PHOTO_EXTENSIONS, guess_format, open_reader
 from keras_normface.prepare import align_images, prepare_shards
 from keras_normface.protocols import numbered_lines

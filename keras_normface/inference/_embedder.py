@@ -14,30 +14,32 @@ from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
 from keras_normface._io import json_text, read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
-from keras_normface.inference._export import embedding_model, read_flip, read_preprocessing, read_threshold, saved_model
+from keras_normface.inference._card import FORMATS, read_card
+from keras_normface.inference._export import embedding_model
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 from keras_normface.prepare import FaceAligner
 
 SHOWN_DIGITS = 16
 _BLOCK_BYTES = 1 << 20
-# What may be stored with a model later, such as a threshold, does not change what it computes.
-_COMPUTING = ("saved_model.pb", "variables", "assets", "assets.extra/preprocessing.json")
+# Beside the file of the format: the directories of a SavedModel.
+_DIRECTORIES = ("variables", "assets")
 
 
 def model_fingerprint(path):
-    """Return the SHA-256 of an exported model: of the names and bytes of the files that decide what it computes.
+    """Return the SHA-256 of an exported model: of all that decides what it computes.
 
-    These are the graph, the variables, the assets and the stored preprocessing. A threshold that is stored with the
-    model later leaves the fingerprint as it is.
+    That is the names and bytes of the files with its graph and weights, and the preprocessing and the flip of its card.
+    A threshold that is stored with the model later leaves the fingerprint as it is.
 
     Args:
-        path: Directory of a SavedModel.
+        path: Directory of the exported model.
 
     Returns:
         64 hexadecimal digits. The first 16 are shown to people.
 
     Raises:
-        FileNotFoundError: If there is no SavedModel in `path`.
+        FileNotFoundError: If there is no exported model in `path`.
+        ValueError: If its card is corrupt.
         OSError: If a file cannot be read.
 
     Example:
@@ -49,17 +51,17 @@ def model_fingerprint(path):
     ...     len(model_fingerprint(directory + "/model"))
     64
     """
-    path = saved_model(path)
-    whole = hashlib.sha256()
-    for name in sorted(_files(path)):
+    path, card = Path(path), read_card(path)
+    preprocessing = None if card.preprocessing is None else card.preprocessing.to_dict()
+    whole = hashlib.sha256(json_text({"flip": card.flip, "preprocessing": preprocessing}).encode())
+    for name in sorted(_files(path, FORMATS[card.format])):
         whole.update(f"{len(name)}:{name}:{_digest(path / name)}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
-def _files(path):
-    for part in _COMPUTING:
-        if (path / part).is_file():
-            yield part
+def _files(path, file):
+    yield file
+    for part in _DIRECTORIES:
         for directory, _, names in os.walk(path / part):
             for name in names:
                 yield (Path(directory) / name).relative_to(path).as_posix()
@@ -108,7 +110,7 @@ class Embedder:
 
     Raises:
         FileNotFoundError: If there is no model in the directory.
-        ValueError: If it was exported without `preprocessing`, has no record of `flip`, does not map one input to one
+        ValueError: If it was exported without `preprocessing`, its card is corrupt, does not map one input to one
             matrix; or if `faces` is "photo" and its preprocessing names no template, or one of another size.
         ImportError: If the package that runs the model, or with "photo" the one that finds faces, is not installed.
 
@@ -301,16 +303,20 @@ class _Description(NamedTuple):
 def _exported(path):
     """Directory of an exported model → its `_Description`."""
     name = os.fspath(path)
-    preprocessing, flip, threshold = read_preprocessing(path), read_flip(path), read_threshold(path)
-    if preprocessing is None:
+    card = read_card(path)
+    if card.preprocessing is None:
         raise ValueError(
             f"{name} does not say how its images are scaled: it must be exported with `preprocessing`, or its "
             "embeddings be made elsewhere and given as a file"
         )
-    if flip is None:
-        raise ValueError(f"{name} does not record whether it adds the flipped image's embedding: export it again")
     return _Description(
-        name, preprocessing, flip, threshold, None, None, lambda: (model_fingerprint(path), open_runtime(path))
+        name,
+        card.preprocessing,
+        card.flip,
+        card.threshold,
+        card.licence,
+        card.source,
+        lambda: (model_fingerprint(path), open_runtime(path)),
     )
 
 
@@ -325,7 +331,7 @@ def _pretrained(model):
 
 
 def _network_fingerprint(model):
-    """SHA-256 of the name, preprocessing and weights of a `PretrainedNetwork`; its layers' names change from run to run."""
+    """SHA-256 of a `PretrainedNetwork`: name, preprocessing, weights; its layers' names change from run to run."""
     whole = hashlib.sha256(json_text({"name": model.name, **model.preprocessing.to_dict()}).encode())
     for weight in model.network.get_weights():
         whole.update(f"{weight.shape} {weight.dtype}".encode())

@@ -1,33 +1,26 @@
 """From a trained model to the exported one: image in, unit embedding out, as a self-contained SavedModel."""
 
 import contextlib
-import glob
 import io
-import os
 import shutil
 import tempfile
-import time
-import warnings
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_normface import _validation
-from keras_normface._io import UNFINISHED_SECONDS, JsonFormat, json_text, read_bounded, write_text
-from keras_normface._threshold import CalibratedThreshold
 from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
+from keras_normface.inference._card import FLIPS, ModelCard, write_files
+from keras_normface.inference._directory import replace_directory, restore_interrupted
 from keras_normface.layers import CosineDense
 from keras_normface.models import EmbeddingModel
-from keras_normface.preprocessing import PixelScaling, preprocessing_from_json
+from keras_normface.preprocessing import PixelScaling
+from keras_normface.version import __version__
 
-EXTRA_FILE = Path("assets.extra") / "preprocessing.json"
-EMBEDDING_FILE = Path("assets.extra/embedding.json")
-FORMAT = JsonFormat("keras_normface.embedding", 1)
-FLIPS = ("none", "sum")
-THRESHOLD_FILE = Path("assets.extra") / "threshold.json"
-LARGEST_EXTRA_FILE = 65536
+GIVEN = ("licence", "source", "training_data", "recipe", "threshold", "figures")
 
 
 def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
@@ -82,7 +75,7 @@ def embedding_model(model, *, layer=None, flip="none", preprocessing=None):
     return keras.Model(image, unit, name="embedding")
 
 
-def export_embedding_model(model, path, *, layer=None, flip="none", preprocessing=None, overwrite=False):
+def export_embedding_model(model, path, *, layer=None, flip="none", preprocessing=None, card=None, overwrite=False):
     """Write the embedding model of a trained model as a SavedModel.
 
     The SavedModel is loaded by `tf.saved_model.load(path)` in a process without this package; its `serve`
@@ -96,8 +89,10 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
         path: Directory to write.
         layer: See `embedding_model`.
         flip: See `embedding_model`.
-        preprocessing: See `embedding_model`. It, or that of the model's own `PixelScaling`, is also written into the
-            SavedModel, as `assets.extra/preprocessing.json`; `read_preprocessing` reads it.
+        preprocessing: See `embedding_model`. It, or that of the model's own `PixelScaling`, is also in the card.
+        card: `None`, or a dictionary of what only you know of the model, as fields of `ModelCard`: "licence", "source"
+            and "training_data" of the weights, "recipe", "threshold", "figures". The card lies in `path` as
+            `model.json`, which `read_card` reads, and for people as `README.md`.
         overwrite: Whether an existing `path` may be replaced.
 
     Returns:
@@ -105,7 +100,7 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
 
     Raises:
         FileExistsError: If `path` exists and `overwrite` is not set.
-        ValueError: From `embedding_model`.
+        ValueError: From `embedding_model`, or `card` has another key, or a value that `ModelCard` does not take.
         OSError: If it cannot be written, as on a full disk; what was in `path` stays.
 
     Example:
@@ -115,132 +110,22 @@ def export_embedding_model(model, path, *, layer=None, flip="none", preprocessin
     ...     model = export_embedding_model(classifier, directory + "/embedding")
     """
     path = Path(path)
-    _restore_interrupted(path)
+    restore_interrupted(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
     cut = embedding_model(model, layer=layer, flip=flip, preprocessing=preprocessing)
+    card = _card(cut, flip, _checked_given({} if card is None else card))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         # Keras 3.8 prints whatever `verbose` says.
         with _computing_in_float32(cut), contextlib.redirect_stdout(io.StringIO()):
             _export(cut, beside / "new", path)
-        preprocessing = preprocessing_in(cut)
-        (beside / "new" / EMBEDDING_FILE).parent.mkdir(exist_ok=True)
-        if preprocessing is not None:
-            write_text(beside / "new" / EXTRA_FILE, json_text(preprocessing.to_dict()))
-        FORMAT.write(beside / "new" / EMBEDDING_FILE, {"flip": flip})
-        _replace_directory(beside / "new", path, beside / "old")
+        write_files(beside / "new", card)
+        replace_directory(beside / "new", path, beside / "old")
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return cut
-
-
-def read_preprocessing(path):
-    """Read how a SavedModel of `export_embedding_model` treats pixels.
-
-    Args:
-        path: Directory of the SavedModel.
-
-    Returns:
-        A `Preprocessing`, or `None` if the model was exported without one.
-
-    Raises:
-        FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If the file with the preprocessing is corrupt.
-
-    Example:
-    >>> import keras, tempfile
-    >>> from keras_normface.preprocessing import Preprocessing
-    >>> backbone = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     model = export_embedding_model(backbone, directory + "/e", preprocessing=Preprocessing(size=(6, 5)))
-    ...     read_preprocessing(directory + "/e").size
-    (6, 5)
-    """
-    return _read_extra(path, EXTRA_FILE, preprocessing_from_json)
-
-
-def read_flip(path):
-    """Read whether a SavedModel of `export_embedding_model` adds the flipped image's embedding by itself.
-
-    Args:
-        path: Directory of the SavedModel.
-
-    Returns:
-        `"none"` or `"sum"`, as the model was exported; `None` if it holds no record of it.
-
-    Raises:
-        FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If the record is corrupt, or of another version.
-
-    Example:
-    >>> import keras, tempfile
-    >>> backbone = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     model = export_embedding_model(backbone, directory + "/e", flip="sum")
-    ...     read_flip(directory + "/e")
-    'sum'
-    """
-    return _read_extra(path, EMBEDDING_FILE, _flip_from_json)
-
-
-def store_threshold(path, threshold):
-    """Store the threshold that was calibrated for an exported model with it, for whoever loads it.
-
-    It becomes `assets.extra/threshold.json` of the SavedModel, with the cosine and the squared distance; an earlier
-    one is replaced, whole or not at all. Exporting again with `overwrite=True` removes it: another model needs
-    another threshold.
-
-    Args:
-        path: Directory of a SavedModel of `export_embedding_model`. The scores that the threshold was calibrated on
-            must be cosines of THIS model's embeddings.
-        threshold: `CalibratedThreshold`.
-
-    Raises:
-        FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If `threshold` is not a `CalibratedThreshold`.
-
-    Example:
-    >>> import keras, tempfile
-    >>> from keras_normface.metrics.calibration import calibrate_threshold
-    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
-    >>> threshold = calibrate_threshold([0.9, 0.7, 0.2, 0.125], [1, 1, 0, 0], 0.5, protocol="toy", repeats=20)
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     model = export_embedding_model(backbone, directory + "/e")
-    ...     store_threshold(directory + "/e", threshold)
-    ...     read_threshold(directory + "/e") == threshold
-    True
-    """
-    if not isinstance(threshold, CalibratedThreshold):
-        raise ValueError(f"`threshold` must be a CalibratedThreshold. Received: {threshold!r}")
-    extra = saved_model(path) / THRESHOLD_FILE
-    extra.parent.mkdir(exist_ok=True)
-    write_text(extra, threshold.to_json())
-
-
-def read_threshold(path):
-    """Read the threshold that `store_threshold` stored.
-
-    Args:
-        path: Directory of the SavedModel.
-
-    Returns:
-        A `CalibratedThreshold`, or `None` if none was stored.
-
-    Raises:
-        FileNotFoundError: If there is no SavedModel in `path`.
-        ValueError: If the file with the threshold is corrupt.
-
-    Example:
-    >>> import keras, tempfile
-    >>> backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     model = export_embedding_model(backbone, directory + "/e")
-    ...     print(read_threshold(directory + "/e"))
-    None
-    """
-    return _read_extra(path, THRESHOLD_FILE, CalibratedThreshold.from_json)
 
 
 @contextlib.contextmanager
@@ -260,25 +145,6 @@ def _computing_in_float32(model):
             layer.dtype_policy = policy
 
 
-def saved_model(path):
-    """The path of a SavedModel; FileNotFoundError, which names what an interrupted export left, if it is none."""
-    path = Path(path)
-    if not (path / "saved_model.pb").is_file():
-        old = _interrupted(path)
-        hint = "" if old is None else f". An export to it was interrupted: the earlier model is in {old}; export again"
-        raise FileNotFoundError(f"`path` must be the directory of a SavedModel. Received: path={path}{hint}")
-    return path
-
-
-def _flip_from_json(text):
-    return _validation.choice("flip", FORMAT.parse(text).get("flip"), FLIPS)
-
-
-def _read_extra(path, name, parse):
-    extra = saved_model(path) / name
-    return read_bounded(extra, parse, LARGEST_EXTRA_FILE) if extra.exists() else None
-
-
 def _export(model, directory, path):
     """Export to a directory; what TensorFlow raises where it cannot write becomes an OSError that names `path`."""
     import tensorflow as tf
@@ -293,39 +159,32 @@ def _export(model, directory, path):
         raise OSError(f"{path} could not be written, is the disk full? {type(error).__name__}: {error}") from error
 
 
-def _interrupted(path):
-    """Where an export that was killed between its two renames left the model that was in `path`, or `None`."""
-    return None if path.exists() else max(_moved_away(path), key=lambda old: old.stat().st_ctime, default=None)
+def _card(cut, flip, given):
+    """The `ModelCard` of an embedding model; `given` has what the model does not know."""
+    return ModelCard(
+        format="saved_model",
+        input_shape=tuple(cut.inputs[0].shape[1:]),
+        input_dtype=keras.backend.standardize_dtype(cut.inputs[0].dtype),
+        dimension=cut.output_shape[-1],
+        flip=flip,
+        preprocessing=preprocessing_in(cut),
+        versions=_versions(),
+        **given,
+    )
 
 
-def _moved_away(path):
-    """What exports to `path`, and not to one whose name goes on after a dot, have moved out of their way."""
-    found = path.parent.glob(f".{glob.escape(path.name)}.*/old")
-    return [old for old in found if old.parent.name.rpartition(".")[0] == f".{path.name}"]
+def _versions():
+    import tensorflow as tf
+
+    packages = {"keras": keras, "tensorflow": tf, "numpy": np}
+    return {"keras_normface": __version__} | {name: package.__version__ for name, package in packages.items()}
 
 
-def _restore_interrupted(path):
-    """Put the model that was in `path` back there, with a warning."""
-    for left in _moved_away(path) if path.exists() else ():  # of an export that was killed when all but this was done
-        if time.time() - left.stat().st_ctime > UNFINISHED_SECONDS:
-            shutil.rmtree(left.parent, ignore_errors=True)
-    old = _interrupted(path)
-    if old is not None:
-        os.replace(old, path)
-        shutil.rmtree(old.parent, ignore_errors=True)
-        message = f"An export to {path} was interrupted: the earlier model, which it had moved to {old}, is there again"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-def _replace_directory(new, path, old):
-    if path.exists():
-        os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except OSError:
-        if old.exists():
-            os.replace(old, path)
-        raise
+def _checked_given(card):
+    """Refuse fields of a card that the export knows by itself."""
+    if not isinstance(card, dict) or not set(card) <= set(GIVEN):
+        raise ValueError(f"`card` must be a dictionary of {', '.join(GIVEN)}. {_validation.received('card', card)}")
+    return card
 
 
 def _image_and_pixels(model, preprocessing):

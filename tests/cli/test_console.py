@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface import data, prepare, preprocessing, startup
+from keras_normface._io import printable
 from keras_normface.cli import _choices
 from keras_normface.cli._app import app
-from keras_normface.cli._console import printable, progress_bar, say, say_warning, show_summary
+from keras_normface.cli._console import progress_bar, say, say_warning, show_summary
 from keras_normface.cli.main import run
 from keras_normface.data.shards import METADATA_NAME
 from keras_normface.metrics.bootstrap import REPEATS

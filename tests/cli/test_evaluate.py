@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
-from keras_normface.inference import Embedder, embed_images, read_threshold, save_embeddings
+from keras_normface.inference import Embedder, embed_images, read_card, save_embeddings
 from keras_normface.metrics import Result, cross_validated_accuracy, equal_error_rate, tar_at_far
 from keras_normface.protocols import open_protocol, write_megaface_features
 from tests.support import faces, products
@@ -254,7 +254,7 @@ def test_calibrate_then_read_back(lfw, model, tmp_path):
     shutil.copytree(model, own)
     options = (*lfw_options(lfw), "--model", own, "--cache", tmp_path / "cache", "--repeats", 30)
     result = good(*options, "--calibrate-far", "0.125")
-    threshold = read_threshold(own)
+    threshold = read_card(own).threshold
     scores, same, _ = scores_of(lfw, model)
     point = tar_at_far(scores, same, 0.125)
     assert threshold.cosine == pytest.approx(point.threshold, abs=1e-6)

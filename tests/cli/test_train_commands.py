@@ -18,7 +18,7 @@ from keras_normface import recipes
 from keras_normface.cli import _choices, _compare_losses, _experiment, _train_run
 from keras_normface.cli._console import FAILED
 from keras_normface.cli.train import TrainingRequest
-from keras_normface.inference import read_preprocessing
+from keras_normface.inference import read_card
 from tests.support import faces
 from tests.support.casia import COMMANDS, CROPPED, IMAGES, PEOPLE, SMALL, call, command, pair_file, refused, run
 from tests.support.workers import results_of, start_workers
@@ -33,7 +33,7 @@ def check_exported(out, size):
     np.testing.assert_allclose(np.linalg.norm(served.serve(cut).numpy(), axis=1), 1.0, atol=1e-5)
     again = served.serve(np.load(out / "check_images.npy")).numpy()
     np.testing.assert_allclose(again, np.load(out / "check_embeddings.npy"), atol=1e-5)
-    assert read_preprocessing(out / "embedding").size == size
+    assert read_card(out / "embedding").preprocessing.size == size
 
 
 def kill_after_an_epoch(arguments, out, errors):
@@ -184,8 +184,8 @@ def test_from_photos_to_figures_with_the_options_that_are_the_default(tmp_path):
         options += ["--pairs", pair_file(tmp_path / "orl.bin", (112, 112))]
         shown = run("train", *options, small=SMALL[:1])
         assert re.search(r"^orl: accuracy=[01]\.\d+ \+- ", shown, re.MULTILINE), shown[-400:]
-        assert read_preprocessing(out / "embedding") == recipes.read(out / "recipe.json").preprocessing
-        assert read_preprocessing(out / "embedding").size == size
+        assert read_card(out / "embedding").preprocessing == recipes.read(out / "recipe.json").preprocessing
+        assert read_card(out / "embedding").preprocessing.size == size
     figures = call(
         *("evaluate", "pairs", "--protocol-file", tmp_path / "pairs.tsv", "--images", aligned),
         *("--model", tmp_path / "out112" / "embedding"),

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
-from keras_normface.inference import read_threshold
+from keras_normface.inference import read_card
 from keras_normface.metrics import Result
 from keras_normface.protocols._open import KINDS
 from tests.support import markdown, products
@@ -46,7 +46,7 @@ def test_the_commands_run(command, place, tmp_path, monkeypatch):
     if "--out" in words:
         assert Result.load(place / words[words.index("--out") + 1] / "result.json").figures
     if "--calibrate-far" in words:
-        assert read_threshold("embedding").far == 0.5
+        assert read_card("embedding").threshold.far == 0.5
 
 
 def test_the_table_names_every_kind():

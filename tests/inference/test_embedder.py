@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_normface import Preprocessing
 from keras_normface.data import IdentityFolder
-from keras_normface.inference import CalibratedThreshold, Embedder, embed_images, store_threshold
+from keras_normface.inference import CalibratedThreshold, Embedder, embed_images, read_card, write_card
 from keras_normface.prepare import Face, align_images
 from tests.support import faces, products
 
@@ -91,7 +91,7 @@ def test_a_photo_gets_the_embedding_of_the_face_that_align_writes(ready, photos,
 
 
 def test_a_directory_and_a_network_say_the_same(ready, exported, photos):
-    store_threshold(exported, THRESHOLD)
+    write_card(exported, dataclasses.replace(read_card(exported), threshold=THRESHOLD))
     one, other = Embedder(ready, detect=found_at), Embedder(exported, detect=found_at)
     np.testing.assert_allclose(one.embed(photos), other.embed(photos), atol=1e-6)
     for embedder in (one, other):

@@ -15,7 +15,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_normface as knf
-from keras_normface.inference import model_fingerprint, read_flip, read_preprocessing
+from keras_normface.inference import model_fingerprint, read_card
 
 LOADER = """
 import json, sys
@@ -173,15 +173,15 @@ def test_an_export_killed_between_its_renames_is_recovered_by_the_next(tmp_path,
         with pytest.raises(Killed):
             knf.export_embedding_model(classifier(), path, overwrite=True)
     assert not path.exists()
-    for read in (read_flip, read_preprocessing, model_fingerprint):
+    for read in (read_card, model_fingerprint):
         with pytest.raises(FileNotFoundError, match=r"interrupted: the earlier model is in .*\.model\..*/old"):
             read(path)
     with pytest.warns(RuntimeWarning, match="earlier model.*is there again"), pytest.raises(FileExistsError):
         knf.export_embedding_model(classifier(), path)
-    assert read_flip(path) == "sum"
+    assert read_card(path).flip == "sum"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     knf.export_embedding_model(classifier(), path, overwrite=True)
-    assert read_flip(path) == "none"
+    assert read_card(path).flip == "none"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
@@ -245,7 +245,7 @@ def test_with_preprocessing_the_product_takes_raw_images(tmp_path, channels, fli
     if flip == "sum":
         expected = expected + raw.predict(scaled[:, :, ::-1].astype("float32"), verbose=0)
     np.testing.assert_allclose(served, unit(expected), atol=1e-6)
-    assert knf.inference.read_preprocessing(path) == preprocessing
+    assert read_card(path).preprocessing == preprocessing
 
 
 def test_the_model_of_raw_images_is_the_model_of_scaled_images():
@@ -307,35 +307,10 @@ def test_sizes_that_the_model_leaves_open_are_taken_from_the_preprocessing():
     assert model.input_shape == (None, 8, 6, 3)
 
 
-def test_reading_the_preprocessing_of_a_product(tmp_path):
-    path = tmp_path / "product"
-    with pytest.raises(FileNotFoundError, match="directory of a SavedModel"):
-        knf.inference.read_preprocessing(path)
-    (path / "assets.extra").mkdir(parents=True)
-    (path / "saved_model.pb").write_bytes(b"")
-    assert knf.inference.read_preprocessing(path) is None
-    extra = path / "assets.extra" / "preprocessing.json"
-    written = {"version": 2, "size": [8, 6], "scale": 1 / 255, "offset": 0, "channels": "RGB", "template": None}
-    extra.write_text(json.dumps(written))
-    assert knf.inference.read_preprocessing(path) == knf.Preprocessing((8, 6), 1 / 255, 0)
-    old = {"size": [8, 6], "scaling": "over_255", "channels": "RGB", "template": None}
-    for damaged in [
-        "",
-        "[]",
-        json.dumps(old),
-        json.dumps({**written, "size": [8, 0]}),
-        "[" * 60000,
-        " " * 70000 + json.dumps(written),
-    ]:
-        extra.write_text(damaged)
-        with pytest.raises(ValueError, match=r"preprocessing\.json is"):
-            knf.inference.read_preprocessing(path)
-
-
 def test_a_model_that_scales_by_itself_says_so_in_its_product(tmp_path):
     preprocessing = knf.Preprocessing((8, 6), channels="BGR")
     image = keras.Input((8, 6, 3), dtype="uint8")
     features = keras.layers.Dense(4)(keras.layers.Flatten()(knf.preprocessing.PixelScaling(preprocessing)(image)))
     model = keras.Model(image, knf.CosineDense(3)(features))
     knf.export_embedding_model(model, tmp_path / "product")
-    assert knf.inference.read_preprocessing(tmp_path / "product") == preprocessing
+    assert read_card(tmp_path / "product").preprocessing == preprocessing

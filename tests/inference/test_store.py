@@ -1,8 +1,8 @@
 """Embeddings of images by an exported model: against the model itself, from the cache, and from files."""
 
+import dataclasses
 import errno
 import io
-import json
 import os
 import pickle
 import shutil
@@ -16,13 +16,16 @@ from PIL import Image
 
 from keras_normface import Preprocessing
 from keras_normface.inference import (
+    CalibratedThreshold,
     Embedder,
     embed_blocks,
     embed_images,
     load_embeddings,
     model_fingerprint,
     named_rows,
+    read_card,
     save_embeddings,
+    write_card,
 )
 from tests.support import products
 
@@ -297,12 +300,13 @@ def test_the_fingerprint_is_of_what_decides_the_embeddings(model, other_model, t
     copy = tmp_path / "copy"
     shutil.copytree(model, copy)
     assert model_fingerprint(copy) == model_fingerprint(model) != model_fingerprint(other_model)
-    (copy / "assets.extra" / "threshold.json").write_text("{}")
+    card = read_card(copy)
+    threshold = CalibratedThreshold(0.5, 0.125, None, 0.5, 1.0, num_genuine=2, num_impostor=2, protocol="toy")
+    write_card(copy, dataclasses.replace(card, threshold=threshold, licence="CC0-1.0"))
     assert model_fingerprint(copy) == model_fingerprint(model)
-    preprocessing = json.loads((copy / "assets.extra" / "preprocessing.json").read_text())
-    (copy / "assets.extra" / "preprocessing.json").write_text(
-        json.dumps({**preprocessing, "scale": 1 / 255, "offset": 0})
-    )
+    write_card(copy, dataclasses.replace(card, flip="sum"))
+    assert model_fingerprint(copy) != model_fingerprint(model)
+    write_card(copy, dataclasses.replace(card, preprocessing=card.preprocessing.replace(scale=1 / 255, offset=0)))
     scaled = model_fingerprint(copy)
     assert scaled != model_fingerprint(model)
     variables = next((copy / "variables").glob("*.data-*"))
@@ -310,7 +314,7 @@ def test_the_fingerprint_is_of_what_decides_the_embeddings(model, other_model, t
     content[-1] ^= 1
     variables.write_bytes(content)
     assert model_fingerprint(copy) not in (scaled, model_fingerprint(model))
-    with pytest.raises(FileNotFoundError, match="SavedModel"):
+    with pytest.raises(FileNotFoundError, match="exported model"):
         model_fingerprint(tmp_path)
 
 

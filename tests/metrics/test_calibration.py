@@ -2,13 +2,10 @@
 
 import json
 
-import keras
 import numpy as np
 import pytest
 
-from keras_normface import export_embedding_model
 from keras_normface._threshold import CalibratedThreshold
-from keras_normface.inference import read_threshold, store_threshold
 from keras_normface.metrics import calibrate_threshold, tar_at_far
 from keras_normface.metrics.bootstrap import subject_counts
 
@@ -164,44 +161,3 @@ class TestErrors:
         arguments = {"scores": scores, "same": same, "far": 0.05, "left_subjects": left, "right_subjects": right}
         with pytest.raises(ValueError, match=message):
             calibrate_threshold(**{"protocol": "p", "repeats": 5, **arguments, **changes})
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    path = tmp_path_factory.mktemp("export") / "product"
-    backbone = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
-    export_embedding_model(backbone, path)
-    return backbone, path
-
-
-class TestStored:
-    def test_life_of_a_threshold(self, exported, monkeypatch):
-        backbone, path = exported
-        assert read_threshold(path) is None
-        first, second = (calibrate_threshold(*people()[:2], far, protocol="p", repeats=9) for far in (0.1, 0.01))
-        store_threshold(path, first)
-        assert read_threshold(path) == first
-        monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
-            store_threshold(path, second)
-        monkeypatch.undo()
-        assert read_threshold(path) == first
-        store_threshold(str(path), second)
-        assert read_threshold(path) == second
-        assert sorted(entry.name for entry in (path / "assets.extra").iterdir()) == ["embedding.json", "threshold.json"]
-        (path / "assets.extra" / "threshold.json").write_text("{}")
-        with pytest.raises(ValueError, match=r"threshold\.json is not valid"):
-            read_threshold(path)
-        (path / "assets.extra" / "threshold.json").write_text(" " * 70000)
-        with pytest.raises(ValueError, match=r"threshold\.json is not valid: .* bytes"):
-            read_threshold(path)
-        export_embedding_model(backbone, path, overwrite=True)
-        assert read_threshold(path) is None
-
-    def test_only_thresholds_and_only_beside_a_model(self, exported, tmp_path):
-        threshold = calibrate_threshold(*people()[:2], 0.1, protocol="p", repeats=9)
-        with pytest.raises(ValueError, match="must be a CalibratedThreshold"):
-            store_threshold(exported[1], 0.5)
-        for call in (lambda: store_threshold(tmp_path, threshold), lambda: read_threshold(tmp_path)):
-            with pytest.raises(FileNotFoundError, match="directory of a SavedModel"):
-                call()
