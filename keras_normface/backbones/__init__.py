@@ -5,6 +5,7 @@ from keras_normface.backbones._dlib import ChannelAffine, DlibResNet, PaddedAdd
 from keras_normface.backbones._dlib_file import load_dlib
 from keras_normface.backbones._iresnet import FixedScaleBatchNorm, IResNet
 from keras_normface.backbones._lightcnn import LightCNN, MaxFeatureMap
+from keras_normface.backbones._mobilefacenet import MobileFaceNet
 from keras_normface.backbones._resnet27 import ResNet27
 from keras_normface.backbones._spherefacenet import SphereFaceNet
 
@@ -16,6 +17,7 @@ __all__ = [
     "IResNet",
     "LightCNN",
     "MaxFeatureMap",
+    "MobileFaceNet",
     "PaddedAdd",
     "ResNet27",
     "SphereFaceNet",

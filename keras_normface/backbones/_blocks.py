@@ -48,6 +48,11 @@ def torch_uniform():
     return keras.initializers.VarianceScaling(1.0 / 3.0, "fan_in", "uniform")
 
 
+def torch_kaiming():
+    """PyTorch's `kaiming_normal_` by `fan_out`: normal with variance 2 / fan_out."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 def torch_bias(fan_in):
     """PyTorch's default for biases: uniform within ±1 / √fan_in, of the kernel's fan_in."""
     return keras.initializers.RandomUniform(-(fan_in**-0.5), fan_in**-0.5)
@@ -78,9 +83,9 @@ def prelu(tensor, name):
     return layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)(tensor)
 
 
-def batch_norm(tensor, name, **options):
-    """Batch normalisation with PyTorch's constants: ε 1e-5 and momentum 0.1, which Keras calls 0.9."""
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name, **options)(tensor)
+def batch_norm(tensor, name, momentum=0.9, epsilon=1e-5, **options):
+    """Batch normalisation, by default with PyTorch's constants: ε 1e-5 and momentum 0.1, which Keras calls 0.9."""
+    return layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=name, **options)(tensor)
 
 
 def halved(tensor, name):
@@ -94,11 +99,16 @@ def full_precision():
 
 
 def dense_on_map(tensor, units, dropout, name, initializer, bias="zeros"):
-    """Flatten in the order height, width, channel; drop; one dense layer in full precision."""
+    """Flatten in the order height, width, channel; drop; one dense layer in full precision; `bias=None` for none."""
     flat = layers.Flatten(data_format="channels_last", name="flatten")(tensor)
     bias = torch_bias(flat.shape[-1]) if bias == "torch" else bias
     if dropout:
         flat = layers.Dropout(dropout, name="dropout")(flat)
     return layers.Dense(
-        units, kernel_initializer=initializer, bias_initializer=bias, dtype=full_precision(), name=name
+        units,
+        use_bias=bias is not None,
+        kernel_initializer=initializer,
+        bias_initializer=bias or "zeros",
+        dtype=full_precision(),
+        name=name,
     )(flat)

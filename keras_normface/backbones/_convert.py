@@ -2,12 +2,13 @@
 
 import math
 import os
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from keras_normface.backbones._torch_names import layout_of, module_names, other_network
 
 WRAPPINGS = ("state_dict", "state_dict_backbone", "model_state_dict", "model", "backbone", "net", "network")
 PREFIXES = ("module.", "model.", "backbone.", "net.", "network.")
@@ -24,13 +25,13 @@ class ConversionError(ValueError):
     """Tensors are not those of the model, or cannot be read. The message lists all that is wrong."""
 
 
-def read_tensors(source):
-    """Return the tensors of a state dict by name, without the wrappings that are common around one."""
+def read_tensors(source, layout):
+    """Return the tensors of a state dict by name, without the wrappings that are common around one, nor a head's."""
     given = source if isinstance(source, Mapping) else _read_file(Path(source))
     given = _unwrapped(given)
     if not isinstance(source, Mapping):
         _check_total(given, source)
-    given = _without_prefixes(given)
+    given = _without_prefixes(given, layout)
     arrays, problems = {}, []
     for name, value in given.items():
         array, problem = (value, None) if str(name).endswith(f".{COUNTER}") else _array(value)
@@ -88,18 +89,32 @@ def _unwrapped(given):
     return given
 
 
-def _without_prefixes(given):
-    """The tensors by the network's own names: without what wrapping modules put before all of them."""
+def _without_prefixes(given, layout):
+    """The tensors by the network's own names: without what wrapping modules put before all of them, nor a head's."""
     if not all(isinstance(name, str) for name in given):
         return given
     plain = {name.replace(COMPILED, ""): value for name, value in given.items()}  # of `torch.compile`, at any depth
     given = plain if len(plain) == len(given) else given
     while given:
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in given)), None)
-        if prefix is None:
+        if prefix is not None:
+            given = {name.removeprefix(prefix): value for name, value in given.items()}
+        elif layout.holds_head(given):
+            given = _without_head(given, layout)
+        else:
             break
-        given = {name.removeprefix(prefix): value for name, value in given.items()}
     return given
+
+
+def _without_head(given, layout):
+    """The network's tensors by its own names, and by theirs those that are neither its own nor of the known head."""
+    inside = [name for name in given if name.startswith(layout.within)]
+    parallel = f"{layout.within}module."
+    start = parallel if all(name.startswith(parallel) for name in inside) else layout.within
+    own = {name.removeprefix(start): given[name] for name in inside}
+    rest = {name: value for name, value in given.items() if not name.startswith(layout.within)}
+    rest = {name: value for name, value in rest.items() if name not in layout.beside}
+    return {**own, **{f"beside {name}" if name in own else name: value for name, value in rest.items()}}
 
 
 def _array(value):
@@ -124,9 +139,9 @@ def _array(value):
 
 
 def _read_file(path):
-    readers = {".safetensors": _read_safetensors, ".pt": _read_pickled, ".pth": _read_pickled}
+    readers = {".safetensors": _read_safetensors} | dict.fromkeys((".pt", ".pth", ".ckpt"), _read_pickled)
     if path.suffix not in readers:
-        raise ValueError(f"`source` must end in .safetensors, .pt or .pth. Received: source={str(path)!r}")
+        raise ValueError(f"`source` must end in .safetensors, .pt, .pth or .ckpt. Received: source={str(path)!r}")
     reader = readers[path.suffix](path)
     try:
         given = reader()
@@ -164,24 +179,6 @@ def _read_pickled(path):
 
 
 BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-# What our layers are called, and PyTorch's modules. IResNet's units begin at 0 there; SFNet's do not, because the
-# convolution before a stage's units is number 0.
-IRESNET = (
-    (r"stem_conv", "conv1"),
-    (r"stem_bn", "bn1"),
-    (r"stem_prelu", "prelu"),
-    (r"stage(\d+)_unit(\d+)_(bn\d|conv\d|prelu)", "layer{0}.{before}.{2}"),
-    (r"stage(\d+)_unit(\d+)_shortcut_conv", "layer{0}.{before}.downsample.0"),
-    (r"stage(\d+)_unit(\d+)_shortcut_bn", "layer{0}.{before}.downsample.1"),
-    (r"final_bn", "bn2"),
-    (r"fc", "fc"),
-    (r"embedding", "features"),
-)
-SFNET = (
-    (r"stage(\d+)_(conv|bn)", "layer{0}.0.{1}1"),
-    (r"stage(\d+)_unit(\d+)_(conv\d|bn\d)", "layer{0}.{1}.{2}"),
-)
-SFNET_ENDS = {True: ((r"fc", "fc"), (r"embedding", "features")), False: ((r"embedding", "fc"),)}
 
 
 def load_torch(model, source):
@@ -194,22 +191,29 @@ def load_torch(model, source):
     A checkpoint may hold the network in one of its dictionaries: the only one with tensors, or the one called
     `state_dict`, `state_dict_backbone`, `model_state_dict`, `model`, `backbone`, `net` or `network`. What wrapping
     modules put before all names is removed, however often: `module.`, `model.`, `backbone.`, `net.`, `network.`, and
-    the `_orig_mod.` of `torch.compile` anywhere.
+    the `_orig_mod.` of `torch.compile` anywhere. MagFace's and AdaFace's checkpoints hold the head too: beside
+    `features.`, `fc.weight` or `parallel_fc.weight`; beside `model.`, `head.kernel`, `head.t`, `head.batch_mean` and
+    `head.batch_std`. These alone are passed over.
 
     Args:
-        model: An `IResNet`, or a `SphereFaceNet(variant="opensphere")`, of the depth and the size of the network.
+        model: An `IResNet`, or a `SphereFaceNet(variant="opensphere")`, of the depth, the size and the variant of the
+            network: `"magface"` for MagFace's, `"adaface"` for AdaFace's and for CVLface's `iresnet`, `"insightface"`
+            for InsightFace's, OpenSphere's and CVLface's `iresnet_insightface`. MagFace's tensors without `features.`
+            are called as InsightFace's are, and fit both.
         source: A dictionary from names to NumPy arrays or PyTorch tensors; or the path of a file: `.safetensors` (needs
-            the package safetensors), or `.pt` or `.pth` (needs torch 2.6 or newer; nothing in the file is run).
+            the package safetensors), or `.pt`, `.pth` or `.ckpt` (needs torch 2.6 or newer; nothing in the file is
+            run).
 
     Raises:
         ConversionError: If the tensors are not those of the model, of several networks, not finite floating-point
             numbers, or of more than four times the bytes of their file (and more than 1 MiB). The message lists all
-            differences.
+            differences, and which variant has such names.
         ValueError: If the model is none of these, or the file has another ending.
         ImportError: If the package that reads the file is not installed.
 
     Source: deepinsight/insightface, `recognition/arcface_torch/backbones/iresnet.py`; ydwen/opensphere,
-    `model/backbone/iresnet.py` and `model/backbone/sfnet.py`.
+    `model/backbone/iresnet.py` and `model/backbone/sfnet.py`; IrvingMeng/MagFace, `models/` and `run/`;
+    mk-minchul/AdaFace, `train_val.py` and `head.py`; mk-minchul/CVLface, `models/iresnet/model.py`.
 
     Example:
     >>> import numpy as np
@@ -225,8 +229,9 @@ def load_torch(model, source):
     layer1.0.conv1.weight: missing
     >>> load_torch(model, {"layer1.0.conv1.weight": np.zeros((64, 3, 3, 3)), **tensors})
     """
-    expected, counters = _expected(model)
-    tensors = read_tensors(source)
+    layout = layout_of(model)
+    expected, counters = _expected(model, layout.table)
+    tensors = read_tensors(source, layout)
     pairs, problems = [], []
     for name, (weight, arranged) in expected.items():
         if name not in tensors:
@@ -240,48 +245,28 @@ def load_torch(model, source):
             pairs.append((weight, value))
     problems.extend(f"{name}: not in the model" for name in tensors if name not in expected and name not in counters)
     if problems:
-        raise ConversionError("\n".join([f"The tensors are not those of {model.name}:", *problems]))
+        start = f"The tensors are not those of {model.name}{other_network(layout, tensors)}:"
+        raise ConversionError("\n".join([start, *problems]))
     for weight, value in pairs:
         weight.assign(value)
 
 
-def _expected(model):
+def _expected(model, table):
     """By the published name, the weight and what arranges the tensor like it; and the names of the counters."""
-    table, expected, counters = _table_of(model), {}, set()
+    expected, counters = {}, set()
     map_shape = model.get_layer("flatten").input.shape[1:]
-    for layer in model.layers:
-        if layer.weights:
-            prefix = _torch_name(layer.name, table)
-            named = _named_weights(layer)
-            expected |= {f"{prefix}.{suffix}": (weight, _arranging(weight, map_shape)) for weight, suffix in named}
-            counters |= {f"{prefix}.{COUNTER}"} if hasattr(layer, "moving_mean") else set()
+    for name, prefix in module_names(model, table).items():
+        layer = model.get_layer(name)
+        named = _named_weights(layer)
+        expected |= {f"{prefix}.{suffix}": (weight, _arranging(weight, map_shape)) for weight, suffix in named}
+        counters |= {f"{prefix}.{COUNTER}"} if hasattr(layer, "moving_mean") else set()
     return expected, counters
-
-
-def _table_of(model):
-    names = {layer.name for layer in model.layers}
-    if {"stem_bn", "flatten"} <= names:
-        return IRESNET
-    if {"stage1_relu", "flatten"} <= names:
-        return SFNET + SFNET_ENDS["fc" in names]
-    raise ValueError(
-        '`model` must be an IResNet or a SphereFaceNet with variant="opensphere". '
-        f"Received: a model {model.name!r} with the layers {sorted(names)[:5]}..."
-    )
-
-
-def _torch_name(layer_name, table):
-    for pattern, template in table:
-        found = re.fullmatch(pattern, layer_name)
-        if found:
-            groups = found.groups()
-            return template.format(*groups, before=int(groups[1]) - 1 if len(groups) > 1 and groups[1].isdigit() else 0)
-    raise ValueError(f"`model` must be as its function returned it. Received: a model with a layer {layer_name!r}")
 
 
 def _named_weights(layer):
     if hasattr(layer, "moving_mean"):
-        return [(getattr(layer, name), suffix) for name, suffix in BATCH_NORM.items()]
+        weights = [(getattr(layer, name, None), suffix) for name, suffix in BATCH_NORM.items()]
+        return [(weight, suffix) for weight, suffix in weights if weight is not None]
     if hasattr(layer, "kernel"):
         return [(layer.kernel, "weight")] + ([(layer.bias, "bias")] if layer.bias is not None else [])
     return [(layer.alpha, "weight")]

@@ -14,6 +14,7 @@ from keras_normface.backbones._blocks import (
     dense_on_map,
     full_precision,
     prelu,
+    torch_kaiming,
     torch_uniform,
 )
 
@@ -109,7 +110,7 @@ class _Style:
         if self.caffe:
             initializer, bias = (caffe_xavier(), "zeros") if first else (caffe_gaussian(), None)
         else:
-            initializer, bias = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"), "torch"
+            initializer, bias = torch_kaiming(), "torch"
         bias = None if self.batch_norm else bias
         tensor = convolution(tensor, channels, name, initializer, strides=2 if first else 1, bias=bias)
         return batch_norm(tensor, bn_name) if self.batch_norm else tensor

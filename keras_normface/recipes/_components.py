@@ -194,6 +194,7 @@ OURS = {
     "ResNet27": backbones.ResNet27,
     "LightCNN": backbones.LightCNN,
     "IResNet": backbones.IResNet,
+    "MobileFaceNet": backbones.MobileFaceNet,
 }
 
 

@@ -28,7 +28,7 @@ class Recipe:
 
     Args:
         name: Name under which it is registered.
-        backbone: "SphereFaceNet", "ResNet27", "LightCNN", "IResNet", or the name of a function of
+        backbone: "SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "MobileFaceNet", or the name of a function of
             `keras.applications`.
         backbone_options: Arguments of that function, such as `{"depth": 20}`.
         embedding_dim: Numbers in an embedding.

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from keras_normface import CosineDense, LearnableScale, NormFaceLoss, export_embedding_model
-from keras_normface.backbones import IResNet, LightCNN, ResNet27, SphereFaceNet
+from keras_normface.backbones import IResNet, LightCNN, MobileFaceNet, ResNet27, SphereFaceNet
 
 MAKERS = [
     pytest.param(lambda: SphereFaceNet(10, True, (16, 16, 3), 8), id="spherefacenet"),
     pytest.param(lambda: LightCNN(9, (16, 16, 1), 8), id="lightcnn"),
     pytest.param(lambda: ResNet27((33, 33, 3), 8), id="resnet27", marks=pytest.mark.slow),
     pytest.param(lambda: IResNet(18, (16, 16, 3), 8), id="iresnet", marks=pytest.mark.slow),
+    pytest.param(lambda: IResNet(18, (16, 16, 3), 8, variant="adaface"), id="adaface", marks=pytest.mark.slow),
+    pytest.param(lambda: MobileFaceNet((32, 32, 3), 8), id="mobilefacenet", marks=pytest.mark.slow),
 ]
 
 

@@ -6,21 +6,24 @@ import keras
 import numpy as np
 import pytest
 
-from keras_normface.backbones import IResNet, LightCNN, ResNet27, SphereFaceNet
+from keras_normface.backbones import IResNet, LightCNN, MobileFaceNet, ResNet27, SphereFaceNet
 from tests.support import backbone_oracle as published
 from tests.support.helpers import to_numpy
 
 
 def torch_tensors(layer, name):
     """The tensors of a layer in PyTorch's and Caffe's order of axes, but for a dense layer on a map."""
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        return {"weight": to_numpy(layer.kernel).transpose(2, 3, 0, 1)}
     if isinstance(layer, keras.layers.Conv2D):
         arrays = {"weight": to_numpy(layer.kernel).transpose(3, 2, 0, 1)}
         return arrays | ({} if layer.bias is None else {"bias": to_numpy(layer.bias)})
     if isinstance(layer, keras.layers.BatchNormalization):
         names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-        return {name: to_numpy(getattr(layer, ours)) for name, ours in names.items()}
+        weights = {name: getattr(layer, ours, None) for name, ours in names.items()}
+        return {name: to_numpy(weight) for name, weight in weights.items() if weight is not None}
     if isinstance(layer, keras.layers.Dense):
-        return {"weight": to_numpy(layer.kernel).T, "bias": to_numpy(layer.bias)}
+        return {"weight": to_numpy(layer.kernel).T} | ({} if layer.bias is None else {"bias": to_numpy(layer.bias)})
     return {"weight": to_numpy(layer.alpha).reshape(-1)}
 
 
@@ -118,6 +121,47 @@ def test_iresnet_forward():
                 names[f"stage{stage}_unit{unit}_{part}"] = f"layer{stage}.{unit - 1}.{part}"
     tensors = tensors_of(model, names)
     agrees(model, images_for(model), lambda p, x: published.iresnet(p, x, [2, 2, 2, 2]), "fc", tensors)
+
+
+def test_adaface_forward():
+    model = IResNet(18, input_shape=(24, 40, 3), embedding_dim=16, variant="adaface")
+    names = {f"stem_{part}": f"input_layer.{i}" for i, part in enumerate(("conv", "bn", "prelu"))}
+    names |= {"final_bn": "output_layer.0", "fc": "output_layer.3", "embedding": "output_layer.4"}
+    for place in range(8):
+        unit = f"stage{place // 2 + 1}_unit{place % 2 + 1}"
+        for i, part in enumerate(("bn1", "conv1", "bn2", "prelu", "conv2", "bn3")):
+            names[f"{unit}_{part}"] = f"body.{place}.res_layer.{i}"
+        if place in (2, 4, 6):
+            names[f"{unit}_shortcut_conv"] = f"body.{place}.shortcut_layer.0"
+            names[f"{unit}_shortcut_bn"] = f"body.{place}.shortcut_layer.1"
+    tensors = tensors_of(model, names)
+    agrees(model, images_for(model), lambda p, x: published.adaface(p, x, [2, 2, 2, 2]), "output_layer.3", tensors)
+
+
+MOBILEFACENET = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
+
+
+def mobilefacenet_names():
+    """The layers counted as the oracle does: `n`, its batch norm `n.b`, its slopes `n`, where the key is `a`."""
+    units = [f"stage{s}_unit{u}" for s, (_, _, n, _) in enumerate(MOBILEFACENET, start=1) for u in range(1, n + 1)]
+    parts = [f"{unit}_{part}" for unit in units for part in ("expand", "depthwise", "project")]
+    order = ["stem_conv", "stem_depthwise", *parts, "last_conv", "global_depthwise"]
+    linear = ("_project", "global_depthwise")
+    names = {"fc": f"{len(order)}", "embedding": f"{len(order)}.b"}
+    for number, name in enumerate(order):
+        names |= {name: f"{number}", f"{name}_bn": f"{number}.b"}
+        names |= {} if name.endswith(linear) else {f"{name}_prelu": f"{number}.a"}
+    return names
+
+
+@pytest.mark.parametrize("size", [(112, 112), (112, 96), (40, 23)])
+def test_mobilefacenet_forward(size):
+    model = MobileFaceNet((*size, 3), embedding_dim=32)
+    tensors = tensors_of(model, mobilefacenet_names())
+    tensors = {name.replace(".a.weight", ".a"): value for name, value in tensors.items()}
+    wanted = published.mobilefacenet(tensors, images_for(model).transpose(0, 3, 1, 2).astype("float64"), MOBILEFACENET)
+    assert wanted.std() > 1e-3
+    np.testing.assert_allclose(to_numpy(model(images_for(model))), wanted, atol=2e-5 * np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_normface.backbones import FixedScaleBatchNorm, IResNet, LightCNN, MaxFeatureMap, ResNet27, SphereFaceNet
+from keras_normface.backbones import (
+    FixedScaleBatchNorm,
+    IResNet,
+    LightCNN,
+    MaxFeatureMap,
+    MobileFaceNet,
+    ResNet27,
+    SphereFaceNet,
+)
 from tests.support.helpers import to_numpy, value_and_gradients
 
 SMALL = {
@@ -19,7 +27,11 @@ SMALL = {
     "resnet27": lambda **kw: ResNet27((37, 33, 3), embedding_dim=8, **kw),
     "lightcnn": lambda **kw: LightCNN(9, input_shape=(20, 12, 1), embedding_dim=8, **kw),
     "iresnet": lambda **kw: IResNet(18, input_shape=(32, 32, 3), embedding_dim=8, **kw),
+    "magface": lambda **kw: IResNet(18, input_shape=(32, 32, 3), embedding_dim=8, variant="magface", **kw),
+    "adaface": lambda **kw: IResNet(18, input_shape=(32, 32, 3), embedding_dim=8, variant="adaface", **kw),
+    "mobilefacenet": lambda **kw: MobileFaceNet((32, 40, 3), embedding_dim=8, **kw),
 }
+IRESNETS = ("iresnet", "magface", "adaface")
 QUICK = ["spherefacenet", "iresnet", "resnet27", "lightcnn"]
 FAMILIES = [pytest.param(f, marks=[] if f in QUICK else pytest.mark.slow) for f in SMALL]
 
@@ -97,6 +109,40 @@ def test_lightcnn_has_the_parameters_of_the_published_code(depth, units):
     assert model.output_shape == (None, 256)
 
 
+def test_iresnet_variants_differ_as_their_code_does():
+    plain, magface, adaface = (IResNet(18, (32, 32, 3), variant=v) for v in ("insightface", "magface", "adaface"))
+    assert count(magface.trainable_weights) == count(without_statistics(magface)) == count(without_statistics(plain))
+    # Its first shortcut has no convolution of 64 · 64 and no batch norm, its last batch norm no scale and no shift.
+    assert count(without_statistics(adaface)) == count(without_statistics(plain)) - 64 * 64 - 2 * 64 - 2 * 512
+    for model, epsilon, momentum in [(plain, 1e-5, 0.9), (magface, 2e-5, 0.1), (adaface, 1e-5, 0.9)]:
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert len(norms) == (30 if model is adaface else 31)
+        assert {(layer.epsilon, layer.momentum) for layer in norms} == {(epsilon, momentum)}
+    assert adaface.get_layer("stage1_unit1_shortcut_pool").output.shape[1:] == (16, 16, 64)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"), [((112, 112), 49), ((112, 96), 42), pytest.param((96, 96), 36, marks=pytest.mark.slow)]
+)
+def test_mobilefacenet_has_the_parameters_of_the_paper(size, pixels):
+    model = MobileFaceNet((*size, 3))
+    # Kernels. Bottlenecks of 64 to 64 channels, of 64 to 128, of 128 to 128 with t = 2 and with t = 4; before them
+    # 3 · 3 · 3 · 64 and 3 · 3 · 64; after them 128 · 512, a weight for each pixel of 512 channels, 512 · 128.
+    units = 5 * 17_536 + 51_456 + 8 * 67_840 + 135_680
+    kernels = 1_728 + 576 + units + 65_536 + 512 * pixels + 65_536
+    channels = 64 + 64 + 5 * (128 + 128 + 64) + (256 + 256 + 128) + 8 * (256 + 256 + 128) + (512 + 512 + 128)
+    channels += 512 + 512 + 128
+    slopes = 64 + 64 + 5 * 256 + 512 + 8 * 512 + 1024 + 512
+    assert count(without_statistics(model)) == kernels + 2 * channels + slopes
+    # The paper counts what is deployed, batch norm folded: one number a channel. 0.99 million, at each size.
+    assert round((kernels + channels + slopes) / 1e6, 2) == 0.99
+    maps = [model.get_layer(f"stage{s}_unit1_project").output.shape[1:] for s in (1, 2, 3, 4, 5)]
+    places = [(size[0] // k, size[1] // k) for k in (4, 8, 8, 16, 16)]
+    assert maps == [(*place, c) for place, c in zip(places, (64, 128, 128, 128, 128), strict=True)]
+    assert model.output_shape == (None, 128)
+    assert sum(layer.name.endswith("_add") for layer in model.layers) == 4 + 6 + 2
+
+
 def take_a_step(family, jit_compile):
     keras.utils.set_random_seed(0)
     model = SMALL[family](dropout=0.25)
@@ -106,6 +152,7 @@ def take_a_step(family, jit_compile):
     assert np.isfinite(model.train_on_batch(images, wanted))
     # A batch norm takes away the mean that the dense layer's bias adds before it, so that bias has no gradient.
     still = {"spherefacenet_bn": {"fc/bias"}, "opensphere": {"fc/bias"}, "iresnet": {"fc/bias", "embedding/gamma"}}
+    still |= {"magface": {"fc/bias"}, "adaface": {"fc/bias"}}
     for weight, old in zip(model.weights, before, strict=True):
         name = "/".join(weight.path.split("/")[-2:])
         if name not in still.get(family, ()):
@@ -146,12 +193,15 @@ def test_half_precision_agrees_and_ends_in_full(family):
         keras.config.set_dtype_policy("float32")
     half.set_weights(model.get_weights())
     output = half(images)
-    assert half.get_layer("stage1_unit1_conv1" if family == "iresnet" else "stage2_conv").compute_dtype == "bfloat16"
+    inner = {"mobilefacenet": "stage2_unit1_depthwise"} | dict.fromkeys(IRESNETS, "stage1_unit1_conv1")
+    assert half.get_layer(inner.get(family, "stage2_conv")).compute_dtype == "bfloat16"
     assert keras.backend.standardize_dtype(output.dtype) == "float32"
     assert np.linalg.norm(to_numpy(output) - wanted) < 0.05 * np.linalg.norm(wanted)
 
 
-@pytest.mark.parametrize("family", ["spherefacenet", "lightcnn", "iresnet"])
+@pytest.mark.parametrize(
+    "family", ["spherefacenet", "lightcnn", "iresnet", pytest.param("mobilefacenet", marks=pytest.mark.slow)]
+)
 def test_save_and_load(family, tmp_path):
     model = SMALL[family](dropout=0.5, name="mine")
     model.save(tmp_path / "model.keras")
@@ -163,7 +213,7 @@ def test_save_and_load(family, tmp_path):
     assert [w.path for w in loaded.trainable_weights] == [w.path for w in model.trainable_weights]
 
 
-@pytest.mark.parametrize("family", SMALL)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_dropout_is_between_the_map_and_the_dense_layer_or_at_the_end(family):
     model = SMALL[family](dropout=0.5)
     names = [layer.name for layer in model.layers]
@@ -187,6 +237,13 @@ def test_first_weights_are_the_published_ones():
     assert abs(kernel).max() > 4 * kernel.std()
     iresnet = IResNet(18, (16, 16, 3), 256)
     assert to_numpy(iresnet.get_layer("stage4_unit2_conv1").kernel).std() == pytest.approx(0.1, rel=0.01)
+    adaface = IResNet(18, (16, 16, 3), 256, variant="adaface")
+    for name, fan_out in [("stage4_unit2_conv1", 9 * 512), ("fc", 256)]:
+        assert to_numpy(adaface.get_layer(name).kernel).std() == pytest.approx((2 / fan_out) ** 0.5, rel=0.01)
+    assert not np.any(to_numpy(adaface.get_layer("fc").bias))
+    mobile = MobileFaceNet((32, 32, 3))
+    for name, fan_out in [("last_conv", 512), ("stage5_unit1_depthwise", 9)]:
+        assert to_numpy(mobile.get_layer(name).kernel).std() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
     for model, name, fan_in in [(iresnet, "fc", 512), (LightCNN(9), "stage2_conv", 9 * 96)]:
         for array in (model.get_layer(name).kernel, model.get_layer(name).bias):
             assert fan_in**-0.5 * 0.6 < abs(to_numpy(array)).max() < fan_in**-0.5 * 1.0001
@@ -199,6 +256,8 @@ def test_first_weights_are_the_published_ones():
         (lambda: IResNet(101), r"`depth` must be one of 18, 34, 50, 100\. Received: depth=101"),
         (lambda: LightCNN("9"), r"`depth` must be one of 9, 29\. Received: depth='9'"),
         (lambda: SphereFaceNet(4, variant="torch"), r"`variant` must be one of 'caffe', 'opensphere'.*'torch'"),
+        (lambda: IResNet(18, variant="cvlface"), r"`variant` must be one of 'insightface', 'magface', 'adaface'.*'cvl"),
+        (lambda: MobileFaceNet((112, 96)), r"`input_shape` must be .*\(112, 96\)"),
         (lambda: ResNet27((32, 96, 3)), r"`input_shape` must be .* at least 33\. Received: input_shape=\(32, 96, 3\)"),
         (lambda: IResNet(18, (112, 112)), r"`input_shape` must be .*\(112, 112\)"),
         (lambda: IResNet(18, (None, None, 3)), r"`input_shape` must be .*None"),

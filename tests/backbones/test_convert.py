@@ -8,7 +8,8 @@ from tests.support import backbone_oracle as published
 from tests.support import conversion_cases as cases
 from tests.support.helpers import to_numpy
 
-FAMILIES = [pytest.param(kind, marks=[pytest.mark.slow] if kind == "sfnet_bn" else []) for kind in cases.KINDS]
+SLOW = ("sfnet_bn", "magface")
+FAMILIES = [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW else []) for kind in cases.KINDS]
 
 
 def smallest():
@@ -24,7 +25,7 @@ def smallest_state(**changes):
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_published_state_dict_gives_the_same_embeddings(kind):
     state = cases.random_state(kind)
-    counters = {"bn1": "iresnet", "layer1.0.bn1": "sfnet_bn"}
+    counters = {"bn1": "iresnet", "layer1.0.bn1": "sfnet_bn", "output_layer.4": "adaface", "features": "magface"}
     counters = {f"{name}.num_batches_tracked": np.array(7) for name, family in counters.items() if family == kind}
     cases.check(kind, {**state, **counters}, cases.by_oracle(kind, state, cases.images()))
 
@@ -34,6 +35,10 @@ def test_the_shapes_of_the_oracle_are_the_published_ones(depth):
     shapes = published.iresnet_shapes(published.IRESNET_UNITS[depth], 49)
     parameters = sum(np.prod(shape) for name, shape in shapes.items() if "running" not in name)
     assert parameters == {18: 24_025_600, 34: 34_139_328, 50: 43_590_848, 100: 65_156_160}[depth]
+    ada = published.adaface_shapes(published.IRESNET_UNITS[depth], 49)
+    ada = sum(np.prod(shape) for name, shape in ada.items() if "running" not in name)
+    # Without a convolution of 64 × 64 and its batch norm in the first shortcut, and the last scale and shift.
+    assert ada == parameters - 64 * 64 - 2 * 64 - 2 * 512
 
 
 def test_all_differences_are_listed_and_nothing_is_changed():
@@ -166,7 +171,9 @@ def test_a_model_with_more_on_top_is_refused():
 
 
 def test_other_endings_are_refused():
-    with pytest.raises(ValueError, match=r"`source` must end in .safetensors, .pt or .pth. Received: .*weights.bin"):
+    with pytest.raises(
+        ValueError, match=r"`source` must end in .safetensors, .pt, .pth or .ckpt. Received: .*weights.bin"
+    ):
         load_torch(smallest(), "weights.bin")
 
 
@@ -187,3 +194,92 @@ def test_a_prefix_of_some_names_stays():
     state["model.extra"] = np.zeros(2)
     with pytest.raises(ConversionError, match=r"model\.extra: not in the model"):
         load_torch(smallest(), state)
+
+
+def checkpoint_of(kind, state):
+    """A published checkpoint's dictionary, with the head of its training where it has one."""
+    head = {f"head.{name}": np.zeros(1) for name in ("kernel", "t", "batch_mean", "batch_std")}
+    wrapped = {
+        "adaface, of training": {"state_dict": {**prefixed("model.", state), **head}, "epoch": 25},
+        "adaface, its network": prefixed("model.", state),
+        "cvlface, model.pt": prefixed("net.", state),
+        "cvlface, model.safetensors": prefixed("model.net.", state),
+        "magface, of one process": {
+            "state_dict": prefixed("module.", {**prefixed("features.", state), "fc.weight": np.zeros((16, 9))})
+        },
+        "magface, of many processes": {
+            "state_dict": {**prefixed("features.module.", state), "parallel_fc.weight": np.zeros((9, 16))}
+        },
+        "magface, its network": prefixed("features.", state),
+    }
+    return wrapped[kind]
+
+
+def prefixed(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {kind: cases.model_of(kind) for kind in ("iresnet", "magface", "adaface")}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "adaface, of training",
+        "adaface, its network",
+        "cvlface, model.pt",
+        "cvlface, model.safetensors",
+        "magface, of one process",
+        "magface, of many processes",
+        "magface, its network",
+    ],
+)
+def test_checkpoints_of_magface_adaface_and_cvlface(kind, models):
+    family = "magface" if kind.startswith("magface") else "adaface"
+    model, state = models[family], cases.random_state(family)
+    names = {
+        "adaface": ("output_layer.3.bias", "body.3.res_layer.2.weight"),
+        "magface": ("fc.bias", "layer2.1.bn2.weight"),
+    }
+    for value in model.weights:
+        value.assign(np.zeros(value.shape))
+    load_torch(model, checkpoint_of(kind, state))
+    for name, layer, weight in zip(names[family], ("fc", "stage2_unit2_bn2"), ("bias", "gamma"), strict=True):
+        np.testing.assert_allclose(to_numpy(getattr(model.get_layer(layer), weight)), state[name], rtol=1e-6)
+    assert all(np.any(to_numpy(weight)) for weight in model.weights)
+
+
+def test_tensors_beside_the_network_that_are_not_the_heads_are_listed(models):
+    state = cases.random_state("magface")
+    given = prefixed("features.module.", state) | {"fc.weight": np.zeros((9, 16)), "quality.weight": np.zeros(2)}
+    given["bn1.weight"] = np.zeros(64)
+    with pytest.raises(ConversionError) as caught:
+        load_torch(models["magface"], given)
+    assert str(caught.value).splitlines() == [
+        "The tensors are not those of iresnet18:",
+        "quality.weight: not in the model",
+        "beside bn1.weight: not in the model",
+    ]
+    head = {"head.kernel": np.zeros((16, 9)), "head.extra": np.zeros(1)}
+    given = prefixed("model.", cases.random_state("adaface")) | head
+    with pytest.raises(
+        ConversionError, match=r"^The tensors are not those of iresnet18:\nhead.extra: not in the model$"
+    ):
+        load_torch(models["adaface"], given)
+
+
+@pytest.mark.parametrize(
+    ("model", "tensors", "hint"),
+    [
+        ("iresnet", "adaface", ', but have the names of IResNet\\(..., variant="adaface"\\):'),
+        ("magface", "adaface", ', but have the names of IResNet\\(..., variant="adaface"\\):'),
+        ("adaface", "iresnet", ', but have the names of IResNet\\(..., variant="insightface"\\):'),
+        ("iresnet", "features.module.", ', but have the names of IResNet\\(..., variant="magface"\\):'),
+    ],
+)
+def test_the_variant_that_has_such_names_is_named(models, model, tensors, hint):
+    state = prefixed(tensors, cases.random_state("iresnet")) if "." in tensors else cases.random_state(tensors)
+    with pytest.raises(ConversionError, match=f"^The tensors are not those of iresnet18{hint}\n"):
+        load_torch(models[model], state)

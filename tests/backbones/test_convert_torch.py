@@ -16,11 +16,17 @@ pytestmark = pytest.mark.torch
 def network_of(kind):
     from tests.support import torch_networks
 
-    if kind == "iresnet":
-        network = torch_networks.IResNet(published.IRESNET_UNITS[18], cases.AREA, cases.DIM)
+    if kind in ("iresnet", "magface"):
+        options = torch_networks.MAGFACE if kind == "magface" else {}
+        network = torch_networks.IResNet(cases.UNITS, cases.AREA, cases.DIM, **options)
+    elif kind == "adaface":
+        network = torch_networks.AdaFace(cases.UNITS, cases.AREA, cases.DIM)
     else:
         network = torch_networks.SFNet(published.SPHEREFACE_UNITS[20], kind == "sfnet_bn", cases.AREA, cases.DIM)
-    return torch_networks.randomise(network)
+    network = torch_networks.randomise(network)
+    if kind == "magface":
+        network.load_state_dict(cases.with_small_variances(network.state_dict()))
+    return network
 
 
 def embeddings(network):
@@ -30,8 +36,18 @@ def embeddings(network):
         return network(torch.from_numpy(cases.images().transpose(0, 3, 1, 2))).double().numpy()
 
 
-@pytest.mark.parametrize("ending", ["pth", "safetensors"])
-@pytest.mark.parametrize("kind", cases.KINDS)
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        ("iresnet", "pth"),
+        ("iresnet", "safetensors"),
+        ("magface", "safetensors"),
+        ("adaface", "safetensors"),
+        ("sfnet", "pth"),
+        ("sfnet", "safetensors"),
+        ("sfnet_bn", "pth"),
+    ],
+)
 def test_a_saved_network_gives_the_same_embeddings(kind, ending, tmp_path):
     import safetensors.torch
     import torch
@@ -51,14 +67,48 @@ def test_parameters_in_half_precision_of_a_data_parallel_checkpoint(tmp_path):
     cases.check("sfnet", tmp_path / "weights.pt", embeddings(network.float()))
 
 
+def training_checkpoint(kind, network):
+    """What the project's training script saves: the network in a module with its head, and what is beside them."""
+    import torch
+
+    state, centres = network.state_dict(), torch.randn(cases.DIM, 40)
+    if kind == "adaface":  # Lightning's
+        head = {"head.kernel": centres, "head.t": torch.zeros(1)}
+        head |= {"head.batch_mean": torch.ones(1) * 20, "head.batch_std": torch.ones(1) * 100}
+        state = {f"model.{name}": value for name, value in state.items()} | head
+        rest = {"callbacks": {"ModelCheckpoint": {"best_model_score": torch.ones(())}}, "optimizer_states": [{}]}
+        return {"epoch": 25, "state_dict": state, "hyper_parameters": {"arch": "ir_18", "m": 0.4}, **rest}
+    if kind == "magface":
+        state = {f"features.module.{name}": value for name, value in state.items()} | {"parallel_fc.weight": centres.T}
+        optimizer = {"state": {0: {"momentum_buffer": centres}}, "param_groups": [{"lr": 0.1}]}
+        return {"epoch": 25, "arch": "iresnet18", "state_dict": state, "optimizer": optimizer}
+    return {f"net.{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [("adaface", "last.ckpt"), ("magface", "00025.pth"), ("cvlface", "model.pt")]
+)
+def test_a_checkpoint_of_the_projects_training(kind, file, tmp_path):
+    import torch
+
+    family = "adaface" if kind == "cvlface" else kind
+    network = network_of(family)
+    torch.save(training_checkpoint(kind, network), tmp_path / file)
+    cases.check(family, tmp_path / file, embeddings(network))
+
+
 @pytest.mark.parametrize("depth", [18, 50, 100])
-def test_names_and_shapes_are_those_of_pytorch(depth):
+@pytest.mark.parametrize("kind", ["IResNet", "AdaFace"])
+def test_names_and_shapes_are_those_of_pytorch(kind, depth):
+    import torch
+
     from tests.support import torch_networks
 
     units = published.IRESNET_UNITS[depth]
-    with_counters = torch_networks.IResNet(units).state_dict()
+    with torch.device("meta"):
+        with_counters = getattr(torch_networks, kind)(units).state_dict()
     state = {name: tuple(value.shape) for name, value in with_counters.items() if "num_batches" not in name}
-    assert state == published.iresnet_shapes(units, 49)
+    assert state == (published.iresnet_shapes if kind == "IResNet" else published.adaface_shapes)(units, 49)
 
 
 class Bomb:

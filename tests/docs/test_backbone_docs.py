@@ -13,7 +13,7 @@ QUICK = {"SphereFaceNet(4)", "LightCNN(9)", "ResNet27()", "DlibResNet()"}
 
 
 def test_every_function_is_in_the_table():
-    functions = {"SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "DlibResNet"}
+    functions = {"SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "MobileFaceNet", "DlibResNet"}
     assert {call.split("(")[0] for call, *_ in ROWS} == functions
 
 

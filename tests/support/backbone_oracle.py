@@ -18,10 +18,13 @@ def prelu(x, slope):
     return np.where(x > 0, x, x * slope.reshape(-1, 1, 1))
 
 
-def batch_norm(x, p, name):
+def batch_norm(x, p, name, eps=1e-5):
     shape = (-1, *[1] * (x.ndim - 2))
-    w, b, mean, var = (p[f"{name}.{key}"].reshape(shape) for key in ("weight", "bias", "running_mean", "running_var"))
-    return (x - mean) / np.sqrt(var + 1e-5) * w + b
+    mean, var = (p[f"{name}.{key}"].reshape(shape) for key in ("running_mean", "running_var"))
+    x = (x - mean) / np.sqrt(var + eps)
+    if f"{name}.weight" not in p:  # affine=False
+        return x
+    return x * p[f"{name}.weight"].reshape(shape) + p[f"{name}.bias"].reshape(shape)
 
 
 def max_pool(x):
@@ -79,19 +82,69 @@ def light_cnn(p, x, blocks):
     return mfm(x.reshape(len(x), -1), p, "fc.filter")
 
 
-def iresnet(p, x, layers):
-    """`iresnet.py` in evaluation."""
-    x = prelu(batch_norm(conv(x, p["conv1.weight"], pad=1), p, "bn1"), p["prelu.weight"])
+def iresnet(p, x, layers, eps=1e-5):
+    """`iresnet.py` in evaluation; MagFace's has an `eps` of 2e-5."""
+
+    def norm(x, name):
+        return batch_norm(x, p, name, eps)
+
+    x = prelu(norm(conv(x, p["conv1.weight"], pad=1), "bn1"), p["prelu.weight"])
     for stage, count in enumerate(layers, start=1):
         for unit in range(count):
             name, stride = f"layer{stage}.{unit}", 1 if unit else 2
-            y = conv(batch_norm(x, p, f"{name}.bn1"), p[f"{name}.conv1.weight"], pad=1)
-            y = prelu(batch_norm(y, p, f"{name}.bn2"), p[f"{name}.prelu.weight"])
-            y = batch_norm(conv(y, p[f"{name}.conv2.weight"], stride=stride, pad=1), p, f"{name}.bn3")
+            y = conv(norm(x, f"{name}.bn1"), p[f"{name}.conv1.weight"], pad=1)
+            y = prelu(norm(y, f"{name}.bn2"), p[f"{name}.prelu.weight"])
+            y = norm(conv(y, p[f"{name}.conv2.weight"], stride=stride, pad=1), f"{name}.bn3")
             if not unit:
-                x = batch_norm(conv(x, p[f"{name}.downsample.0.weight"], stride=2), p, f"{name}.downsample.1")
+                x = norm(conv(x, p[f"{name}.downsample.0.weight"], stride=2), f"{name}.downsample.1")
             x = x + y
-    return batch_norm(dense(batch_norm(x, p, "bn2"), p, "fc"), p, "features")
+    return norm(dense(norm(x, "bn2"), p, "fc"), "features")
+
+
+def adaface(p, x, layers):
+    """AdaFace's `net.py` and CVLface's `iresnet/model.py` in evaluation, before the embedding is normalised."""
+    x = prelu(batch_norm(conv(x, p["input_layer.0.weight"], pad=1), p, "input_layer.1"), p["input_layer.2.weight"])
+    for place, stride in enumerate(stride for count in layers for stride in [2] + [1] * (count - 1)):
+        name = f"body.{place}.res_layer"
+        y = conv(batch_norm(x, p, f"{name}.0"), p[f"{name}.1.weight"], pad=1)
+        y = prelu(batch_norm(y, p, f"{name}.2"), p[f"{name}.3.weight"])
+        y = batch_norm(conv(y, p[f"{name}.4.weight"], stride=stride, pad=1), p, f"{name}.5")
+        shortcut = f"body.{place}.shortcut_layer"
+        if f"{shortcut}.0.weight" in p:
+            x = batch_norm(conv(x, p[f"{shortcut}.0.weight"], stride=stride), p, f"{shortcut}.1")
+        else:
+            x = x[:, :, ::stride, ::stride]
+        x = x + y
+    return batch_norm(dense(batch_norm(x, p, "output_layer.0"), p, "output_layer.3"), p, "output_layer.4")
+
+
+def depthwise(x, weight, stride=1, pad=0):
+    size = weight.shape[-2:]
+    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, (2, 3))[:, :, ::stride, ::stride]
+    return np.einsum("nchwij,cij->nchw", windows, weight[:, 0])
+
+
+def mobilefacenet(p, x, table):
+    """Table 1 of the paper: the rows of bottlenecks are t, c, n, s. Layers are counted; `b` is their batch norm."""
+
+    def activated(x, name):
+        return prelu(batch_norm(x, p, f"{name}.b"), p[f"{name}.a"])
+
+    x = activated(conv(x, p["0.weight"], stride=2, pad=1), "0")
+    x = activated(depthwise(x, p["1.weight"], pad=1), "1")
+    number = 2
+    for _, channels, count, first in table:
+        for stride in [first] + [1] * (count - 1):
+            y = activated(conv(x, p[f"{number}.weight"]), f"{number}")
+            y = activated(depthwise(y, p[f"{number + 1}.weight"], stride, 1), f"{number + 1}")
+            y = batch_norm(conv(y, p[f"{number + 2}.weight"]), p, f"{number + 2}.b")
+            x = x + y if stride == 1 and x.shape[1] == channels else y
+            number += 3
+    x = activated(conv(x, p[f"{number}.weight"]), f"{number}")
+    x = batch_norm(depthwise(x, p[f"{number + 1}.weight"]), p, f"{number + 1}.b")
+    x = x[:, :, 0, 0] @ p[f"{number + 2}.weight"].T
+    return batch_norm(x, p, f"{number + 2}.b")
 
 
 def sfnet(p, x, layers, norm):
@@ -132,6 +185,26 @@ def iresnet_shapes(layers, area, dim=512):
             before = channels
     shapes |= norm_shapes("bn2", 512) | norm_shapes("features", dim)
     return {**shapes, "fc.weight": (dim, 512 * area), "fc.bias": (dim,)}
+
+
+def adaface_shapes(layers, area, dim=512):
+    """Names and shapes of a published state dict, without `num_batches_tracked`."""
+    shapes = {"input_layer.0.weight": (64, 3, 3, 3), "input_layer.2.weight": (64,), **norm_shapes("input_layer.1", 64)}
+    before, place = 64, 0
+    for channels, count in zip((64, 128, 256, 512), layers, strict=True):
+        for _ in range(count):
+            name = f"body.{place}.res_layer"
+            shapes |= norm_shapes(f"{name}.0", before) | norm_shapes(f"{name}.2", channels)
+            shapes |= norm_shapes(f"{name}.5", channels) | {f"{name}.3.weight": (channels,)}
+            shapes[f"{name}.1.weight"] = (channels, before, 3, 3)
+            shapes[f"{name}.4.weight"] = (channels, channels, 3, 3)
+            if before != channels:
+                shapes[f"body.{place}.shortcut_layer.0.weight"] = (channels, before, 1, 1)
+                shapes |= norm_shapes(f"body.{place}.shortcut_layer.1", channels)
+            before, place = channels, place + 1
+    shapes |= norm_shapes("output_layer.0", 512)
+    shapes |= {f"output_layer.4.{key}": (dim,) for key in ("running_mean", "running_var")}
+    return {**shapes, "output_layer.3.weight": (dim, 512 * area), "output_layer.3.bias": (dim,)}
 
 
 def sfnet_shapes(layers, norm, area, dim=512):

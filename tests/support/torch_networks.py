@@ -11,14 +11,14 @@ def conv(before, after, stride=1, bias=False, size=3):
 
 
 class IUnit(nn.Module):
-    def __init__(self, before, after, stride):
+    def __init__(self, before, after, stride, norm):
         super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(before), conv(before, after)
-        self.bn2, self.prelu = nn.BatchNorm2d(after), nn.PReLU(after)
-        self.conv2, self.bn3 = conv(after, after, stride), nn.BatchNorm2d(after)
+        self.bn1, self.conv1 = norm(before), conv(before, after)
+        self.bn2, self.prelu = norm(after), nn.PReLU(after)
+        self.conv2, self.bn3 = conv(after, after, stride), norm(after)
         self.downsample = None
         if stride == 2:
-            self.downsample = nn.Sequential(conv(before, after, 2, size=1), nn.BatchNorm2d(after))
+            self.downsample = nn.Sequential(conv(before, after, 2, size=1), norm(after))
 
     def forward(self, x):
         y = self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
@@ -26,23 +26,60 @@ class IUnit(nn.Module):
 
 
 class IResNet(nn.Module):
-    """InsightFace's and OpenSphere's `iresnet.py`; `area` is 7 * 7 there."""
+    """InsightFace's and OpenSphere's `iresnet.py`, and with its `options` MagFace's; `area` is 7 * 7 there."""
 
-    def __init__(self, units, area=49, dim=512):
+    def __init__(self, units, area=49, dim=512, **options):
         super().__init__()
-        self.conv1, self.bn1, self.prelu = conv(3, 64), nn.BatchNorm2d(64), nn.PReLU(64)
+
+        def norm(channels):
+            return nn.BatchNorm2d(channels, **options)
+
+        self.conv1, self.bn1, self.prelu = conv(3, 64), norm(64), nn.PReLU(64)
         before = 64
         for stage, (channels, count) in enumerate(zip(CHANNELS, units, strict=True), start=1):
-            rest = [IUnit(channels, channels, 1) for _ in range(count - 1)]
-            setattr(self, f"layer{stage}", nn.Sequential(IUnit(before, channels, 2), *rest))
+            rest = [IUnit(channels, channels, 1, norm) for _ in range(count - 1)]
+            setattr(self, f"layer{stage}", nn.Sequential(IUnit(before, channels, 2, norm), *rest))
             before = channels
-        self.bn2, self.fc, self.features = nn.BatchNorm2d(512), nn.Linear(512 * area, dim), nn.BatchNorm1d(dim)
-        self.features.weight.requires_grad = False
+        self.bn2, self.fc, self.features = norm(512), nn.Linear(512 * area, dim), nn.BatchNorm1d(dim, **options)
+        self.features.weight.requires_grad = bool(options)
 
     def forward(self, x):
         x = self.prelu(self.bn1(self.conv1(x)))
         x = self.bn2(self.layer4(self.layer3(self.layer2(self.layer1(x)))))
         return self.features(self.fc(torch.flatten(x, 1)))
+
+
+MAGFACE = {"eps": 2e-5, "momentum": 0.9}
+
+
+class AdaUnit(nn.Module):
+    def __init__(self, before, after, stride):
+        super().__init__()
+        widening = nn.Sequential(conv(before, after, stride, size=1), nn.BatchNorm2d(after))
+        self.shortcut_layer = nn.MaxPool2d(1, stride) if before == after else widening
+        first = (nn.BatchNorm2d(before), conv(before, after), nn.BatchNorm2d(after), nn.PReLU(after))
+        self.res_layer = nn.Sequential(*first, conv(after, after, stride), nn.BatchNorm2d(after))
+
+    def forward(self, x):
+        return self.res_layer(x) + self.shortcut_layer(x)
+
+
+class AdaFace(nn.Module):
+    """AdaFace's and CVLface's IR networks before the embedding is normalised; `area` is 7 * 7 there."""
+
+    def __init__(self, units, area=49, dim=512):
+        super().__init__()
+        self.input_layer = nn.Sequential(conv(3, 64), nn.BatchNorm2d(64), nn.PReLU(64))
+        body, before = [], 64
+        for channels, count in zip(CHANNELS, units, strict=True):
+            body += [AdaUnit(before, channels, 2)] + [AdaUnit(channels, channels, 1) for _ in range(count - 1)]
+            before = channels
+        self.body = nn.Sequential(*body)
+        end = (nn.Dropout(0.4), nn.Flatten(), nn.Linear(512 * area, dim), nn.BatchNorm1d(dim, affine=False))
+        self.output_layer = nn.Sequential(nn.BatchNorm2d(512), *end)
+
+    def forward(self, x):
+        return self.output_layer(self.body(self.input_layer(x)))
 
 
 class SFUnit(nn.Module):
