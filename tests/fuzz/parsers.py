@@ -336,8 +336,9 @@ def weights_file(suffix, package, save, mutants, header):
 
     def read(root):
         from keras_normface.backbones._convert import read_tensors
+        from keras_normface.backbones._torch_names import ADAFACE
 
-        return {name: array.tolist() for name, array in read_tensors(root / f"a{suffix}").items()}
+        return {name: array.tolist() for name, array in read_tensors(root / f"a{suffix}", ADAFACE).items()}
 
     known, errors = {"a.weight": [[1.0, 2.0]], "a.bias": [3.0]}, (ConversionError,)
     absent = "" if importlib.util.find_spec(package) else f"{package}, which reads these files, is not installed"
