@@ -3,20 +3,24 @@
 import typer
 
 from keras_normface.cli._console import SafeGroup
+from keras_normface.cli.embed import embed
 from keras_normface.cli.evaluate import evaluate
 from keras_normface.cli.prepare import align, pairs, prepare
 from keras_normface.cli.train import ListsCommand, compare_losses, finetune, train
+from keras_normface.cli.verify import verify
 
 app = typer.Typer(
     name="keras-normface",
     cls=SafeGroup,
-    help="Prepare face images, train networks on them, and evaluate models on protocols.\n\n"
-    "Example: keras-normface prepare faces_webface_112x112 shards/",
+    help="Compare faces, embed them, prepare them, train networks on them, and evaluate models.\n\n"
+    "Example: keras-normface verify a.jpg b.jpg",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(verify)
+app.command()(embed)
 app.command()(prepare)
 app.command()(align)
 app.command()(pairs)
@@ -28,4 +32,4 @@ app.command()(evaluate)
 
 @app.callback()
 def about():
-    """Prepare face images, train networks on them, and evaluate models on protocols."""
+    """Compare faces, embed them, prepare them, train networks on them, and evaluate models."""

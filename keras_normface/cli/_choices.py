@@ -23,6 +23,7 @@ LOSSES = (
 IMAGES_PER_SHARD = 16384
 METADATA_NAME = "dataset.json"
 REPEATS = 1000
+READY_NETWORKS = ("dlib",)
 
 
 def choice(name, values):

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from keras_normface._io import printable
 from keras_normface.startup import load_tensorflow
 
-FAILED = 1
+FAILED = 2  # not 1, by which `verify` says that two photos show different people
 Refusal = typer.BadParameter.__base__  # click's UsageError, which newer versions of typer carry within them
 
 
@@ -26,7 +26,27 @@ def say_warning(message, category, filename, lineno, file=None, line=None):
 
 
 class SafeGroup(TyperGroup):
-    """The commands; what they refuse is shown escaped."""
+    """The commands; what they refuse is shown escaped, in one line."""
+
+    def main(self, *arguments, standalone_mode=True, **options):
+        """Run a command and exit; wrong arguments are one line on standard error and exit code 2."""
+        try:
+            code = super().main(*arguments, standalone_mode=False, **options)
+        except Refusal as error:
+            code = error.exit_code
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+            else:
+                path = "keras-normface" if error.ctx is None else error.ctx.command_path
+                reason = " ".join(error.format_message().split()).rstrip(".")
+                say(f"Error: {reason} ({path} --help shows the options)", err=True)
+        except typer.Abort:
+            say("Interrupted. Nothing was saved.", err=True)
+            code = FAILED
+        code = code if isinstance(code, int) else 0
+        if standalone_mode:
+            sys.exit(code)
+        return code
 
     def make_context(self, *arguments, **options):
         """Parse the arguments of the group."""
@@ -50,7 +70,7 @@ def _escaped():
 
 @contextlib.contextmanager
 def failures_in_one_line(resumable=True):
-    """Turn the errors that the library documents into a line on standard error and exit code 1."""
+    """Turn the errors that the library documents into a line on standard error and exit code 2."""
     try:
         yield
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

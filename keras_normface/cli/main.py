@@ -1,10 +1,11 @@
 """The entry point, which says what to install if the command's own packages are missing."""
 
 import sys
+import traceback
 import warnings
 
 NEEDED = ("typer", "rich", "click")
-FAILED, WRONG_USE = 1, 2
+FAILED = 2
 
 
 def run():
@@ -16,9 +17,13 @@ def run():
         if error.name not in NEEDED:
             raise
         sys.stderr.write(f'keras-normface needs {error.name}: pip install "keras-normface[cli]"\n')
-        sys.exit(WRONG_USE)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Nothing was saved.\n")
         sys.exit(FAILED)
     warnings.showwarning = say_warning
-    app()
+    try:
+        app()
+    except Exception:  # Python's own exit code for it, 1, is an answer of `verify`
+        traceback.print_exc()
+        sys.exit(FAILED)
