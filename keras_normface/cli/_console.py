@@ -34,7 +34,7 @@ class SafeGroup(TyperGroup):
             code = super().main(*arguments, standalone_mode=False, **options)
         except Refusal as error:
             code = error.exit_code
-            if type(error).__name__ == "NoArgsIsHelpError":
+            if _is_help(error):
                 error.show()
             else:
                 path = "keras-normface" if error.ctx is None else error.ctx.command_path
@@ -64,8 +64,14 @@ def _escaped():
     try:
         yield
     except Refusal as error:
-        error.message = printable(error.message)
+        if not _is_help(error):
+            error.message = printable(error.message)
         raise
+
+
+def _is_help(error):
+    """Whether a refusal is the help that is shown where no command is given."""
+    return type(error).__name__ == "NoArgsIsHelpError"
 
 
 @contextlib.contextmanager

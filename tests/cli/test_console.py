@@ -21,7 +21,7 @@ from keras_normface.metrics.bootstrap import REPEATS
 from keras_normface.protocols.pairs import FLIPS
 from tests.support import faces
 
-COMMANDS = ("prepare", "align", "pairs", "train", "finetune", "compare-losses", "evaluate")
+COMMANDS = ("verify", "embed", "prepare", "align", "pairs", "train", "finetune", "compare-losses", "evaluate")
 HEAVY = ("tensorflow", "keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = """
 import sys
@@ -46,7 +46,7 @@ def test_help_imports_nothing_that_computes_and_prints_nothing_else(command):
     assert (done.returncode, done.stderr, loaded) == (0, "", "[]")
     assert shown[0].startswith("Usage: ")
     assert shown[-1].strip().split("  ")[0] == ("evaluate" if command is None else "--help")
-    assert f"keras-normface {command or 'prepare'} " in " ".join(shown)
+    assert f"keras-normface {command or 'verify'} " in " ".join(shown)
 
 
 def test_the_choices_are_those_of_the_library():
@@ -142,7 +142,7 @@ def test_names_of_files_and_markup_are_shown_escaped(tmp_path):
     assert refused.exit_code == 2
     assert ESCAPED in refused.stderr
     again = call("prepare", photos, tmp_path / "out", "--validate", "--strict")
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     stored = tmp_path / "out" / "dataset.json"
     content = json.loads(stored.read_text())
     content["skipped"] = [[0, f"{reason} [/foo]\x1b: {NASTY}"] for _, reason in content["skipped"]]
@@ -150,7 +150,7 @@ def test_names_of_files_and_markup_are_shown_escaped(tmp_path):
     result = call("prepare", photos, tmp_path / "out", "--validate")
     assert "Traceback" not in result.output
     lost = call("pairs", photos, tmp_path / name / "pairs.tsv", "--exclude", NASTY)
-    assert lost.exit_code == 1
+    assert lost.exit_code == 2
     assert r"a\x1b[31mb" in lost.stderr
 
 
@@ -171,6 +171,6 @@ def test_a_command_shows_no_notice_of_tensorflow_and_shows_an_error(tmp_path, jo
         (photos / "0000001" / "001.jpg").write_bytes(b"")
         command[-3] = tmp_path / "other"
         done = subprocess.run([*command, "--validate", "--strict"], **options)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr.splitlines()[-1].startswith("Error: 0000001/001.jpg: zero bytes")
         assert not [notice for notice in NOTICES if notice in done.stderr], done.stderr

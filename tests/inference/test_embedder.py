@@ -4,43 +4,21 @@ import dataclasses
 import io
 import os
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_normface import Preprocessing
 from keras_normface.data import IdentityFolder
-from keras_normface.inference import CalibratedThreshold, Embedder, embed_images, read_card, write_card
+from keras_normface.inference import Embedder, embed_images, read_card, write_card
 from keras_normface.prepare import Face, align_images
 from tests.support import faces, products
-
-TEMPLATE = Preprocessing(size=(112, 96), template="sphereface_112x96")
-THRESHOLD = CalibratedThreshold(0.001, 0.5, None, 0.0009, 0.9, num_genuine=10, num_impostor=5000, protocol="toy pairs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Ready:
-    """What `backbones.pretrained` returns, of any network."""
-
-    name: str
-    network: object
-    preprocessing: object
-    threshold: object = THRESHOLD
-    metric: str = "cosine"
-    licence: str = "CC0-1.0"
-    source: str = "a test"
-
-
-def network(size, seed=0):
-    keras.utils.set_random_seed(seed)
-    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(6)]
-    return keras.Sequential([keras.Input((*size, 3)), *layers])
+from tests.support.ready import TEMPLATE, THRESHOLD, found_at, network, ready_network, write_photos
 
 
 @pytest.fixture(scope="module")
 def ready():
-    return Ready("tiny", network(TEMPLATE.size), TEMPLATE)
+    return ready_network()
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +30,9 @@ def exported(tmp_path_factory, ready):
     return path
 
 
-def found_at(images):
-    """Two faces in each photo, at places that follow from its size; none in what is all black."""
-    height, width = images[0].shape[:2]
-    x, y = width * 0.3, height * 0.3
-    points = ((x, y), (x + 30, y + 2), (x + 14, y + 20), (x + 2, y + 36), (x + 28, y + 37))
-    large = Face((x - 20, y - 30, x + 60, y + 60), points, 0.99)
-    small = Face((0.0, 0.0, 9.0, 9.0), ((1, 1), (5, 1), (3, 3), (1, 6), (5, 6)), 0.99)
-    return [[small, large] if image.any() else [] for image in images]
-
-
 @pytest.fixture
 def photos(tmp_path):
-    """Photos of three sizes, one of them turned by EXIF."""
-    for number, size in enumerate(((150, 130), (200, 160), (150, 130), (120, 140))):
-        image = Image.open(io.BytesIO(faces.face(1 + number, 1))).resize(size)
-        exif = Image.Exif()
-        exif[0x0112] = 6 if number == 1 else 1
-        os.makedirs(tmp_path / "photos" / f"p{number}")
-        image.save(tmp_path / "photos" / f"p{number}" / "1.png", exif=exif)
-    return sorted((tmp_path / "photos").rglob("*.png"))
+    return write_photos(tmp_path / "photos")
 
 
 def test_a_photo_gets_the_embedding_of_the_face_that_align_writes(ready, photos, tmp_path):

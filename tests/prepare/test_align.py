@@ -682,7 +682,7 @@ def test_the_command(tmp_path, monkeypatch):
     assert again.exit_code == 0
     assert "nothing to do" in again.output
     other = CliRunner().invoke(app, [*arguments[:2], "--quality", "80"])
-    assert other.exit_code == 1
+    assert other.exit_code == 2
     assert "begun with other settings" in other.output
     shards = tmp_path / "x.rec"
     shards.write_bytes(b"")

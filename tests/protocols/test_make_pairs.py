@@ -209,12 +209,12 @@ def test_failures_of_the_command(tmp_path):
     photos = faces.write_folder(tmp_path / "photos", 2, 2)
     out = tmp_path / "pairs.tsv"
     result = call("pairs", photos, out)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("Error: `pairs_per_fold` must be")
     assert not out.exists()
     out.write_text("before")
     result = call("pairs", photos, out, "--folds", "2", "--pairs-per-fold", "1")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "must not exist" in result.stderr
     assert out.read_text() == "before"
     faces.write_record_io(tmp_path / "train")
