@@ -21,7 +21,7 @@ LOSSES = (
     *("C-contrastive", "C-triplet", "NormFace + C-contrastive"),
 )
 IMAGES_PER_SHARD = 16384
-METADATA_NAME = "dataset.json"
+METADATA_NAME, CARD_FILE = "dataset.json", "model.json"
 REPEATS = 1000
 READY_NETWORKS = ("dlib",)
 

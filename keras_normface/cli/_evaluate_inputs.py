@@ -89,7 +89,7 @@ class StoredFeatures:
 
 
 def open_features(path, request):
-    """Return the `ModelFeatures` of a SavedModel, or `StoredFeatures`."""
+    """Return the `ModelFeatures` of an exported model, or `StoredFeatures`."""
     model = os.path.isdir(path) and path != request.embeddings
     return ModelFeatures(path, request) if model else StoredFeatures(path, request)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from keras_normface.cli._choices import FLIPS, REPEATS, choice
+from keras_normface.cli._choices import CARD_FILE, FLIPS, REPEATS, choice
 from keras_normface.cli._console import failures_in_one_line, loaded
 
 FAMILIES = {
@@ -113,8 +113,10 @@ class Request:
         if self.packed and self.images is not None:
             raise typer.BadParameter("--images must not be given with a .bin file, which holds its images")
         for option, path in (("--model", self.model), ("--compare", self.compare)):
-            if path is not None and path.is_dir() and not (path / "saved_model.pb").is_file():
-                raise typer.BadParameter(f"{option} must be the directory of a SavedModel. Received: {path}")
+            if path is not None and path.is_dir() and not (path / CARD_FILE).is_file():
+                raise typer.BadParameter(
+                    f"{option} must be the directory of an exported model, with {CARD_FILE} in it. Received: {path}"
+                )
             if path is not None and path.is_dir() and not has_images:
                 raise typer.BadParameter(f"--images must be given where {option} is a model")
         if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
@@ -163,7 +165,7 @@ def evaluate(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Exported model: the directory of a SavedModel. A SavedModel is code that can read and write files: "
+            help="Directory of an exported model. A SavedModel is code that can read and write files: "
             "load only what comes from a source that you trust.",
         ),
     ] = None,

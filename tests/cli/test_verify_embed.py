@@ -175,10 +175,7 @@ def test_what_verify_and_embed_refuse(photos, black, tmp_path, exported):
         ("nowhere", ("verify", photos[0], tmp_path / "nowhere")),
         ("'A'", ("verify",)),
         ("--model must be the directory", ("verify", *photos[:2], "--model", "resnet")),
-        (
-            "model.json" if (exported / "model.json").exists() else "SavedModel",
-            ("verify", *photos[:2], "--model", tmp_path),
-        ),
+        ("model.json", ("verify", *photos[:2], "--model", tmp_path)),
         ("--threshold", ("verify", *photos[:2], "--threshold", "2")),
         ("--aligned", ("verify", *photos[:2], "--resize")),
         ("exclude", ("verify", *photos[:2], "--aligned", "--resize", "--center-crop")),
