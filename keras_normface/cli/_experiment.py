@@ -19,6 +19,7 @@ from keras_normface.version import __version__
 
 RECIPE_FILE, RUN_FILE, BACKBONE_FILE, EXPORTED = "recipe.json", "run.json", "backbone.weights.h5", "embedding"
 RUN_FORMAT = JsonFormat("keras_normface.run", 1)
+BEFORE = ", before"  # ends the name of a figure of the network that fine-tuning began with
 # Of run.json, what may differ when a run is resumed.
 CIRCUMSTANCES = ("data", "template", "center_crop", "versions", "figures")
 # Template of the data, template and size of the recipe: where cutting gives the one from the other.
@@ -107,6 +108,9 @@ def training_data(recipe, request):
 def pair_evaluations(recipe, request):
     """A callback for each of the pair files."""
     made = []
+    if len({path.stem for path in request.pairs}) < len(request.pairs):
+        names = ", ".join(map(str, request.pairs))
+        raise ValueError(f"--pairs must be files of different names, which figures are called by. Received: {names}")
     for path in request.pairs:
         pairs, options = read_pair_file(path), {"preprocessing": recipe.preprocessing, "center_crop": True}
         try:
@@ -152,13 +156,34 @@ def check_is_this_experiment(recipe, run, out):
 
 
 def record(recipe, run, strategy, out):
-    """Write OUT/recipe.json and OUT/run.json, with the figures that are there already; of several workers, one does."""
+    """Write OUT/recipe.json and OUT/run.json, by one of several workers; the run with all figures that it has."""
     check_is_this_experiment(recipe, run, out)
-    if not is_chief(strategy):
-        return
     known = RUN_FORMAT.read(out / RUN_FILE).get("figures") if (out / RUN_FILE).exists() else None
-    recipe.save(out)
-    RUN_FORMAT.write(out / RUN_FILE, {**run, "figures": {**(known or {}), **run["figures"]}})
+    run = {**run, "figures": {**(known or {}), **run["figures"]}}
+    if is_chief(strategy):
+        recipe.save(out)
+        RUN_FORMAT.write(out / RUN_FILE, run)
+    return run
+
+
+def card_of(recipe, run):
+    """Recipe and run.json of a run → what the card of a model that is exported from it says of them."""
+    command = f"keras-normface {'finetune' if 'weights' in run else 'train'} --recipe {recipe.name}"
+    figures = [
+        {
+            "name": f"accuracy{', before fine-tuning' if name.endswith(BEFORE) else ''}",
+            "value": figure["accuracy"],
+            "data": f"{figure['pairs']}, {figure['folds']} folds, standard error {figure['standard_error']:.4f}",
+            "command": f"{command} --pairs {figure['pairs']}",
+        }
+        for name, figure in run["figures"].items()
+    ]
+    return {
+        "recipe": {"recipe": recipe.name, "fields": recipe.to_fields()},
+        "source": command,
+        "training_data": f"{run['images']:,} images of {run['identities']:,} identities",
+        "figures": figures,
+    }
 
 
 def jit_compile(request):

@@ -65,17 +65,18 @@ def _run(recipe, request, weights=None):
             _load_weights(model.backbone, weights)
     _experiment.record(recipe, run, strategy, request.out)
     _experiment.say_plan(recipe, data, model, request)
-    before = [] if weights is None else [(pairs.name, pairs.evaluate(model)) for pairs in evaluations]
+    before = {} if weights is None else {pairs.name: pairs.evaluate(model) for pairs in evaluations}
     fit(model, recipe, data, evaluations, request)
-    after = [(pairs.name, pairs.evaluate(model)) for pairs in evaluations]
-    for number, (name, accuracy) in enumerate(after):
-        if before:
-            say(f"{name}, before: {before[number][1]}")
-        say(f"{name}, after:  {accuracy}" if before else f"{name}: {accuracy}")
-    run["figures"] = {name: _figure(accuracy) for name, accuracy in after}
-    run["figures"] |= {f"{name}, before": _figure(accuracy) for name, accuracy in before}
-    _experiment.record(recipe, run, strategy, request.out)
-    export(model, recipe, data, request)
+    after = {pairs.name: pairs.evaluate(model) for pairs in evaluations}
+    for name, accuracy in after.items():
+        say(f"{name}, before: {before[name]}\n{name}, after:  {accuracy}" if before else f"{name}: {accuracy}")
+    files = dict(zip(after, request.pairs, strict=True))
+    run["figures"] = {name: _figure(accuracy, files[name]) for name, accuracy in after.items()}
+    run["figures"] |= {
+        f"{name}{_experiment.BEFORE}": _figure(accuracy, files[name]) for name, accuracy in before.items()
+    }
+    run = _experiment.record(recipe, run, strategy, request.out)
+    export(model, recipe, data, run, request)
 
 
 def _load_weights(backbone, path):
@@ -86,8 +87,10 @@ def _load_weights(backbone, path):
         raise ValueError(f"{path} does not hold weights of this network: {error}") from error
 
 
-def _figure(accuracy):
-    return {"accuracy": accuracy.mean, "standard_error": accuracy.standard_error, "folds": accuracy.accuracies.size}
+def _figure(accuracy, path):
+    """A `FoldAccuracy` and the pair file → what run.json holds of it."""
+    of_folds = {"standard_error": accuracy.standard_error, "folds": accuracy.accuracies.size}
+    return {"accuracy": accuracy.mean, **of_folds, "pairs": path.name}
 
 
 def fit(model, recipe, data, evaluations, request):
@@ -115,7 +118,7 @@ def fit(model, recipe, data, evaluations, request):
     return history
 
 
-def export(model, recipe, data, request):
+def export(model, recipe, data, run, request):
     """Write the network's weights and the SavedModel, and compare that with the network in a process of its own."""
     weights = model.get_weights()  # of several workers, all must ask
     if not is_chief(model.distribute_strategy):
@@ -126,8 +129,8 @@ def export(model, recipe, data, request):
     with atomic_write(request.out / _experiment.BACKBONE_FILE) as beside:
         single.backbone.save_weights(f"{beside}.weights.h5")  # Keras wants this ending
         os.replace(f"{beside}.weights.h5", beside)
-    options = {"flip": "sum", "preprocessing": recipe.preprocessing, "overwrite": True}
-    directory = request.out / _experiment.EXPORTED
+    directory, card = request.out / _experiment.EXPORTED, _experiment.card_of(recipe, run)
+    options = {"flip": "sum", "preprocessing": recipe.preprocessing, "card": card, "overwrite": True}
     exported = export_embedding_model(single, directory, **options)
     few = min(8, recipe.batch_size)
     options = {"scale": False, "augmentation": None, "center_crop": data.center_crop}

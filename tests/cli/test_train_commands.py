@@ -108,6 +108,7 @@ def test_corrupt_images_weights_and_pairs_are_named(tmp_path):
     common = ["--data", folder, "--out", tmp_path / "out", *CROPPED, "--batch-size", "2"]
     (tmp_path / "lfw.bin").write_bytes(b"no pairs")
     assert "lfw.bin" in refused("train", *common, "--pairs", tmp_path / "lfw.bin")
+    assert "different names" in refused("train", *common, "--pairs", tmp_path / "lfw.bin", tmp_path / "lfw.bin")
     (tmp_path / "w.weights.h5").write_bytes(b"no weights")
     small = [part for change in SMALL for part in ("--set", change)]
     small += ["--set", 'backbone="SphereFaceNet"', "--set", 'backbone_options={"depth":4}']
@@ -227,6 +228,12 @@ def test_from_a_folder_over_shards_and_a_kill_to_a_saved_model(tmp_path):
     assert f"orl: accuracy={figures['orl']['accuracy']:.4f} +- " in shown
     assert len(list((out / "logs").iterdir())) == 2
     check_exported(out, (48, 40))
+    card = read_card(out / "embedding")
+    assert card.recipe == {"recipe": "am_softmax_casia", "fields": recipes.read(out / "recipe.json").to_fields()}
+    assert card.training_data == "48 images of 6 identities"
+    (shown,) = card.figures
+    assert (shown.name, shown.value) == ("accuracy", figures["orl"]["accuracy"])
+    assert shown.command == "keras-normface train --recipe am_softmax_casia --pairs orl.bin"
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +270,8 @@ def test_finetuning_averages_snapshots_and_verifies_before_and_after(recipe, tra
     assert "orl, before: accuracy=" in shown
     assert "orl, after:  accuracy=" in shown
     assert set(json.loads((tmp_path / "out/run.json").read_text())["figures"]) == {"orl", "orl, before"}
+    names = [figure.name for figure in read_card(tmp_path / "out/embedding").figures]
+    assert sorted(names) == ["accuracy", "accuracy, before fine-tuning"]
     names = sorted(path.name for path in (tmp_path / "out/snapshots").iterdir())
     assert names == [f"step-{step:09d}.snapshot" for step in (4, 5, 6)]
     check_exported(tmp_path / "out", (48, 40))
@@ -367,7 +376,7 @@ def test_data_that_were_moved_are_the_same_experiment_and_figures_stay(tmp_path)
     recipe, strategy = recipes.get("normface_casia"), tf.distribute.get_strategy()
     data = argparse.Namespace(reader=reader_of(9), center_crop=False)
     run = _experiment.facts(recipe, data, request_for(data=tmp_path / "shards"))
-    figure = {"lfw": {"accuracy": 0.5, "standard_error": 0.1, "folds": 10}}
+    figure = {"lfw": {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}}
     _experiment.record(recipe, {**run, "figures": figure}, strategy, tmp_path)
     moved = _experiment.facts(recipe, data, request_for(data=tmp_path / "elsewhere"))
     _experiment.record(recipe, moved, strategy, tmp_path)
