@@ -44,6 +44,7 @@ _NAMES = {
     "training": ["fit_resumable"],
 }
 _ROOMS = (*_NAMES, "backbones", "callbacks", "margins", "metrics", "prepare", "protocols", "recipes")
+_WITHOUT_KERAS = {"inference", "metrics", "prepare", "preprocessing", "protocols"}
 _ROOM_OF = {name: room for room, names in _NAMES.items() for name in names}
 
 __all__ = sorted([*_ROOM_OF, *_ROOMS, "__version__"])
@@ -51,8 +52,10 @@ __all__ = sorted([*_ROOM_OF, *_ROOMS, "__version__"])
 
 def __getattr__(name):
     if name in _ROOM_OF or name in _ROOMS:
-        importlib.import_module("keras")  # before any room, so that all rooms are registered when the first is there
-        room = importlib.import_module(f"{__name__}.{_ROOM_OF.get(name, name)}")
+        room = _ROOM_OF.get(name, name)
+        if room not in _WITHOUT_KERAS:  # before the others, so that all are registered when the first is there
+            importlib.import_module("keras")
+        room = importlib.import_module(f"{__name__}.{room}")
         value = getattr(room, name) if name in _ROOM_OF else room
         globals()[name] = value
         return value

@@ -7,7 +7,7 @@ import sys
 import threading
 
 # The rooms whose classes `keras.saving` must find by their registered names.
-ROOMS = ("layers", "losses", "margins", "optimizers", "preprocessing", "heads", "backbones", "models")
+ROOMS = ("layers", "losses", "margins", "optimizers", "heads", "backbones", "models")
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -19,7 +19,7 @@ def register():
 
 def register_after_keras():
     """Register at once where Keras was imported already, otherwise right after it is; several calls do it once."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:  # `None` forbids its import
         register()
     elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
@@ -52,7 +52,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def end(self, own, loaded):
         with self._lock:
             self._running -= own
-            ready = loaded and "keras" in sys.modules and not self._running and self in sys.meta_path
+            ready = loaded and sys.modules.get("keras") is not None and not self._running and self in sys.meta_path
             if ready:
                 sys.meta_path.remove(self)
         if ready:

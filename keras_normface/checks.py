@@ -5,9 +5,9 @@ import warnings
 import keras
 
 from keras_normface._walk import all_layers
-from keras_normface.layers import CosineDense, LearnableScale
+from keras_normface.layers import CosineDense, LearnableScale, PixelScaling
 from keras_normface.losses import NormFaceLoss, SphereLoss
-from keras_normface.preprocessing import PixelScaling, check_same_preprocessing
+from keras_normface.preprocessing import check_same_preprocessing
 from keras_normface.sphere import softmax_loss_lower_bound
 
 

@@ -1,4 +1,4 @@
-"""Layers on the sphere: cosines with class centres, the scale, features of one length."""
+"""Layers on the sphere: cosines with class centres, the scale, features of one length; and pixels scaled."""
 
 import math
 import warnings
@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_normface import _validation, sphere
+from keras_normface.preprocessing import Preprocessing
 from keras_normface.sphere import normalize, scale_for_probability
 
 _BLOCK_NUMBERS = 2**25
@@ -395,3 +396,44 @@ class L2Constraint(keras.layers.Layer):
             "learnable": self.learnable,
             "num_classes": self.num_classes,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_normface")
+class PixelScaling(keras.layers.Layer):
+    """A `Preprocessing` as a layer, for models that take raw images.
+
+    Args:
+        preprocessing: A `Preprocessing`, or its dictionary.
+        dtype: float32 by default, whatever the global policy.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape: `(batch, height, width, 3)`, RGB, 0..255. Output shape: `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: If the dictionary does not fit, or the input has another shape.
+
+    Example:
+    >>> from keras_normface.preprocessing import Preprocessing
+    >>> layer = PixelScaling(Preprocessing(size=(4, 3), channels="GRAY"))
+    >>> layer(keras.Input((4, 3, 3), dtype="uint8")).shape
+    (None, 4, 3, 1)
+    """
+
+    def __init__(self, preprocessing, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype or "float32", autocast=False, **kwargs)
+        if not isinstance(preprocessing, Preprocessing):
+            preprocessing = Preprocessing.from_dict(preprocessing)
+        self.preprocessing = preprocessing
+        self.built = True
+
+    def call(self, inputs):
+        """Return the preprocessed images."""
+        return ops.cast(self.preprocessing(inputs), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Return `(batch, height, width, channels)`."""
+        return (input_shape[0], *self.preprocessing.output_shape)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        return {**super().get_config(), "preprocessing": self.preprocessing.to_dict()}

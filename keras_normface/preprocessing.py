@@ -3,9 +3,6 @@
 import dataclasses
 import operator
 
-import keras
-from keras import ops
-
 from keras_normface._io import parse_json
 
 SCALINGS = {
@@ -53,6 +50,7 @@ class Preprocessing:
 
     Example:
     >>> import numpy as np
+    >>> from keras import ops
     >>> preprocessing = Preprocessing(size=(1, 2), channels="BGR")
     >>> images = np.array([[[[255, 0, 127], [0, 0, 0]]]], "uint8")
     >>> ops.convert_to_numpy(preprocessing(images))[0, 0, 0].tolist()
@@ -99,6 +97,8 @@ class Preprocessing:
         Raises:
             ValueError: If the images are not of this shape.
         """
+        from keras import ops
+
         self._check_shape(images)
         if self.channels == "BGR":
             images = ops.flip(images, axis=-1)  # before the cast: a quarter of the bytes
@@ -180,46 +180,6 @@ class Preprocessing:
             )
 
 
-@keras.saving.register_keras_serializable(package="keras_normface")
-class PixelScaling(keras.layers.Layer):
-    """A `Preprocessing` as a layer, for models that take raw images.
-
-    Args:
-        preprocessing: A `Preprocessing`, or its dictionary.
-        dtype: float32 by default, whatever the global policy.
-        **kwargs: Arguments of `keras.layers.Layer`.
-
-    Input shape: `(batch, height, width, 3)`, RGB, 0..255. Output shape: `(batch, height, width, channels)`.
-
-    Raises:
-        ValueError: If the dictionary does not fit, or the input has another shape.
-
-    Example:
-    >>> layer = PixelScaling(Preprocessing(size=(4, 3), channels="GRAY"))
-    >>> layer(keras.Input((4, 3, 3), dtype="uint8")).shape
-    (None, 4, 3, 1)
-    """
-
-    def __init__(self, preprocessing, dtype="float32", **kwargs):
-        super().__init__(dtype=dtype or "float32", autocast=False, **kwargs)
-        if not isinstance(preprocessing, Preprocessing):
-            preprocessing = Preprocessing.from_dict(preprocessing)
-        self.preprocessing = preprocessing
-        self.built = True
-
-    def call(self, inputs):
-        """Return the preprocessed images."""
-        return ops.cast(self.preprocessing(inputs), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        """Return `(batch, height, width, channels)`."""
-        return (input_shape[0], *self.preprocessing.output_shape)
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {**super().get_config(), "preprocessing": self.preprocessing.to_dict()}
-
-
 def check_same_preprocessing(first, second, names=("data", "model"), remedy=""):
     """Refuse two objects that treat pixels differently.
 
@@ -289,6 +249,8 @@ def _several(value):
 
 def _factor(value):
     """Number, or (channels,) float32 tensor."""
+    from keras import ops
+
     return ops.convert_to_tensor(value, dtype="float32") if isinstance(value, tuple) else value
 
 

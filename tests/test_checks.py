@@ -22,7 +22,7 @@ from keras_normface import (
     check_model,
     softmax_loss_lower_bound,
 )
-from keras_normface.preprocessing import PixelScaling
+from keras_normface.layers import PixelScaling
 from keras_normface.training import ScaleMonitor
 from tests.support.helpers import to_numpy
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_normface import Preprocessing
+from keras_normface.layers import PixelScaling
 from keras_normface.preprocessing import (
     PREPROCESSING,
     SCALINGS,
-    PixelScaling,
     check_same_preprocessing,
     preprocessing_from_json,
 )

@@ -6,7 +6,6 @@ import hashlib
 import os
 from typing import Protocol
 
-import keras
 import numpy as np
 
 from keras_normface import _validation
@@ -361,6 +360,8 @@ class ArrayBatches:
     """
 
     def __init__(self, x, y, batch_size, seed, *, sample_weight=None, augment=None, drop_remainder=True):
+        import keras
+
         arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
         lengths = {len(array) for array in keras.tree.flatten(arrays)}
         if len(lengths) != 1:
@@ -381,6 +382,8 @@ class ArrayBatches:
     @property
     def fingerprint(self):
         """What makes them these data, a dictionary that JSON can hold; of arrays over 64 MiB, 1024 rows count."""
+        import keras
+
         return {
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -420,6 +423,7 @@ class ArrayBatches:
         return rest.prefetch(tf.data.AUTOTUNE)
 
     def _gather(self, indices):
+        import keras
         import tensorflow as tf
 
         return keras.tree.map_structure(lambda array: tf.gather(array, indices), self.arrays)
@@ -443,6 +447,7 @@ def _array_digest(array):
 
 
 def _on_the_host(arrays):
+    import keras
     import tensorflow as tf
 
     with tf.device("CPU:0"):

@@ -11,13 +11,14 @@ the `ModelCard` of an exported model, `write_card` replaces it: say with a thres
 
 Order to read: `_export` (what is cut out of the trained model), `_card` (what is recorded of it), `_embedder` (photos,
 decoding, batches, the model's fingerprint) over `_runtimes` (what computes), `_store` (files of embeddings, and the
-cache).
+cache). Importing this imports neither Keras nor TensorFlow: what needs them is imported when it is first used.
 """
+
+import importlib
 
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.inference._card import CardFigure, ModelCard, read_card, write_card
 from keras_normface.inference._embedder import Embedder, model_fingerprint
-from keras_normface.inference._export import embedding_model, export_embedding_model
 from keras_normface.inference._store import (
     check_none_missing,
     embed_blocks,
@@ -44,3 +45,9 @@ __all__ = [
     "save_embeddings",
     "write_card",
 ]
+
+
+def __getattr__(name):
+    if name in ("embedding_model", "export_embedding_model"):
+        return getattr(importlib.import_module(f"{__name__}._export"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

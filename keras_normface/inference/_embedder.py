@@ -15,7 +15,6 @@ from keras_normface._image_headers import check_pixels
 from keras_normface._io import json_text, read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
 from keras_normface.inference._card import FORMATS, read_card
-from keras_normface.inference._export import embedding_model
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 from keras_normface.prepare import FaceAligner
 
@@ -324,6 +323,8 @@ def _pretrained(model):
     """A `PretrainedNetwork` → its `_Description`."""
 
     def opened():
+        from keras_normface.inference._export import embedding_model
+
         whole = embedding_model(model.network, preprocessing=model.preprocessing)
         return _network_fingerprint(model), keras_runtime(whole)
 

@@ -15,9 +15,8 @@ from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
 from keras_normface.inference._card import FLIPS, ModelCard, write_files
 from keras_normface.inference._directory import replace_directory, restore_interrupted
-from keras_normface.layers import CosineDense
+from keras_normface.layers import CosineDense, PixelScaling
 from keras_normface.models import EmbeddingModel
-from keras_normface.preprocessing import PixelScaling
 from keras_normface.version import __version__
 
 GIVEN = ("licence", "source", "training_data", "recipe", "threshold", "figures")

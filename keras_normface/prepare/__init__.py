@@ -12,14 +12,16 @@ holds other files, is an `OutputError`.
 
 `FaceAligner` does the first step in memory, for `inference.Embedder`.
 
-Reading order: `_faces` (detector, templates, similarity), `_photos` (decode, check, warp, encode), `_aligner`, `_align`
-with `_align_log`, then `_shards` (the plan and the metadata) and `_workers` (one shard); `_output` is the lock.
+Reading order: `_faces` (templates, similarity), `_detector` over `_detector_networks`, `_photos` (decode, check, warp,
+encode), `_aligner`, `_align` with `_align_log`, then `_shards` (the plan and the metadata) and `_workers` (one shard);
+`_output` is the lock.
 """
 
 from keras_normface.prepare._align import NO_FACE_CHOICES, align_images
 from keras_normface.prepare._align_log import AlignReport
 from keras_normface.prepare._aligner import FaceAligner
-from keras_normface.prepare._faces import Face, Mtcnn, chosen_face, similarity, template_points, template_size
+from keras_normface.prepare._detector import Mtcnn
+from keras_normface.prepare._faces import Face, chosen_face, similarity, template_points, template_size
 from keras_normface.prepare._output import OutputError
 from keras_normface.prepare._photos import ENCODINGS, InvalidImageError, validated_size
 from keras_normface.prepare._shards import IMAGES_PER_SHARD, prepare_shards

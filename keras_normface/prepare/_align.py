@@ -19,7 +19,8 @@ from keras_normface.prepare._align_log import (
     settings_of,
 )
 from keras_normface.prepare._aligner import found_faces, placed_face, strict_pillow
-from keras_normface.prepare._faces import Mtcnn, centred, similarity_class, template_size
+from keras_normface.prepare._detector import Mtcnn
+from keras_normface.prepare._faces import centred, similarity_class, template_size
 from keras_normface.prepare._output import locked
 from keras_normface.prepare._photos import ENCODINGS, NotAnImageError, decoded, encoded, pillow, warped
 

@@ -3,8 +3,8 @@
 import contextlib
 import warnings
 
+from keras_normface.prepare._detector import Mtcnn
 from keras_normface.prepare._faces import (
-    Mtcnn,
     chosen_face,
     similarity,
     similarity_class,

@@ -6,9 +6,6 @@ import numpy as np
 
 from keras_normface.preprocessing import TEMPLATES
 
-LONGEST_SIDE = 2048
-PIXELS_AT_ONCE = 2**23
-
 
 @dataclasses.dataclass(frozen=True)
 class Face:
@@ -72,74 +69,6 @@ def chosen_face(faces, size):
         return face.area - 2.0 * (((left + right - width) / 2) ** 2 + ((top + bottom - height) / 2) ** 2)
 
     return max(faces, key=value)
-
-
-class Mtcnn:
-    """Finds faces by the `mtcnn` package (1.0 or newer), whose weights come with it.
-
-    An image with a side longer than 2048 pixels is reduced to that for finding faces (only for that). The
-    smallest faces that can be found are 20 pixels high after that.
-
-    Args:
-        device: Device of TensorFlow, such as "CPU:0". `None`: the first GPU, if there is one.
-
-    Raises:
-        ImportError: If the package is not installed.
-
-    Source: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks",
-    arXiv 1604.02878.
-
-    Example:
-    >>> detect = Mtcnn()
-    >>> detect([np.full((48, 48, 3), 127, "uint8")])
-    [[]]
-    """
-
-    def __init__(self, device=None):
-        try:
-            from mtcnn import MTCNN
-        except ImportError as error:
-            raise ImportError("Aligning needs the package mtcnn: pip install 'keras-normface[align]'") from error
-        import tensorflow as tf
-
-        if device is None:
-            device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
-        self.network = MTCNN(device=device)
-
-    def __call__(self, images):
-        """List of (height, width, 3) uint8 RGB images of one size → a list of `Face` for each."""
-        images, scale = _reduced(images)
-        at_once = max(1, PIXELS_AT_ONCE // (images[0].shape[0] * images[0].shape[1]))
-        found = []
-        for start in range(0, len(images), at_once):
-            found += self._found(images[start : start + at_once], scale)
-        return found
-
-    def _found(self, images, scale):
-        # As numbers: its dictionaries hold coordinates rounded to whole pixels.
-        rows = self.network.detect_faces(images, fit_to_image=False, box_format="xyxy", output_type="numpy")
-        faces = [[] for _ in images]
-        for row in np.asarray(rows, "float64"):
-            if len(row) != 16:  # rows without points: the last stage found nothing
-                continue
-            places = (np.concatenate([row[1:5], row[6:]]) + 0.5) * scale - 0.5
-            points = tuple(zip(places[4:9].tolist(), places[9:].tolist(), strict=True))
-            faces[int(row[0])].append(Face(tuple(places[:4].tolist()), points, float(row[5])))
-        return faces
-
-
-def _reduced(images):
-    """Return images none of whose sides is too long, and by what they were divided."""
-    height, width = images[0].shape[:2]
-    longest = max(height, width)
-    if longest <= LONGEST_SIDE:
-        return images, 1.0
-    from PIL import Image
-
-    scale = longest / LONGEST_SIDE
-    size = max(1, round(width / scale)), max(1, round(height / scale))
-    method = Image.Resampling.BILINEAR
-    return [np.asarray(Image.fromarray(image).resize(size, method)) for image in images], scale
 
 
 SPHEREFACE_POINTS = (

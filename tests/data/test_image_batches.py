@@ -10,8 +10,9 @@ from PIL import Image
 
 from keras_normface import CosineDense, NormFaceLoss, Preprocessing, embedding_model, fit_resumable
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
+from keras_normface.layers import PixelScaling
 from keras_normface.metrics import equal_error_rate, pair_scores
-from keras_normface.preprocessing import SCALINGS, PixelScaling
+from keras_normface.preprocessing import SCALINGS
 from tests.support import bombs, faces, tiny
 
 ORL = Preprocessing(size=(112, 92))

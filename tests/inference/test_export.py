@@ -291,9 +291,7 @@ def test_scaling_twice_is_refused():
     once = knf.embedding_model(of_scaled_images(), preprocessing=preprocessing)
     with pytest.raises(ValueError, match="takes raw images already"):
         knf.embedding_model(once, preprocessing=preprocessing)
-    floats = keras.Sequential(
-        [keras.Input((8, 6, 3)), knf.preprocessing.PixelScaling(preprocessing), keras.layers.Flatten()]
-    )
+    floats = keras.Sequential([keras.Input((8, 6, 3)), knf.layers.PixelScaling(preprocessing), keras.layers.Flatten()])
     with pytest.raises(ValueError, match="takes raw images already"):
         knf.embedding_model(floats, preprocessing=preprocessing)
     vectors = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
@@ -310,7 +308,7 @@ def test_sizes_that_the_model_leaves_open_are_taken_from_the_preprocessing():
 def test_a_model_that_scales_by_itself_says_so_in_its_product(tmp_path):
     preprocessing = knf.Preprocessing((8, 6), channels="BGR")
     image = keras.Input((8, 6, 3), dtype="uint8")
-    features = keras.layers.Dense(4)(keras.layers.Flatten()(knf.preprocessing.PixelScaling(preprocessing)(image)))
+    features = keras.layers.Dense(4)(keras.layers.Flatten()(knf.layers.PixelScaling(preprocessing)(image)))
     model = keras.Model(image, knf.CosineDense(3)(features))
     knf.export_embedding_model(model, tmp_path / "product")
     assert read_card(tmp_path / "product").preprocessing == preprocessing

@@ -277,7 +277,7 @@ def test_a_model_that_does_not_say_how_pixels_are_scaled_is_refused(tmp_path):
 
 def test_float_input_gets_the_same_raw_pixels(tmp_path, files):
     """A backbone that scales by itself is exported with the preprocessing of its own layer."""
-    from keras_normface.preprocessing import PixelScaling
+    from keras_normface.layers import PixelScaling
 
     keras.utils.set_random_seed(0)
     image = keras.Input((*products.SIZE, 3))

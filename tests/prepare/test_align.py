@@ -32,7 +32,7 @@ ASTRONAUT = data.astronaut()
 
 @functools.cache
 def mtcnn():
-    return Mtcnn(device="CPU:0")
+    return Mtcnn()
 
 
 def template_of(shift):

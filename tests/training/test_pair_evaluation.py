@@ -10,8 +10,8 @@ from PIL import Image
 
 from keras_normface import EmbeddingModel, MarginSoftmaxHead, Preprocessing, fit_resumable
 from keras_normface.data import ArrayBatches, read_pair_file
+from keras_normface.layers import PixelScaling
 from keras_normface.metrics import cross_validated_accuracy
-from keras_normface.preprocessing import PixelScaling
 from keras_normface.training import PairEvaluation, ScalarLog
 from tests.support import bombs, faces, tiny
 
