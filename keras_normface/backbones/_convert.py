@@ -193,7 +193,7 @@ def load_torch(model, source):
     modules put before all names is removed, however often: `module.`, `model.`, `backbone.`, `net.`, `network.`, and
     the `_orig_mod.` of `torch.compile` anywhere. MagFace's and AdaFace's checkpoints hold the head too: beside
     `features.`, `fc.weight` or `parallel_fc.weight`; beside `model.`, `head.kernel`, `head.t`, `head.batch_mean` and
-    `head.batch_std`. These alone are passed over.
+    `head.batch_std`. These alone are skipped.
 
     Args:
         model: An `IResNet`, or a `SphereFaceNet(variant="opensphere")`, of the depth, the size and the variant of the

@@ -67,12 +67,12 @@ def as_text(answer):
     relation = "at least" if answer.same else "below"
     known = answer.calibrated
     if known is None:
-        worth = "The threshold was given: its false accept rate is not known."
+        worth = "The threshold was given: its false accept rate is not known"
     else:
+        far, tar = _percent(known.achieved_far), _percent(known.tar)
         worth = (
-            f"At this threshold {_percent(known.achieved_far)} of {known.num_impostor:,} pairs of different people are "
-            f"taken for one person, and {_percent(known.tar)} of {known.num_genuine:,} pairs of one person are found "
-            f"(calibrated for {_percent(known.far)} on {known.protocol})."
+            f"At this threshold the false accept rate is {far} ({known.num_impostor:,} pairs of different people), the "
+            f"true accept rate {tar} ({known.num_genuine:,} pairs of one person); calibrated on {known.protocol}"
         )
     licence = "" if answer.licence is None else f", licence of the weights: {answer.licence}"
     return (

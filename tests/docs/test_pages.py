@@ -47,6 +47,11 @@ def check_evaluation(namespace, directory, shown):
     assert [block.shape for block in namespace["features"]] == [(2, 8), (2, 8), (1, 8)]
 
 
+def check_verify(namespace, directory, shown):
+    assert namespace["rows"].shape == (2, 16)
+    assert float(shown) == pytest.approx(float(namespace["rows"][0] @ namespace["rows"][1]), abs=1e-6)
+
+
 # What a page finds in its directory (identities and images of each), and what must have come of its code.
 PAGES = {
     "README.md": ({"photos": (5, 8)}, check_readme),
@@ -54,6 +59,7 @@ PAGES = {
     "docs/data.md": ({"photos": (5, 8), "lfw": (1, 2)}, check_data),
     "docs/backbones.md": ({}, check_backbones),
     "docs/recipes.md": ({"photos": (3, 4)}, check_recipes),
+    "docs/verify.md": ({"photos": (1, 2)}, check_verify),
     "docs/evaluation.md": ({"photos": (10, 5)}, check_evaluation),
 }
 # These have tests of their own: they start processes, compare what is printed, or need files of other kinds.
