@@ -13,7 +13,7 @@ SCALINGS = {
     "none": {"scale": 1.0, "offset": 0.0},
 }
 CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
-TEMPLATE_SIZES = {"sphereface_112x96": (112, 96), "arcface_112x112": (112, 112)}
+TEMPLATE_SIZES = {"sphereface_112x96": (112, 96), "arcface_112x112": (112, 112), "dlib_150x150": (150, 150)}
 TEMPLATES = tuple(TEMPLATE_SIZES)
 LUMA = (0.299, 0.587, 0.114)
 LARGEST_SIZE = 4096
@@ -35,8 +35,8 @@ class Preprocessing:
         offset: A number, or a sequence with one for each output channel; added after the multiplication.
         channels: Order of the output channels: "RGB", "BGR", or "GRAY" for the one channel
             0.299 R + 0.587 G + 0.114 B, not rounded.
-        template: Name of the landmark template by which the faces were aligned, "sphereface_112x96" or
-            "arcface_112x112"; `None` if they were not, or if it is not known. It changes no pixel.
+        template: Name of the landmark template by which the faces were aligned, "sphereface_112x96",
+            "arcface_112x112" or "dlib_150x150"; `None` if they were not, or if it is not known. It changes no pixel.
 
     `SCALINGS` holds scale and offset by name: "sphereface", (x - 127.5) / 128, which is the default; "am_softmax",
     (x - 128) / 128; "minus_one_to_one", (x - 127.5) / 127.5; "zero_to_one", x / 255; "none", x as float32.

@@ -6,6 +6,7 @@ from keras_normface.backbones._dlib_file import load_dlib
 from keras_normface.backbones._iresnet import FixedScaleBatchNorm, IResNet
 from keras_normface.backbones._lightcnn import LightCNN, MaxFeatureMap
 from keras_normface.backbones._mobilefacenet import MobileFaceNet
+from keras_normface.backbones._pretrained import PretrainedNetwork, pretrained
 from keras_normface.backbones._resnet27 import ResNet27
 from keras_normface.backbones._spherefacenet import SphereFaceNet
 
@@ -19,8 +20,10 @@ __all__ = [
     "MaxFeatureMap",
     "MobileFaceNet",
     "PaddedAdd",
+    "PretrainedNetwork",
     "ResNet27",
     "SphereFaceNet",
     "load_dlib",
     "load_torch",
+    "pretrained",
 ]

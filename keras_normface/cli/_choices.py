@@ -4,7 +4,7 @@ from enum import Enum
 
 FORMATS = ("folder", "list", "recordio", "shards")
 PHOTO_FORMATS = ("folder", "list")
-TEMPLATES = ("sphereface_112x96", "arcface_112x112")
+TEMPLATES = ("sphereface_112x96", "arcface_112x112", "dlib_150x150")
 ENCODINGS = ("jpeg", "png")
 NO_FACE = ("skip", "center")
 FLIPS = ("none", "sum", "concatenate", "maximum")

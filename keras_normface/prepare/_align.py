@@ -230,7 +230,7 @@ def align_images(
     Args:
         reader: A `Reader` of photos, such as `IdentityFolder(path, extensions=PHOTO_EXTENSIONS)`.
         out: Directory to write; new, empty, or of an earlier call with the same photos and settings.
-        template: "sphereface_112x96" or "arcface_112x112".
+        template: "sphereface_112x96", "arcface_112x112" or "dlib_150x150".
         detect: Function from a list of uint8 RGB arrays `(height, width, 3)` of one size to a list with a list of
             `Face` for each. `None`: `Mtcnn()`.
         no_face: What becomes of a photo without a face: "skip", or "center", its largest centred part in the

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_normface.preprocessing import TEMPLATES
+from keras_normface.preprocessing import TEMPLATE_SIZES, TEMPLATES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +78,29 @@ SPHEREFACE_POINTS = (
     (33.5493, 92.3655),
     (62.7299, 92.2041),
 )
-SHIFTS_AND_SIZES = {"sphereface_112x96": (0.0, (112, 96)), "arcface_112x112": (8.0, (112, 112))}
+# Where `Mtcnn` finds the points of faces in the chips that dlib cuts out of ORL's photos, on average:
+# python benchmarks/dlib_template.py
+DLIB_POINTS = (
+    (46.948, 45.818),
+    (100.728, 45.549),
+    (73.572, 74.685),
+    (50.611, 100.274),
+    (97.471, 100.342),
+)
+POINTS = {
+    "sphereface_112x96": SPHEREFACE_POINTS,
+    "arcface_112x112": tuple((x + 8.0, y) for x, y in SPHEREFACE_POINTS),
+    "dlib_150x150": DLIB_POINTS,
+}
 
 
 def template_points(template):
     """Return the five points of a template.
 
     Args:
-        template: "sphereface_112x96", or "arcface_112x112", the same points 8 pixels further to the right.
+        template: "sphereface_112x96", "arcface_112x112", the same points 8 pixels further to the right, or
+            "dlib_150x150", with which the points of `Mtcnn` give the part of a photo that dlib cuts out for its network
+            ("face chip", padding 0.25).
 
     Returns:
         Float64 array `(5, 2)` of x and y in pixels, the centre of the first pixel being (0, 0). In this order:
@@ -94,21 +109,22 @@ def template_points(template):
     Raises:
         ValueError: If there is no such template.
 
-    Source: SphereFace (arXiv 1704.08063), the authors' code for aligning; ArcFace (arXiv 1801.07698), likewise.
+    Source: SphereFace (arXiv 1704.08063), the authors' code for aligning; ArcFace (arXiv 1801.07698), likewise; for
+    dlib, fitted by us on the ORL faces (`benchmarks/dlib_template.py`).
 
     Example:
     >>> template_points("arcface_112x112")[0].tolist()
     [38.2946, 51.6963]
     """
-    shift, _ = _shift_and_size(template)
-    return np.array(SPHEREFACE_POINTS) + np.array([shift, 0.0])
+    _check(template)
+    return np.array(POINTS[template])
 
 
 def template_size(template):
     """Return `(height, width)` in pixels of the images of a template.
 
     Args:
-        template: "sphereface_112x96" or "arcface_112x112".
+        template: "sphereface_112x96", "arcface_112x112" or "dlib_150x150".
 
     Raises:
         ValueError: If there is no such template.
@@ -117,7 +133,8 @@ def template_size(template):
     >>> template_size("sphereface_112x96")
     (112, 96)
     """
-    return _shift_and_size(template)[1]
+    _check(template)
+    return TEMPLATE_SIZES[template]
 
 
 def similarity(points, target):
@@ -180,7 +197,6 @@ def centred(size, template):
     return np.array([[scale, 0.0, left], [0.0, scale, top]])
 
 
-def _shift_and_size(template):
+def _check(template):
     if template not in TEMPLATES:
         raise ValueError(f"`template` must be one of {list(TEMPLATES)}. Received: {template!r}")
-    return SHIFTS_AND_SIZES[template]

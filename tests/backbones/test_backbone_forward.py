@@ -6,7 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from keras_normface.backbones import IResNet, LightCNN, MobileFaceNet, ResNet27, SphereFaceNet
+from keras_normface.backbones import (
+    ChannelAffine,
+    DlibResNet,
+    IResNet,
+    LightCNN,
+    MobileFaceNet,
+    PaddedAdd,
+    ResNet27,
+    SphereFaceNet,
+)
 from tests.support import backbone_oracle as published
 from tests.support.helpers import to_numpy
 
@@ -22,6 +31,8 @@ def torch_tensors(layer, name):
         names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
         weights = {name: getattr(layer, ours, None) for name, ours in names.items()}
         return {name: to_numpy(weight) for name, weight in weights.items() if weight is not None}
+    if isinstance(layer, ChannelAffine):
+        return {"gamma": to_numpy(layer.gamma), "beta": to_numpy(layer.beta)}
     if isinstance(layer, keras.layers.Dense):
         return {"weight": to_numpy(layer.kernel).T} | ({} if layer.bias is None else {"bias": to_numpy(layer.bias)})
     return {"weight": to_numpy(layer.alpha).reshape(-1)}
@@ -177,3 +188,36 @@ def test_opensphere_forward(norm):
                 names[f"stage{stage}_unit{unit}_{part}"] = f"layer{stage}.{unit}.{part}"
     tensors = tensors_of(model, names)
     agrees(model, images_for(model), lambda p, x: published.sfnet(p, x, units, norm), "fc", tensors)
+
+
+# At 103 no map is smaller; at 150 the third and the fourth sum are of maps of two sizes, at 126 x 158 one way only.
+@pytest.mark.parametrize("size", [(103, 103), (150, 150), (126, 158)])
+def test_dlib_forward(size):
+    model = DlibResNet((*size, 3), 16)
+    names = {layer.name: layer.name for layer in model.layers if layer.weights}
+    tensors = tensors_of(model, names)
+    images = images_for(model)
+    stages = [(32, 3), (64, 4), (128, 3), (256, 3), (256, 1)]
+    wanted = published.dlib_resnet(tensors, images.transpose(0, 3, 1, 2).astype("float64"), stages)
+    assert wanted.std() > 1e-3
+    np.testing.assert_allclose(to_numpy(model(images)), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted"),
+    [((3, 3, 2), (4, 4, 2), (4, 4, 2)), ((1, 2, 3), (2, 1, 1), (2, 2, 3)), ((2, 2, 4), (2, 2, 4), (2, 2, 4))],
+)
+def test_padded_add(first, second, wanted):
+    parts = [np.random.default_rng(0).normal(size=(2, *shape)).astype("float32") for shape in (first, second)]
+    total = np.zeros((2, *wanted), "float32")
+    for part in parts:
+        total[tuple(map(slice, part.shape))] += part
+    layer = PaddedAdd()
+    np.testing.assert_array_equal(to_numpy(layer(parts)), total)
+    assert layer.compute_output_shape([(None, *first), (None, *second)]) == (None, *wanted)
+
+
+@pytest.mark.parametrize("shapes", [[(None, 2, 2, 1)], [(None, 2, 2, 1), (None, None, 2, 1)], [(None, 2), (None, 2)]])
+def test_padded_add_refuses(shapes):
+    with pytest.raises(ValueError, match="a pair of maps of known size"):
+        PaddedAdd().compute_output_shape(shapes)

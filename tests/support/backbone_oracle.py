@@ -231,3 +231,31 @@ def random_tensor(rng, name, shape):
     if name.endswith(("bias", "running_mean")):
         return rng.normal(size=shape) * 0.2
     return rng.uniform(0.3, 1.3, shape) * rng.choice([-1, 1], shape, p=[0.2, 0.8])
+
+
+def dlib_resnet(p, x, stages):
+    """dlib's network: `affine` behind every convolution; sums take the larger size, zeros for what is missing."""
+
+    def affine(x, name, stride, pad):
+        x = conv(x, p[f"{name}.weight"], p[f"{name}.bias"], stride, pad)
+        gamma, beta = (p[f"{name.replace('conv', 'affine')}.{key}"] for key in ("gamma", "beta"))
+        return x * gamma[:, None, None] + beta[:, None, None]
+
+    def pool(x, size, reduce):
+        windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))[:, :, ::2, ::2]
+        return reduce(windows, axis=(4, 5))
+
+    def larger_sum(a, b):
+        total = np.zeros(np.maximum(a.shape, b.shape))
+        for part in (a, b):
+            total[tuple(map(slice, part.shape))] += part
+        return total
+
+    x = pool(np.maximum(affine(x, "stem_conv", 2, 0), 0), 3, np.max)
+    for stage, (_, units) in enumerate(stages, start=1):
+        for unit in range(1, units + 1):
+            name, down = f"stage{stage}_unit{unit}", stage > 1 and unit == 1
+            y = np.maximum(affine(x, f"{name}_conv1", 2 if down else 1, 0 if down else 1), 0)
+            y = affine(y, f"{name}_conv2", 1, 1)
+            x = np.maximum(larger_sum(y, pool(x, 2, np.mean) if down else x), 0)
+    return x.mean((2, 3)) @ p["embedding.weight"].T
