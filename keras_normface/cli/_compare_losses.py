@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_normface import heads, margins
 from keras_normface._io import write_text
-from keras_normface.cli import _experiment
+from keras_normface.cli import _experiment, _run_directory
 from keras_normface.cli._console import say
 from keras_normface.distribute import is_chief
 from keras_normface.layers import LearnableScale
@@ -52,8 +52,8 @@ def compare(request):
         raise ValueError(f"{request.recipe} begins with a trained network, not from scratch: give another --recipe")
     strategy = _experiment.strategy_of(request)
     data, images, people = split(recipe, request)
-    run = _experiment.facts(recipe, data, request, held_out=request.held_out)
-    _experiment.record(recipe, run, strategy, request.out)
+    run = _run_directory.facts(recipe, data, request, held_out=request.held_out)
+    _run_directory.record(recipe, run, strategy, request.out)
     drawn = importlib.util.find_spec("matplotlib") is not None
     if not drawn:
         say('No curves will be drawn without matplotlib: pip install "keras-normface[plot]"', err=True)
@@ -75,7 +75,7 @@ def compare(request):
         run["figures"] = {
             loss: {"EER": result.eers, f"TAR@FAR={FAR:g}": result.tars} for loss, result in results.items()
         }
-        _experiment.record(recipe, run, strategy, request.out)
+        _run_directory.record(recipe, run, strategy, request.out)
     say(f"\n{text}\n{request.out}/losses.md" + (f", {request.out}/roc.png" if drawn else ""))
 
 

@@ -1,7 +1,6 @@
-"""What is trained: the recipe with the changes of the command line, devices, data, and the run's own directory."""
+"""What is trained: the recipe with the changes of the command line, devices, batches and pairs."""
 
 import json
-import platform
 import re
 
 import keras
@@ -9,19 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_normface import recipes
-from keras_normface._io import JsonFormat
 from keras_normface.cli._console import say
 from keras_normface.data import CASIA_LFW_OVERLAP, decode_image, open_reader, read_pair_file
-from keras_normface.distribute import is_chief
 from keras_normface.protocols import numbered_lines
 from keras_normface.training import PairEvaluation
-from keras_normface.version import __version__
 
-RECIPE_FILE, RUN_FILE, BACKBONE_FILE, EXPORTED = "recipe.json", "run.json", "backbone.weights.h5", "embedding"
-RUN_FORMAT = JsonFormat("keras_normface.run", 1)
-BEFORE = ", before"  # ends the name of a figure of the network that fine-tuning began with
-# Of run.json, what may differ when a run is resumed.
-CIRCUMSTANCES = ("data", "template", "center_crop", "versions", "figures")
 # Template of the data, template and size of the recipe: where cutting gives the one from the other.
 EXACT_CUT = ("arcface_112x112", "sphereface_112x96", (112, 96))
 WAYS_OUT = (
@@ -118,72 +109,6 @@ def pair_evaluations(recipe, request):
         except ValueError as error:
             raise ValueError(f"--pairs {path}: {error}") from error
     return made
-
-
-def facts(recipe, data, request, **others):
-    """What run.json records of a run: what makes it this experiment, with `others`, and its circumstances."""
-    return {
-        "seed": request.seed,
-        "images": len(data.reader),
-        "identities": data.reader.num_identities,
-        **others,
-        "data": str(request.data.absolute()),
-        "template": recipe.preprocessing.template,
-        "center_crop": data.center_crop,
-        "versions": {
-            "keras_normface": __version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-            "python": platform.python_version(),
-        },
-        "figures": {},
-    }
-
-
-def check_is_this_experiment(recipe, run, out):
-    """Refuse a directory that holds another experiment, naming what differs."""
-    for name, ours in ((RECIPE_FILE, recipe.to_fields()), (RUN_FILE, run)):
-        if not (out / name).exists():
-            continue
-        theirs = recipes.read(out / name).to_fields() if name == RECIPE_FILE else RUN_FORMAT.read(out / name)
-        differing = [
-            f"{key}: there {theirs.get(key)}, here {ours.get(key)}"
-            for key in sorted(set(ours) | set(theirs))
-            if theirs.get(key) != ours.get(key) and (name == RECIPE_FILE or key not in CIRCUMSTANCES)
-        ]
-        if differing:
-            raise ValueError(f"{out} holds another experiment; give another --out. {'; '.join(differing)}")
-
-
-def record(recipe, run, strategy, out):
-    """Write OUT/recipe.json and OUT/run.json, by one of several workers; the run with all figures that it has."""
-    check_is_this_experiment(recipe, run, out)
-    known = RUN_FORMAT.read(out / RUN_FILE).get("figures") if (out / RUN_FILE).exists() else None
-    run = {**run, "figures": {**(known or {}), **run["figures"]}}
-    if is_chief(strategy):
-        recipe.save(out)
-        RUN_FORMAT.write(out / RUN_FILE, run)
-    return run
-
-
-def card_of(recipe, run):
-    """Recipe and run.json of a run → what the card of a model that is exported from it says of them."""
-    command = f"keras-normface {'finetune' if 'weights' in run else 'train'} --recipe {recipe.name}"
-    figures = [
-        {
-            "name": f"accuracy{', before fine-tuning' if name.endswith(BEFORE) else ''}",
-            "value": figure["accuracy"],
-            "data": f"{figure['pairs']}, {figure['folds']} folds, standard error {figure['standard_error']:.4f}",
-            "command": f"{command} --pairs {figure['pairs']}",
-        }
-        for name, figure in run["figures"].items()
-    ]
-    return {
-        "recipe": {"recipe": recipe.name, "fields": recipe.to_fields()},
-        "source": command,
-        "training_data": f"{run['images']:,} images of {run['identities']:,} identities",
-        "figures": figures,
-    }
 
 
 def jit_compile(request):

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_normface import recipes
 from keras_normface._io import atomic_write
-from keras_normface.cli import _experiment
+from keras_normface.cli import _experiment, _run_directory
 from keras_normface.cli._console import say
 from keras_normface.distribute import is_chief
 from keras_normface.inference import export_embedding_model
@@ -43,7 +43,7 @@ def finetune(request):
         return
     weights = request.weights
     if weights is None:
-        trained, weights = recipes.Recipe.load(request.trained), request.trained / _experiment.BACKBONE_FILE
+        trained, weights = recipes.Recipe.load(request.trained), request.trained / _run_directory.BACKBONE_FILE
         recipe = recipe.replace(**{field: getattr(trained, field) for field in OF_THE_NETWORK})
         recipe = _experiment.changed(recipe, request)
     if not weights.is_file():
@@ -56,14 +56,14 @@ def _run(recipe, request, weights=None):
     strategy = _experiment.strategy_of(request)
     data = _experiment.training_data(recipe, request)
     evaluations = _experiment.pair_evaluations(recipe, request)
-    run = _experiment.facts(recipe, data, request, **({} if weights is None else {"weights": str(weights)}))
-    _experiment.check_is_this_experiment(recipe, run, request.out)
+    run = _run_directory.facts(recipe, data, request, **({} if weights is None else {"weights": str(weights)}))
+    _run_directory.check_is_this_experiment(recipe, run, request.out)
     keras.utils.set_random_seed(request.seed)
     with strategy.scope():
         model = recipe.build_compiled(data.reader.num_identities, _experiment.jit_compile(request))
         if weights is not None:
             _load_weights(model.backbone, weights)
-    _experiment.record(recipe, run, strategy, request.out)
+    _run_directory.record(recipe, run, strategy, request.out)
     _experiment.say_plan(recipe, data, model, request)
     before = {} if weights is None else {pairs.name: pairs.evaluate(model) for pairs in evaluations}
     fit(model, recipe, data, evaluations, request)
@@ -73,9 +73,9 @@ def _run(recipe, request, weights=None):
     files = dict(zip(after, request.pairs, strict=True))
     run["figures"] = {name: _figure(accuracy, files[name]) for name, accuracy in after.items()}
     run["figures"] |= {
-        f"{name}{_experiment.BEFORE}": _figure(accuracy, files[name]) for name, accuracy in before.items()
+        f"{name}{_run_directory.BEFORE}": _figure(accuracy, files[name]) for name, accuracy in before.items()
     }
-    run = _experiment.record(recipe, run, strategy, request.out)
+    run = _run_directory.record(recipe, run, strategy, request.out)
     export(model, recipe, data, run, request)
 
 
@@ -126,10 +126,10 @@ def export(model, recipe, data, run, request):
     keras.mixed_precision.set_global_policy("float32")  # as the SavedModel computes
     single = recipe.build(data.reader.num_identities)  # of no strategy
     single.set_weights(weights)
-    with atomic_write(request.out / _experiment.BACKBONE_FILE) as beside:
+    with atomic_write(request.out / _run_directory.BACKBONE_FILE) as beside:
         single.backbone.save_weights(f"{beside}.weights.h5")  # Keras wants this ending
         os.replace(f"{beside}.weights.h5", beside)
-    directory, card = request.out / _experiment.EXPORTED, _experiment.card_of(recipe, run)
+    directory, card = request.out / _run_directory.EXPORTED, _run_directory.card_of(recipe, run)
     options = {"flip": "sum", "preprocessing": recipe.preprocessing, "card": card, "overwrite": True}
     exported = export_embedding_model(single, directory, **options)
     few = min(8, recipe.batch_size)

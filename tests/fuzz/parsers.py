@@ -19,6 +19,7 @@ from keras_normface._image_headers import stated_pixels
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.backbones import ConversionError
 from keras_normface.callbacks import PairEvaluation
+from keras_normface.cli._run_directory import RUN_FORMAT, parsed_run
 from keras_normface.data import (
     ImageList,
     PairFileError,
@@ -476,6 +477,8 @@ def image(kind, absent=""):
 
 THRESHOLD = CalibratedThreshold(0.1, 0.25, (0.2, 0.3), 0.05, 0.9, num_genuine=10, num_impostor=20, protocol="LFW")
 PREPROCESSING = Preprocessing(size=(112, 96))
+FIGURE = {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}
+RUN = {"seed": 0, "images": 9, "identities": 3, "data": "shards", "figures": {"lfw": FIGURE}}
 
 PARSERS = [
     record_io("recordio", IDENTITIES, True, READ),
@@ -493,6 +496,7 @@ PARSERS = [
     of_json(
         "preprocessing", "p.json", json.dumps(PREPROCESSING.to_dict(), indent=1), preprocessing_from_json, PREPROCESSING
     ),
+    of_json("run", "run.json", RUN_FORMAT.text(RUN), parsed_run, RUN),
     of_json("threshold", "t.json", THRESHOLD.to_json(), CalibratedThreshold.from_json, THRESHOLD),
     weights_file(".pth", "torch", save_pth, of_torch, "central directory|Invalid magic"),
     weights_file(".safetensors", "safetensors", save_safetensors, of_safetensors, HEADER_OF_SAFETENSORS),
