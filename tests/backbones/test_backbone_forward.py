@@ -165,7 +165,11 @@ def mobilefacenet_names():
     return names
 
 
-@pytest.mark.parametrize("size", [(112, 112), (112, 96), (40, 23)])
+@pytest.mark.parametrize(
+    "size",
+    [pytest.param((112, 112), marks=pytest.mark.slow), (112, 96), pytest.param((40, 23), marks=pytest.mark.slow)],
+    ids=lambda size: "{}x{}".format(*size),
+)
 def test_mobilefacenet_forward(size):
     model = MobileFaceNet((*size, 3), embedding_dim=32)
     tensors = tensors_of(model, mobilefacenet_names())
