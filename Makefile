@@ -8,6 +8,9 @@ CORE := $(addprefix tests/,test_sphere.py test_margins.py test_layers.py test_op
 	losses fused heads backbones/test_backbone_forward.py)
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
+# In the order of tests/conftest.py, not by the number of tests in a file.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 # What failed on the oldest versions, saving and loading, the engine.
 LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
 	tests/test_models.py
@@ -34,19 +37,19 @@ demo: .venv/demo.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
 
 test: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch and not fuzz' $(ARGS)
+	$(PY) -m pytest -n 2 $(BY_FILE) -m 'not slow and not long and not torch and not fuzz' $(ARGS)
 
 test-slow: .venv/test.stamp
-	$(PY) -m pytest -n 3 --dist loadfile -m 'slow and not long and not torch' $(ARGS)
+	$(PY) -m pytest -n 3 $(BY_FILE) -m 'slow and not long and not torch' $(ARGS)
 
 test-long: .venv/test.stamp
-	$(PY) -m pytest -n 2 --dist loadfile -m 'long and not torch' $(ARGS)
+	$(PY) -m pytest -n 2 $(BY_FILE) -m 'long and not torch' $(ARGS)
 
 test-torch: .venv/torch.stamp
 	$(PY) -m pytest -m torch tests/backbones $(ARGS)
 
 test-jax: .venv-jax/stamp
-	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 --dist loadfile $(CORE) $(ARGS)
+	XLA_FLAGS="$(QUICK_XLA)" KERAS_BACKEND=jax PYTHONPATH=. .venv-jax/bin/python -m pytest -n 2 $(BY_FILE) $(CORE) $(ARGS)
 
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
@@ -59,7 +62,7 @@ test-lowest-short: .venv-lowest/stamp
 	.venv-lowest/bin/python -m pytest -n 2 -m 'not slow and not long and not torch and not fuzz' $(LOWEST) -k '$(LOWEST_WORDS)' $(ARGS)
 
 test-lowest: .venv-lowest/stamp
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -m 'not slow and not long and not torch and not fuzz' $(ARGS)
+	.venv-lowest/bin/python -m pytest -n 2 $(BY_FILE) -m 'not slow and not long and not torch and not fuzz' $(ARGS)
 
 lint: .venv/test.stamp
 	$(PY) -m ruff check .

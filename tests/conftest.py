@@ -9,16 +9,27 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.e
 collect_ignore = [] if os.environ.get("KERAS_BACKEND") == "jax" else ["heads/test_sharding.py"]
 LONGEST = (
     "test_sharding.py",
-    "test_architecture.py",
+    "test_resume.py",
+    "test_export.py",
     "test_evaluate.py",
     "test_replicas.py",
     "test_replicas_slow.py",
     "test_casia_examples.py",
-    "test_resume.py",
     "test_recipes.py",
     "test_workers.py",
-    "test_readme.py",
+    "test_image_batches.py",
+    "test_backbones.py",
+    "test_import.py",
+    "test_sampled_training.py",
+    "test_heads.py",
+    "test_layers.py",
     "test_metric_losses.py",
+    "test_margin_losses.py",
+    "test_checks.py",
+    "test_steps.py",
+    "test_optimizers.py",
+    "test_architecture.py",
+    "test_startup.py",
 )
 
 

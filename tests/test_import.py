@@ -52,7 +52,13 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS)
+SLOW = [pytest.mark.slow]  # each is a process with a TensorFlow
+OTHER_ORDERS = "ours, then from keras.saving", "a room of ours before keras"
+
+
+@pytest.mark.parametrize(
+    "order", [pytest.param(order, marks=SLOW if order in OTHER_ORDERS else ()) for order in ORDERS]
+)
 def test_saved_models_and_losses_load(order, saved):
     shown = run(
         *ORDERS[order],

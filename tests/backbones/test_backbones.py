@@ -164,7 +164,9 @@ def take_a_step(family, jit_compile):
         np.testing.assert_array_equal(to_numpy(model.get_layer("embedding").gamma), np.ones(8))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=[pytest.mark.slow] if f == "iresnet" else ()) for f in FAMILIES]
+)
 def test_a_step_moves_every_weight(family):
     take_a_step(family, jit_compile=False)
 

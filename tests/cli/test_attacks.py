@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_normface.cli._app import app
+from keras_normface.cli._console import FAILED
 from keras_normface.cli.main import run
 from keras_normface.inference import Embedder
 from keras_normface.metrics import Result
@@ -131,6 +132,27 @@ def test_ctrl_c_does_not_wait_for_what_is_queued(arguments, tmp_path, monkeypatc
         assert result.stderr.splitlines()[-1].startswith("Interrupted. ")
         # Of twelve photos, six are in the first step and one or two run; of the images, one and up to two at once.
         assert len(decoded) <= (8 if owner is AlignRun else 5)
+
+
+def test_an_image_that_fails_in_a_thread_ends_the_command_before_what_is_queued(arguments, monkeypatch):
+    decoded, failed, decode = [], [], Embedder._decoded
+
+    def slow(self, paths, names):
+        decoded.append(names)
+        if len(decoded) == 2:
+            failed.append(os.path.basename(paths[0]))
+            paths = [b"no image"]
+        time.sleep(0.1)
+        return decode(self, paths, names)
+
+    monkeypatch.setattr(Embedder, "_decoded", slow)
+    result = call(*arguments["evaluate"], "--batch-size", "1")
+    assert result.exit_code == FAILED
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert sum("Error" in line for line in result.stderr.splitlines()) == 1
+    assert failed[0] in result.stderr
+    assert len(decoded) <= 5
 
 
 def test_ctrl_c_while_the_command_is_imported_is_one_line(monkeypatch, capsys):

@@ -399,6 +399,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(tmp_path):
     """With bad images and a lost identity, so that the second round is killed too."""
     spoil(tmp_path / "photos")

@@ -84,6 +84,7 @@ def test_with_validation(tmp_path):
     assert_same_after_cuts(tmp_path, [6], epochs=2, validate=True)
 
 
+@pytest.mark.slow
 def test_under_xla(tmp_path):
     assert_same_after_cuts(tmp_path, [6], epochs=1, jit_compile=True)
 
@@ -108,6 +109,7 @@ def test_averaged_weights_replace_the_weights_only_at_the_very_end(tmp_path):
     assert net.optimizer.use_ema
 
 
+@pytest.mark.slow
 def test_loss_scale_of_mixed_precision(tmp_path):
     def scaled():
         return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), dynamic_growth_steps=3)
@@ -234,11 +236,11 @@ def test_several_inputs_in_a_subclassed_model_that_is_not_built(tmp_path):
 
 
 def test_another_model_is_refused_by_name(tmp_path):
-    run(tmp_path, epochs=1)
+    run(tmp_path, epochs=1, data=batches(samples=8))
     with pytest.raises(ValueError, match=r"(?s)epoch-000001.*another model.*variable 0.*\(5, 8\).*\(5, 9\)"):
-        run(tmp_path, units=9)
+        run(tmp_path, units=9, data=batches(samples=8))
     with pytest.raises(ValueError, match=r"optimizer variable \d.*model has"):
-        run(tmp_path, optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+        run(tmp_path, optimizer=keras.optimizers.SGD(0.1, momentum=0.9), data=batches(samples=8))
 
 
 def test_other_metrics_are_refused_only_within_an_epoch(tmp_path):
@@ -276,48 +278,55 @@ def test_a_full_disk_ends_no_training_and_loses_nothing(tmp_path, whole, monkeyp
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def plain():
+    """Without what costs time to compile, where it is the data that count."""
+    net = keras.Sequential([keras.Input((tiny.FEATURES,)), keras.layers.Dense(tiny.CLASSES)])
+    net.compile(
+        keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False
+    )
+    return net
+
+
 def batches(seed=3, batch_size=4, samples=24, arrays_seed=0, augment=None):
     return ArrayBatches(*tiny.arrays(arrays_seed, samples), batch_size, seed, augment=augment)
 
 
-@pytest.mark.parametrize("cut", [None, 4])
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("cut", "change", "message"),
     [
-        ({"seed": 4}, "seed: there 3, here 4"),
-        ({"batch_size": 8}, "batch_size: there 4, here 8; steps_per_epoch: there 6, here 3"),
-        ({"samples": 20}, "samples: there 24, here 20"),
-        ({"arrays_seed": 1}, "arrays_sha256"),
-        ({"augment": tiny.jitter}, "augment: there None, here 'jitter'"),
+        (None, {"seed": 4}, "seed: there 3, here 4"),
+        (4, {"batch_size": 8}, "batch_size: there 4, here 8; steps_per_epoch: there 6, here 3"),
+        (None, {"samples": 20}, "samples: there 24, here 20"),
+        (None, {"arrays_seed": 1}, "arrays_sha256"),
+        (4, {"augment": tiny.jitter}, "augment: there None, here 'jitter'"),
     ],
 )
 def test_other_data_are_refused_unless_one_insists(tmp_path, cut, change, message):
-    options = {"epochs": 1} if cut is None else {"cut_at": 5, "callbacks": []}
     with contextlib.nullcontext() if cut is None else pytest.raises(tiny.Cut):
-        run(tmp_path, data=batches(), **options)
+        callbacks = [] if cut is None else [tiny.CutAt(cut + 1)]
+        fit_resumable(plain(), batches(), 1, tmp_path, save_every=SAVE_EVERY, callbacks=callbacks, verbose=0)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    net = tiny.model()
+    net, other = plain(), batches(**change)
     with pytest.raises(ValueError, match=f"other data.*{message}.*allow_other_data"):
-        fit_resumable(net, batches(**change), 2, tmp_path, verbose=0)
+        fit_resumable(net, other, 2, tmp_path, verbose=0)
     assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    history = fit_resumable(net, batches(**change), 2, tmp_path, verbose=0, allow_other_data=True)
-    steps = batches(**change).steps_per_epoch
-    done = 6 + steps if cut is None else 4 + 2 * steps
+    history = fit_resumable(net, other, 2, tmp_path, verbose=0, allow_other_data=True)
+    done = 6 + other.steps_per_epoch if cut is None else 4 + 2 * other.steps_per_epoch
     assert history.epoch == [0, 1]
     assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == done
-    fit_resumable(tiny.model(), batches(**change), 2, tmp_path, verbose=0)  # these are its data now
+    fit_resumable(plain(), other, 2, tmp_path, verbose=0)  # these are its data now
 
 
 def test_other_data_of_ones_own_are_refused_by_what_can_be_seen(tmp_path):
     inner = batches()
-    fit_resumable(tiny.model(), lambda epoch, step: inner(epoch, step), 1, tmp_path, verbose=0)
+    fit_resumable(plain(), lambda epoch, step: inner(epoch, step), 1, tmp_path, verbose=0)
     other = batches(batch_size=3)
     with pytest.raises(ValueError, match=r"steps_per_epoch: there 6, here 8; batch: .*\(4, 5\).*\(3, 5\)"):
-        fit_resumable(tiny.model(), lambda epoch, step: other(epoch, step), 2, tmp_path, verbose=0)
+        fit_resumable(plain(), lambda epoch, step: other(epoch, step), 2, tmp_path, verbose=0)
     inner.__class__ = type("Own", (ArrayBatches,), {"fingerprint": {"seed": (1, 2)}})
-    fit_resumable(tiny.model(), inner, 2, tmp_path / "own", verbose=0)
-    fit_resumable(tiny.model(), inner, 2, tmp_path / "own", verbose=0)
+    fit_resumable(plain(), inner, 2, tmp_path / "own", verbose=0)
+    fit_resumable(plain(), inner, 2, tmp_path / "own", verbose=0)
 
 
 def test_the_fingerprint_of_arrays():
@@ -334,8 +343,8 @@ def test_two_trainings_in_one_directory_are_refused_and_leave_each_other_alone(t
     with locked(tmp_path):
         (tmp_path / ".writing-epoch-000000-step-000000004.ckpt-1").touch()
         with pytest.raises(ValueError, match=f"in use by another run: process {os.getpid()} on host .*since 20"):
-            fit_resumable(tiny.model(), tiny.data(), 1, tmp_path, verbose=0)
-        net = tiny.model()
+            fit_resumable(plain(), tiny.data(), 1, tmp_path, verbose=0)
+        net = plain()
         net.optimizer.build(net.trainable_variables)
         CheckpointStore(tmp_path).save(net, 0, 1)
         assert (tmp_path / ".writing-epoch-000000-step-000000004.ckpt-1").exists()
@@ -344,7 +353,7 @@ def test_two_trainings_in_one_directory_are_refused_and_leave_each_other_alone(t
     look = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: seen.extend(path.name for path in tmp_path.iterdir())
     )
-    fit_resumable(tiny.model(), tiny.data(), 1, tmp_path, verbose=0, callbacks=[look])
+    fit_resumable(plain(), tiny.data(), 1, tmp_path, verbose=0, callbacks=[look])
     assert seen == [".lock"]
     assert [path.name for path in tmp_path.iterdir()] == [f"epoch-000001-step-{0:09d}.ckpt"]
 
@@ -372,7 +381,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 def test_data_without_a_batch(tmp_path):
     with pytest.raises(ValueError, match="no batch"):
-        fit_resumable(tiny.model(), lambda *_: tf.data.Dataset.range(0), 1, tmp_path)
+        fit_resumable(plain(), lambda *_: tf.data.Dataset.range(0), 1, tmp_path)
 
 
 def test_a_model_that_fit_would_build_is_built_in_the_scope_of_its_strategy(tmp_path):
@@ -387,21 +396,21 @@ def test_a_model_that_fit_would_build_is_built_in_the_scope_of_its_strategy(tmp_
 
 def test_what_was_trained_on_other_data_after_one_insisted_is_resumed(tmp_path):
     with pytest.raises(tiny.Cut):
-        fit_resumable(tiny.model(), batches(), 1, tmp_path, save_every=1, verbose=0, callbacks=[tiny.CutAt(5)])
+        fit_resumable(plain(), batches(), 1, tmp_path, save_every=1, verbose=0, callbacks=[tiny.CutAt(5)])
     options = {"save_every": 1, "verbose": 0, "allow_other_data": True}
     with pytest.raises(tiny.Cut):
-        fit_resumable(tiny.model(), batches(seed=4), 1, tmp_path, callbacks=[tiny.CutAt(3)], **options)
+        fit_resumable(plain(), batches(seed=4), 1, tmp_path, callbacks=[tiny.CutAt(3)], **options)
     saved = CheckpointStore(tmp_path).latest()
     assert (saved.epoch, saved.step, saved.extra["data"]["seed"]) == (0, 2, 4)
-    net = tiny.model()
+    net = plain()
     fit_resumable(net, batches(seed=4), 1, tmp_path, save_every=1, verbose=0)
     assert int(keras.ops.convert_to_numpy(net.optimizer.iterations)) == 4 + 6
 
 
 def test_a_checkpoint_of_a_loop_of_ones_own_is_resumed_if_one_insists(tmp_path):
-    net = tiny.model()
+    net = plain()
     net.optimizer.build(net.trainable_variables)
     CheckpointStore(tmp_path).save(net, 0, 1)
     with pytest.raises(ValueError, match="does not record its data"):
-        fit_resumable(tiny.model(), batches(), 2, tmp_path, verbose=0)
-    assert fit_resumable(tiny.model(), batches(), 2, tmp_path, verbose=0, allow_other_data=True).epoch == [0, 1]
+        fit_resumable(plain(), batches(), 2, tmp_path, verbose=0)
+    assert fit_resumable(plain(), batches(), 2, tmp_path, verbose=0, allow_other_data=True).epoch == [0, 1]

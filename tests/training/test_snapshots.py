@@ -20,15 +20,20 @@ def train(directory, callbacks=(), seed=0, **model_arguments):
     return net, snapshots
 
 
-def weights_after(steps):
-    """Weights by Keras's own loop, stopped there."""
+def weights_by_hand():
+    """Weights at the steps, by Keras's own loop."""
     keras.utils.set_random_seed(0)
-    net, epoch = tiny.model(), 0
-    while steps:
-        part = min(steps, tiny.STEPS)
-        net.fit(tiny.data()(epoch, 0).take(part), shuffle=False, verbose=0)
-        epoch, steps = epoch + 1, steps - part
-    return net.get_weights()
+    net, now, found = tiny.model(), 0, []
+    for step in STEPS:
+        net.fit(tiny.data()(*divmod(now, tiny.STEPS)).take(step - now), shuffle=False, verbose=0)
+        found.append(net.get_weights())
+        now = step
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("whole"))
 
 
 def test_the_mean_of_the_weights_at_the_steps_after_a_crash_too(tmp_path):
@@ -36,7 +41,7 @@ def test_the_mean_of_the_weights_at_the_steps_after_a_crash_too(tmp_path):
         train(tmp_path, [tiny.CutAt(5)])
     net, snapshots = train(tmp_path, seed=9)
     assert [path.name for path in snapshots.written()] == [f"step-{step:09d}.snapshot" for step in STEPS]
-    at_steps = [weights_after(step) for step in STEPS]
+    at_steps = weights_by_hand()
     kept = [keras.ops.convert_to_numpy(v).copy() for v in net.optimizer.variables]
     for count in (1, 3):
         average_snapshots(net, snapshots.written()[:count])
@@ -60,22 +65,20 @@ def test_a_training_that_ends_within_an_execution_has_no_step_after_its_last(tmp
     assert [path.name for path in snapshots.written()] == ["step-000000006.snapshot"]
 
 
-def test_a_full_disk_costs_a_snapshot_and_no_training(tmp_path, monkeypatch):
+def test_a_full_disk_costs_a_snapshot_and_no_training(tmp_path, whole, monkeypatch):
     def full(path, *_):
         raise OSError(28, "No space left on device", str(path))
 
-    (tmp_path / "whole").mkdir()
-    whole, _ = train(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr("keras_normface.training._checkpoint.write_checkpoint", full)
         with pytest.warns(RuntimeWarning, match=r"No snapshot of step 3: .*step-000000003\.snapshot .*No space left"):
             net, snapshots = train(tmp_path / "full")
     assert snapshots.written() == []
-    assert tiny.state(net) == tiny.state(whole)
+    assert tiny.state(net) == tiny.state(whole[0])
 
 
-def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
-    net, snapshots = train(tmp_path)
+def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path, whole):
+    net, snapshots = whole
     other = tiny.model(units=9)
     before = other.get_weights()
     with pytest.raises(ValueError, match="of another model"):
@@ -83,9 +86,10 @@ def test_what_does_not_belong_together_is_refused_and_nothing_changed(tmp_path):
     for ours, theirs in zip(other.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     first, *_, last = snapshots.written()
-    last.write_bytes(last.read_bytes()[:-7])
+    cut = tmp_path / last.name
+    cut.write_bytes(last.read_bytes()[:-7])
     with pytest.raises(ValueError, match="truncated or corrupt"):
-        average_snapshots(net, [first, last])
+        average_snapshots(net, [first, cut])
     with pytest.raises(ValueError, match="at least one snapshot"):
         average_snapshots(net, [])
     for steps in ([], [0, 3]):

@@ -1,5 +1,8 @@
 """Training that ends at a number of steps, in the middle of an epoch too."""
 
+import functools
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -38,8 +41,9 @@ class Seen(keras.callbacks.Callback):
         self.lengths.add(self.params["steps"])
 
 
+@functools.cache
 def by_hand(steps):
-    """The weights after so many steps of Keras's own loop."""
+    """The model after so many steps of Keras's own loop."""
     keras.utils.set_random_seed(0)
     net, epoch = tiny.model(), 0
     while steps:
@@ -47,6 +51,13 @@ def by_hand(steps):
         net.fit(part, shuffle=False, verbose=0)
         epoch, steps = epoch + 1, steps - min(steps, LENGTH)
     return net
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A directory, and what `run` left there."""
+    path = tmp_path_factory.mktemp("whole")
+    return path, *run(path, SOME)
 
 
 @pytest.mark.parametrize("steps", [LENGTH, SOME])
@@ -63,9 +74,10 @@ def test_it_ends_at_the_step_and_is_not_trained_on(tmp_path, steps):
     assert history_again.epoch == history.epoch == list(range(-(-steps // LENGTH)))
 
 
-def test_fewer_steps_than_were_trained_leave_all_as_it_is(tmp_path):
-    net, _, _ = run(tmp_path, SOME)
-    again, _, seen = run(tmp_path, 3)
+def test_fewer_steps_than_were_trained_leave_all_as_it_is(tmp_path, whole):
+    path, net, *_ = whole
+    shutil.copytree(path, tmp_path / "again")
+    again, _, seen = run(tmp_path / "again", 3)
     assert seen.steps == []
     assert tiny.state(again) == tiny.state(net)
 
@@ -82,12 +94,12 @@ def test_more_steps_go_on_as_if_it_had_never_ended(tmp_path):
     assert parts.history == history.history
 
 
-def test_a_cut_run_ends_like_a_whole_one(tmp_path):
-    whole, history, _ = run(tmp_path / "whole", SOME)
+def test_a_cut_run_ends_like_a_whole_one(tmp_path, whole):
+    _, uncut, history, _ = whole
     with pytest.raises(tiny.Cut):
         run(tmp_path / "cut", SOME, callbacks=[tiny.CutAt(LENGTH + 3)])
     net, cut_history, _ = run(tmp_path / "cut", SOME, seed=9)
-    assert tiny.state(net) == tiny.state(whole)
+    assert tiny.state(net) == tiny.state(uncut)
     assert cut_history.history == history.history
 
 
