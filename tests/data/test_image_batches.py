@@ -246,16 +246,20 @@ def test_training_on_images_goes_on_bit_for_bit_after_a_crash(tmp_path, folder):
 
 def test_training_and_verification_from_every_shape_end_alike(tmp_path, readers):
     results = {}
+    keras.utils.set_random_seed(0)
+    image = keras.Input((112, 92, 3))
+    embedding = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image)))
+    model = keras.Model(image, CosineDense(readers["folder"].num_identities)(embedding))
+    model.compile(keras.optimizers.SGD(0.05), NormFaceLoss(scale=10.0), jit_compile=False)
+    embedder, first = embedding_model(model), model.get_weights()
     for name, reader in readers.items():
-        keras.utils.set_random_seed(0)
-        image = keras.Input((112, 92, 3))
-        embedding = keras.layers.Dense(8)(keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(image)))
-        model = keras.Model(image, CosineDense(reader.num_identities)(embedding))
-        model.compile(keras.optimizers.SGD(0.05), NormFaceLoss(scale=10.0), jit_compile=False)
+        model.set_weights(first)  # one model, which is compiled once
+        model.optimizer.iterations.assign(0)
+        assert reader.num_identities == model.output.shape[1]
         fit_resumable(model, ImageBatches(reader, 5, ORL, seed=1), 1, tmp_path / name, verbose=0)
         inference = ImageBatches(reader, len(reader), ORL, seed=2, augmentation=None)
         images, labels = next(iter(inference(0, 0)))
-        embeddings = embedding_model(model).predict(images, verbose=0)
+        embeddings = embedder.predict(images, verbose=0)
         results[name] = model.get_weights(), equal_error_rate(*pair_scores(embeddings, labels.numpy()))
     weights, error_rate = results.pop("folder")
     assert 0 < error_rate < 0.5

@@ -80,6 +80,7 @@ def test_a_cut_before_the_first_checkpoint_begins_anew(tmp_path, whole):
     assert tiny.state(run(tmp_path)[0]) == tiny.state(whole[0])
 
 
+@pytest.mark.slow  # test_steps.py resumes with a validation, quickly
 def test_with_validation(tmp_path):
     assert_same_after_cuts(tmp_path, [6], epochs=2, validate=True)
 
