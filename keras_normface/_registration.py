@@ -8,6 +8,7 @@ import threading
 
 # The rooms whose classes `keras.saving` must find by their registered names.
 ROOMS = ("layers", "losses", "margins", "optimizers", "heads", "backbones", "models")
+MOST_FAILURES = 3
 PACKAGE = __name__.partition(".")[0]
 
 
@@ -31,6 +32,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self):
         self._lock = threading.RLock()
         self._running = 0  # imports of our rooms that have begun and not ended
+        self._registering, self._failures = False, 0
 
     def find_spec(self, name, path=None, target=None):
         own = name.startswith(f"{PACKAGE}.")
@@ -52,11 +54,37 @@ class _Finder(importlib.abc.MetaPathFinder):
     def end(self, own, loaded):
         with self._lock:
             self._running -= own
-            ready = loaded and sys.modules.get("keras") is not None and not self._running and self in sys.meta_path
-            if ready:
-                sys.meta_path.remove(self)
-        if ready:
+        while loaded and self._takes_over():
+            loaded = not self._registered()
+
+    def _registered(self):
+        """Register; false if that is to be tried again, true if it is done or another thread will do it."""
+        waiting = done = False
+        try:
             register()
+            done = True
+        except (ImportError, RuntimeError):
+            # Python reports a deadlock: another thread, which waits for Keras, holds a room that is wanted here.
+            # It registers at that room's end, unless that has come meanwhile.
+            self._failures += 1
+            waiting = self._running > 0
+            if not waiting and self._failures > MOST_FAILURES:
+                raise
+        finally:
+            with self._lock:
+                self._registering = False
+                waiting = waiting and self._running > 0
+                if done:
+                    sys.meta_path.remove(self)
+        return done or waiting
+
+    def _takes_over(self):
+        """Whether it is for this thread to register; then no other does."""
+        with self._lock:
+            loaded = sys.modules.get("keras") is not None
+            ready = loaded and not self._running and not self._registering and self in sys.meta_path
+            self._registering |= ready
+            return ready
 
 
 class _Loader(importlib.abc.Loader):

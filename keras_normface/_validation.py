@@ -11,7 +11,7 @@ import re
 def integer(name, value, at_least=None, at_most=None):
     """Return an integer, which may be NumPy's, as an int; bools are none."""
     try:
-        number = None if isinstance(value, bool) else operator.index(value)
+        number = None if _is_bool(value) else operator.index(value)
     except TypeError:
         number = None
     too_small = number is None or (at_least is not None and number < at_least)
@@ -39,6 +39,11 @@ def number(name, value, *, at_least=None, above=None, at_most=None, below=None):
 
 
 _HOLDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def _is_bool(value):
+    """Whether it is a bool, Python's or NumPy's, which counts as an integer up to NumPy 1."""
+    return isinstance(value, bool) or getattr(value, "dtype", None) == "bool"
 
 
 def _is_finite(value):

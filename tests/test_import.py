@@ -78,3 +78,25 @@ def test_names_are_there_and_others_are_not():
     assert all(getattr(nf, name) is not None for name in nf.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = nf.no_such_name
+
+
+def test_a_thread_that_imports_a_room_while_keras_registers_does_not_end_the_import_of_keras():
+    """The room waits for Keras, and Keras's registration for the room: Python calls that a deadlock."""
+    shown = run(
+        "import sys, threading, time, keras_normface",
+        "from importlib import import_module",
+        "from keras_normface import _registration",
+        "register = _registration.register",
+        "thread = threading.Thread(target=import_module, args=['keras_normface.heads'])",
+        "def late():",
+        "    _registration.register = register",
+        "    thread.start()",
+        "    time.sleep(1)",
+        "    register()",
+        "_registration.register = late",
+        "import keras",
+        "thread.join()",
+        "print(keras.saving.get_registered_object('keras_normface>AMSoftmaxLoss').__name__)",
+        "print([type(finder).__name__ for finder in sys.meta_path if type(finder).__module__.startswith('keras_n')])",
+    )
+    assert shown == "AMSoftmaxLoss\n[]\n"
