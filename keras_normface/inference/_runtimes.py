@@ -125,11 +125,13 @@ def _litert(path):
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(f"{path} must map one input to one output. Received: {len(inputs)} to {len(outputs)}")
     (image,), (made,) = inputs, outputs
+    allocated = []
 
     def call(images):
-        if tuple(interpreter.get_input_details()[0]["shape"]) != images.shape:
+        if allocated != [images.shape]:
             interpreter.resize_tensor_input(image["index"], images.shape, strict=True)
-        interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
+            allocated[:] = [images.shape]
         interpreter.set_tensor(image["index"], images.astype(image["dtype"], copy=False))
         interpreter.invoke()
         return interpreter.get_tensor(made["index"])
