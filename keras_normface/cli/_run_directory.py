@@ -87,7 +87,9 @@ def record(recipe, run, strategy, out):
 
 def card_of(recipe, run):
     """Recipe and run.json of a run → what the card of a model that is exported from it says of them."""
-    command = f"keras-normface {'finetune' if 'weights' in run else 'train'} --recipe {recipe.name}"
+    finetuned = "weights" in run
+    command = f"keras-normface {'finetune' if finetuned else 'train'} --recipe {recipe.name}"
+    data = f"{run['images']:,} images of {run['identities']:,} identities"
     figures = [
         {
             "name": f"accuracy{', before fine-tuning' if name.endswith(BEFORE) else ''}",
@@ -101,6 +103,6 @@ def card_of(recipe, run):
     return {
         "recipe": {"recipe": recipe.name, "fields": recipe.to_fields()},
         "source": command,
-        "training_data": f"{run['images']:,} images of {run['identities']:,} identities",
+        "training_data": f"{data}, after those of the weights that fine-tuning began with" if finetuned else data,
         "figures": figures,
     }

@@ -374,6 +374,10 @@ def test_data_that_were_moved_are_the_same_experiment_and_figures_stay(tmp_path)
     run = _run_directory.facts(recipe, data, request_for(data=tmp_path / "shards"))
     figure = {"lfw": {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}}
     _run_directory.record(recipe, {**run, "figures": figure}, strategy, tmp_path)
+    finetuned = _run_directory.card_of(recipe, {**run, "weights": "w.weights.h5", "figures": figure})
+    assert finetuned["source"] == "keras-normface finetune --recipe normface_casia"
+    assert finetuned["training_data"].startswith("9 images of 3 identities, after ")
+    assert finetuned["figures"][0]["command"].endswith(" --pairs lfw.bin")
     moved = _run_directory.facts(recipe, data, request_for(data=tmp_path / "elsewhere"))
     _run_directory.record(recipe, moved, strategy, tmp_path)
     written = json.loads((tmp_path / "run.json").read_text())
