@@ -3,7 +3,6 @@
 import dataclasses
 import os
 
-from keras_normface import backbones
 from keras_normface._io import json_text
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.cli._choices import READY_NETWORKS
@@ -15,7 +14,11 @@ def open_embedder(model, *, aligned, resize, center_crop, **options):
     if model not in READY_NETWORKS and not os.path.isdir(model):
         names = " or ".join(READY_NETWORKS)
         raise ValueError(f"--model must be the directory of an exported model, or {names}. Received: {model}")
-    found = backbones.pretrained(model) if model in READY_NETWORKS else model
+    found = model
+    if model in READY_NETWORKS:
+        from keras_normface.backbones import pretrained  # here, since it imports Keras
+
+        found = pretrained(model)
     faces = "aligned" if aligned else "photo"
     return Embedder(found, faces=faces, resize=resize, center_crop=center_crop, **options)
 

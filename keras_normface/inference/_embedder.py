@@ -109,8 +109,9 @@ class Embedder:
 
     Raises:
         FileNotFoundError: If there is no model in the directory.
-        ValueError: If it was exported without `preprocessing`, its card is corrupt, does not map one input to one
-            matrix; or if `faces` is "photo" and its preprocessing names no template, or one of another size.
+        ValueError: If `model` is neither, or it was exported without `preprocessing`, its card is corrupt, or it does
+            not map one input to one matrix; or if `faces` is "photo" and its preprocessing names no template, or one
+            of another size.
         ImportError: If the package that runs the model, or with "photo" the one that finds faces, is not installed.
 
     Example:
@@ -321,6 +322,10 @@ def _exported(path):
 
 def _pretrained(model):
     """A `PretrainedNetwork` → its `_Description`."""
+    from keras_normface.backbones import PretrainedNetwork  # here, since it imports Keras
+
+    if not isinstance(model, PretrainedNetwork):
+        raise ValueError(f"`model` must be a directory or a PretrainedNetwork. Received: {model!r}")
 
     def opened():
         from keras_normface.inference._export import embedding_model

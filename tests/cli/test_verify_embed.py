@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from keras_normface import backbones, export_embedding_model
+from keras_normface import export_embedding_model
 from keras_normface.cli._app import app
 from keras_normface.cli._console import FAILED
 from keras_normface.cli.main import run
@@ -45,7 +45,7 @@ def network():
 @pytest.fixture(autouse=True)
 def installed(monkeypatch, network):
     """The ready network is the tiny one, and faces are found everywhere."""
-    monkeypatch.setattr(backbones, "pretrained", lambda name: network, raising=False)
+    monkeypatch.setattr("keras_normface.backbones.pretrained", lambda name: network)
     monkeypatch.setattr("keras_normface.prepare._aligner.Mtcnn", lambda: ready.found_at)
 
 

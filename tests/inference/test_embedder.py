@@ -137,6 +137,8 @@ def test_arguments(ready, tmp_path):
             Embedder(changed, detect=found_at)
     with pytest.raises(FileNotFoundError):
         Embedder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="`model`"):
+        Embedder(ready.network)
     with pytest.raises(ValueError, match="`embedder`"):
         embed_images(tmp_path, [("a", b"1")])
 

@@ -271,7 +271,7 @@ def test_a_model_that_does_not_say_how_pixels_are_scaled_is_refused(tmp_path):
     path = products.export(tmp_path / "bare", preprocessing=None)
     with pytest.raises(ValueError, match="exported with `preprocessing`"):
         aligned(path)
-    with pytest.raises(FileNotFoundError, match="SavedModel"):
+    with pytest.raises(FileNotFoundError, match="exported model"):
         aligned(tmp_path)
 
 

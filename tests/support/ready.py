@@ -8,25 +8,13 @@ import keras
 from PIL import Image
 
 from keras_normface import Preprocessing
+from keras_normface.backbones import PretrainedNetwork
 from keras_normface.inference import CalibratedThreshold
 from keras_normface.prepare import Face
 from tests.support import faces
 
 TEMPLATE = Preprocessing(size=(112, 96), template="sphereface_112x96")
 THRESHOLD = CalibratedThreshold(0.001, 0.5, None, 0.0009, 0.9, num_genuine=10, num_impostor=5000, protocol="toy pairs")
-
-
-@dataclasses.dataclass(frozen=True)
-class Ready:
-    """What `backbones.pretrained` returns, of any network."""
-
-    name: str
-    network: object
-    preprocessing: object
-    threshold: object = THRESHOLD
-    metric: str = "cosine"
-    licence: str = "CC0-1.0"
-    source: str = "a test"
 
 
 def network(size, seed=0):
@@ -37,7 +25,9 @@ def network(size, seed=0):
 
 def ready_network(**changes):
     """The network with weights, and all that is needed to compare faces with it."""
-    return dataclasses.replace(Ready("tiny", network(TEMPLATE.size), TEMPLATE), **changes)
+    return dataclasses.replace(
+        PretrainedNetwork("tiny", network(TEMPLATE.size), TEMPLATE, "cosine", THRESHOLD, "CC0-1.0", "a test"), **changes
+    )
 
 
 def found_at(images):
