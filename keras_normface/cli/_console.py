@@ -88,10 +88,11 @@ def failures_in_one_line(resumable=True):
         raise typer.Exit(FAILED) from error
 
 
-def loaded(name):
-    """A file of this room that computes, imported after TensorFlow, whose notices are not shown."""
+def loaded(name, tensorflow=True):
+    """A file of this room that computes, imported after TensorFlow, if it needs that, whose notices are not shown."""
     with failures_in_one_line():
-        load_tensorflow()
+        if tensorflow:
+            load_tensorflow()
         return importlib.import_module(f"keras_normface.cli.{name}")
 
 

@@ -6,7 +6,10 @@ import os
 from keras_normface._io import json_text
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.cli._choices import READY_NETWORKS
-from keras_normface.inference import Embedder
+from keras_normface.inference import Embedder, read_card
+from keras_normface.startup import load_tensorflow
+
+WITH_TENSORFLOW = "saved_model"  # the only format of a model that TensorFlow computes
 
 
 def open_embedder(model, *, aligned, resize, center_crop, **options):
@@ -16,9 +19,12 @@ def open_embedder(model, *, aligned, resize, center_crop, **options):
         raise ValueError(f"--model must be the directory of an exported model, or {names}. Received: {model}")
     found = model
     if model in READY_NETWORKS:
+        load_tensorflow()
         from keras_normface.backbones import pretrained  # here, since it imports Keras
 
         found = pretrained(model)
+    elif read_card(model).format == WITH_TENSORFLOW:
+        load_tensorflow()
     faces = "aligned" if aligned else "photo"
     return Embedder(found, faces=faces, resize=resize, center_crop=center_crop, **options)
 

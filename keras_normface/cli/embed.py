@@ -50,7 +50,7 @@ def embed(
         raise typer.BadParameter(f"OUT must end in .npz. Received: {out}")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"OUT must be in a directory that exists. Received: {out}")
-    run = loaded("_embed_run")
+    run = loaded("_embed_run", tensorflow=False)
     with failures_in_one_line(resumable=cache is not None):
         images, others = run.list_images(sources, aligned)
         if others:

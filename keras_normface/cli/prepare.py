@@ -157,7 +157,7 @@ def align(
 
     Example: keras-normface align lfw/ lfw_112x96/ --template sphereface_112x96
     """
-    run = loaded("_prepare_run")
+    run = loaded("_prepare_run", tensorflow=False)
     kind = _format_of(source, format, "--format", run)
     if kind not in PHOTO_FORMATS:
         raise typer.BadParameter(f"SOURCE must be a folder of identities or a list. Received: format {kind}")
@@ -203,7 +203,7 @@ def pairs(
 
     Example: keras-normface pairs photos/ pairs.tsv --seed 0
     """
-    run = loaded("_prepare_run")
+    run = loaded("_prepare_run", tensorflow=False)
     kind = _format_of(source, None, "SOURCE", run)
     if kind not in PHOTO_FORMATS:
         raise typer.BadParameter(

@@ -48,7 +48,7 @@ def verify(
     Example: keras-normface verify a.jpg b.jpg
     """
     check_faces(aligned, resize, center_crop)
-    run = loaded("_verify_run")
+    run = loaded("_verify_run", tensorflow=False)
     with failures_in_one_line(resumable=False):
         embedder = run.open_embedder(model, aligned=aligned, resize=resize, center_crop=center_crop)
         answer = run.compare(embedder, first, second, threshold)

@@ -15,6 +15,7 @@ from keras_normface._image_headers import check_pixels
 from keras_normface._io import json_text, read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
 from keras_normface.inference._card import FORMATS, read_card
+from keras_normface.inference._pillow import cropped_face, decoded_face, resized_face
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 from keras_normface.prepare import FaceAligner
 
@@ -82,9 +83,10 @@ FACES, NO_FACE = ("photo", "aligned"), ("error", "nan")
 class Embedder:
     """A model that takes encoded images: photos, in which it finds and aligns the face, or faces that are aligned.
 
-    Aligned faces are decoded as in training and given to the model as raw RGB pixels: the model itself scales them,
-    as it was exported with its `Preprocessing`. In a photo, `prepare.FaceAligner` first finds the face, of several the
-    one that `prepare.chosen_face` chooses, and brings it to the template of the model's `Preprocessing`.
+    Aligned faces are decoded as in training (by Pillow for an ONNX or LiteRT model, which need no TensorFlow) and
+    given to the model as raw RGB pixels: the model itself scales them, as it was exported with its `Preprocessing`. In
+    a photo, `prepare.FaceAligner` first finds the face, of several the one that `prepare.chosen_face` chooses, and
+    brings it to the template of the model's `Preprocessing`.
 
     Args:
         model: Directory of an exported model, or a `backbones.PretrainedNetwork`.
@@ -151,6 +153,7 @@ class Embedder:
         found = describe(model)
         self.name, self.preprocessing, self.flip = found.name, found.preprocessing, found.flip
         self.threshold, self.licence, self.source = found.threshold, found.licence, found.source
+        self._by_tensorflow = found.by_tensorflow
         self._aligner = self._template_aligner(detect) if faces == "photo" else None
         self.fingerprint, runtime = found.opened()
         self._call, self.dimension = runtime
@@ -240,10 +243,12 @@ class Embedder:
         return photos
 
     def _decoded(self, images, names):
-        import tensorflow as tf
-
         encoded = [image if isinstance(image, bytes) else read_whole(image) for image in images]
         check_pixels(encoded, names.__getitem__)
+        if not self._by_tensorflow:
+            return np.stack([self._by_pillow(image, name) for image, name in zip(encoded, names, strict=True)])
+        import tensorflow as tf
+
         try:
             return decoder(*self.preprocessing.size, self.resize, self.center_crop)(tf.constant(encoded)).numpy()
         except tf.errors.InvalidArgumentError:
@@ -251,14 +256,22 @@ class Embedder:
                 self._check(image, name)
             raise
 
+    def _by_pillow(self, encoded, name):
+        pixels, size = decoded_face(encoded, name), self.preprocessing.size
+        self._check_size(pixels.shape, name)
+        return resized_face(pixels, size) if self.resize else cropped_face(pixels, size)
+
     def _check(self, encoded, name):
         import tensorflow as tf
 
-        height, width = self.preprocessing.size
         try:
             shape = decode_image(encoded).shape
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
+        self._check_size(shape, name)
+
+    def _check_size(self, shape, name):
+        height, width = self.preprocessing.size
         fits = shape[:2] == (height, width) or self.resize
         if not fits and not (self.center_crop and shape[0] >= height and shape[1] >= width):
             raise ValueError(
@@ -297,6 +310,7 @@ class _Description(NamedTuple):
     threshold: object
     licence: str | None
     source: str | None
+    by_tensorflow: bool  # whether it computes the model
     opened: object
 
 
@@ -316,6 +330,7 @@ def _exported(path):
         card.threshold,
         card.licence,
         card.source,
+        card.format == "saved_model",
         lambda: (model_fingerprint(path), open_runtime(path)),
     )
 
@@ -333,7 +348,9 @@ def _pretrained(model):
         whole = embedding_model(model.network, preprocessing=model.preprocessing)
         return _network_fingerprint(model), keras_runtime(whole)
 
-    return _Description(model.name, model.preprocessing, "none", model.threshold, model.licence, model.source, opened)
+    return _Description(
+        model.name, model.preprocessing, "none", model.threshold, model.licence, model.source, True, opened
+    )
 
 
 def _network_fingerprint(model):

@@ -63,8 +63,12 @@ def _damaged(path, kind, error):
 
 
 def _saved_model(path):
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a SavedModel, which needs the package tensorflow: pip install tensorflow"
+        ) from error
     try:
         loaded = tf.saved_model.load(path)
     except OSError:
