@@ -144,14 +144,17 @@ def is_private(path):
 
 
 def exported(own):
-    """What the face of a room exports."""
+    """What the face of a room exports: what it imports, and what `__all__` has besides, imported when it is used."""
     face = ROOT / own / "__init__.py"
     if not face.exists():
         return set()
-    tree = ast.parse(face.read_text())
-    return {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    names = set()
+    for node in ast.parse(face.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            names |= {item.value for item in ast.walk(node.value) if isinstance(item, ast.Constant)}
+    return names
 
 
 def private_docstrings(path):

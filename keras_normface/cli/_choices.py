@@ -23,6 +23,8 @@ LOSSES = (
 IMAGES_PER_SHARD = 16384
 METADATA_NAME, CARD_FILE = "dataset.json", "model.json"
 REPEATS = 1000
+EXPORT_FORMATS = ("saved_model", "onnx", "litert")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 READY_NETWORKS = ("dlib",)
 
 

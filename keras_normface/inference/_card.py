@@ -279,7 +279,7 @@ def _rows(card):
         ("licence", card.licence or "not stated"),
         ("source", card.source or "not stated"),
         ("training data", card.training_data or "not stated"),
-        ("recipe", "none" if card.recipe is None else str(card.recipe.get("name", "see model.json"))),
+        ("recipe", "none" if card.recipe is None else str(card.recipe.get("recipe", "see model.json"))),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "not stated"),
     ]
     for figure in card.figures:

@@ -17,11 +17,24 @@ from keras_normface.cli._app import app
 from keras_normface.cli._console import progress_bar, say, say_warning, show_summary
 from keras_normface.cli.main import run
 from keras_normface.data.shards import METADATA_NAME
+from keras_normface.inference import _card
 from keras_normface.metrics.bootstrap import REPEATS
 from keras_normface.protocols.pairs import FLIPS
 from tests.support import faces
 
-COMMANDS = ("verify", "embed", "prepare", "align", "pairs", "train", "finetune", "compare-losses", "evaluate")
+COMMANDS = (
+    "verify",
+    "embed",
+    "prepare",
+    "align",
+    "pairs",
+    "train",
+    "finetune",
+    "compare-losses",
+    "evaluate",
+    "export",
+    "show",
+)
 HEAVY = ("tensorflow", "keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = """
 import sys
@@ -54,6 +67,7 @@ def test_the_choices_are_those_of_the_library():
     assert tuple(preprocessing.TEMPLATES) == _choices.TEMPLATES
     assert tuple(prepare.ENCODINGS) == _choices.ENCODINGS
     assert tuple(prepare.NO_FACE_CHOICES) == _choices.NO_FACE
+    assert (tuple(_card.FORMATS), _card.QUANTIZATIONS) == (_choices.EXPORT_FORMATS, _choices.QUANTIZATIONS)
     assert ("none", *FLIPS) == _choices.FLIPS
     assert (prepare.IMAGES_PER_SHARD, METADATA_NAME, REPEATS) == (
         _choices.IMAGES_PER_SHARD,

@@ -29,7 +29,7 @@ CARD = ModelCard(
     flip="sum",
     preprocessing=Preprocessing((12, 10), scale=(1.0, 0.5, 0.25), offset=-1, template="sphereface_112x96"),
     threshold=THRESHOLD,
-    recipe={"name": "toy", "fields": {"steps": 3, "rates": [0.1, None]}},
+    recipe={"recipe": "toy", "fields": {"steps": 3, "rates": [0.1, None]}},
     versions={"keras_normface": "0.1.0", "keras": "3.15.1"},
     licence="CC0-1.0",
     source="https://example.org/weights",
