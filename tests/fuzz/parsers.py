@@ -475,6 +475,40 @@ def image(kind, absent=""):
     return Parser(f"image_{kind}", write, read, known, mutants, (ValueError,), header, False, 0.25, absent)
 
 
+DLIB = {"stem": 1, "stages": ((1, 1), (2, 1)), "embedding": 2}
+
+
+def dlib_file():
+    from keras_normface.backbones._dlib_file import Plan, read_weights
+    from tests.support.dlib_file import network
+
+    content, weights = network(**DLIB)
+    names = ["stem_{}", *(f"stage{stage}_unit1_{{}}{number}" for stage in (1, 2) for number in (1, 2))]
+    known = {"embedding": [weights[-1]["kernel"]]}
+    for name, part in zip(names, weights, strict=False):
+        known[name.format("conv")] = [part["kernel"].transpose(2, 3, 1, 0), part["bias"]]
+        known[name.format("affine")] = [part["gamma"], part["beta"]]
+    known = {name: [array.astype("float32").tolist() for array in arrays] for name, arrays in known.items()}
+
+    def write(root):
+        (root / "a.dat").write_bytes(content)
+
+    def read(root):
+        arrays = read_weights(root / "a.dat", Plan(**DLIB))
+        return {name: [array.tolist() for array in of_layer] for name, of_layer in arrays.items()}
+
+    def mutants(content, pick):
+        """Another number in a place that holds one, of the same length, so that the file has its size."""
+        if pick.random() < 0.4:
+            return mutate(content, [], pick)
+        places = [place for place in range(len(content) - 1) if content[place] in (1, 2) and content[place + 1] < 200]
+        place = pick.choice(places) + 1
+        return content[:place] + bytes([pick.choice((0, 1, 2, 3, 7, 127, 128, 255))]) + content[place + 1 :]
+
+    header = "bytes. Received|version of the file|name 'loss_metric_2'"
+    return Parser("dlib", write, read, known, {"a.dat": mutants}, (ValueError,), header)
+
+
 THRESHOLD = CalibratedThreshold(0.1, 0.25, (0.2, 0.3), 0.05, 0.9, num_genuine=10, num_impostor=20, protocol="LFW")
 PREPROCESSING = Preprocessing(size=(112, 96))
 FIGURE = {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}
@@ -493,6 +527,7 @@ PARSERS = [
     checkpoint(),
     shards(),
     feature_file(),
+    dlib_file(),
     of_json(
         "preprocessing", "p.json", json.dumps(PREPROCESSING.to_dict(), indent=1), preprocessing_from_json, PREPROCESSING
     ),
