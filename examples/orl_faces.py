@@ -200,7 +200,7 @@ def closed_set(methods, images, people, args, progress):
 
 
 def ready_embedder():
-    """The ready network behind a detector, or `None` and why it is left out."""
+    """The ready network behind a detector, or `None` and why it is missing."""
     try:
         return Embedder(pretrained("dlib")), None
     except ImportError as error:
@@ -269,7 +269,7 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--compare", action="store_true", help="add plain softmax, C-contrastive, C-triplet, joint")
-    parser.add_argument("--without-ready", action="store_true", help="leave out the ready network")
+    parser.add_argument("--without-ready", action="store_true", help="run without the ready network")
     parser.add_argument("--folds", type=int, default=FOLDS, choices=range(2, FOLDS + 1), help="how many of the 4 folds")
     parser.add_argument("--steps", type=int, default=100, help="training steps of each model (default 100)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default 64)")
@@ -295,7 +295,7 @@ def main():
     export_and_check(model, images, args.out)
     console.print(summary(scores, closed))
     if ready is None:
-        console.print(f"The ready network is left out: {reason}")
+        console.print(f"Without the ready network: {reason}")
     console.print(f"{tar_at_far(*scores['NormFace'][0], far=FAR)} (NormFace, fold 1)")
     console.print(f"ROC curves: {args.out}/roc.png; unseen people: {args.out}/unseen_people.png")
     console.print(f"SavedModel, loaded and compared in a new process: {args.out}/embedding")
