@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import pickle
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from keras_normface._io import ContainedFiles, OpenFiles, is_below, is_contained, read_whole, regular_file
 from keras_normface.data import IdentityFolder, ImageList, RecordIO, TFRecordShards, open_reader, read_pair_file
-from keras_normface.inference import model_fingerprint
+from keras_normface.inference import ModelCard, model_fingerprint
 from keras_normface.prepare import prepare_shards
 from keras_normface.protocols import (
     FolderImages,
@@ -226,6 +227,8 @@ def test_names_of_blufr_that_lead_out(tmp_path, name):
 
 def test_an_exported_model_with_a_fifo_among_its_files(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
+    card = ModelCard(format="saved_model", input_shape=(8,), input_dtype="float32", dimension=4).to_dict()
+    (tmp_path / "model.json").write_text(json.dumps({"format": "keras_normface.model", "version": 1, "card": card}))
     (tmp_path / "variables").mkdir()
     os.mkfifo(tmp_path / "variables" / "pipe")
     with at_once(), pytest.raises(OSError, match=r"Not a regular file: .*pipe"):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_normface import backbones, recipes
 from keras_normface._io import ContainedFiles
-from keras_normface.cli import _experiment
+from keras_normface.cli import _run_directory
 from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import say
 from keras_normface.data import EXTENSIONS, center_crop, decode_image, read_pair_file
@@ -68,16 +68,16 @@ def _ready(request):
 
 def _trained(request):
     directory, flip = Path(request.run), request.flip or "sum"
-    if not (directory / _experiment.RECIPE_FILE).is_file():
+    if not (directory / _run_directory.RECIPE_FILE).is_file():
         raise ValueError(
             f"RUN must be the output directory of keras-normface train or finetune, or {' or '.join(READY_NETWORKS)}. "
             f"Received: {request.run}"
         )
-    recipe = recipes.read(directory / _experiment.RECIPE_FILE)
-    weights = directory / _experiment.BACKBONE_FILE
+    recipe = recipes.read(directory / _run_directory.RECIPE_FILE)
+    weights = directory / _run_directory.BACKBONE_FILE
     if not weights.is_file():
         raise ValueError(f"{weights} is missing: the training has not ended; the same command resumes it")
-    run = _experiment.RUN_FORMAT.read(directory / _experiment.RUN_FILE)
+    run = _run_directory.read_run(directory / _run_directory.RUN_FILE)
     keras.mixed_precision.set_global_policy("float32")
     network = recipe.build(SMALLEST_CLASSES).backbone
     try:
@@ -86,9 +86,9 @@ def _trained(request):
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{weights} does not hold the weights of {recipe.backbone}: {reason}") from error
-    card = _experiment.card_of(recipe, run)
-    if (directory / _experiment.EXPORTED / "model.json").is_file():
-        earlier = read_card(directory / _experiment.EXPORTED)
+    card = _run_directory.card_of(recipe, run)
+    if (directory / _run_directory.EXPORTED / "model.json").is_file():
+        earlier = read_card(directory / _run_directory.EXPORTED)
         card["licence"] = earlier.licence
         card["threshold"] = _threshold(earlier.threshold, flip == earlier.flip, request.quantize)
     images = directory / "check_images.npy"

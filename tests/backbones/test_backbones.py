@@ -165,7 +165,7 @@ def take_a_step(family, jit_compile):
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(f, marks=[pytest.mark.slow] if f == "iresnet" else ()) for f in FAMILIES]
+    "family", [pytest.param(f, marks=pytest.mark.slow if f == "iresnet" or f not in QUICK else ()) for f in SMALL]
 )
 def test_a_step_moves_every_weight(family):
     take_a_step(family, jit_compile=False)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from keras_normface import backbones, export_embedding_model, recipes
-from keras_normface.cli._experiment import RUN_FORMAT
+from keras_normface.cli._run_directory import RUN_FORMAT
 from keras_normface.inference import CalibratedThreshold, model_fingerprint, read_card
 from keras_normface.inference._runtimes import open_runtime
 from tests.support import faces
