@@ -12,7 +12,7 @@ MAKERS = [
     pytest.param(lambda: LightCNN(9, (16, 16, 1), 8), id="lightcnn"),
     pytest.param(lambda: ResNet27((33, 33, 3), 8), id="resnet27", marks=pytest.mark.slow),
     pytest.param(lambda: IResNet(18, (16, 16, 3), 8), id="iresnet", marks=pytest.mark.slow),
-    pytest.param(lambda: IResNet(18, (16, 16, 3), 8, variant="adaface"), id="adaface", marks=pytest.mark.slow),
+    pytest.param(lambda: IResNet(18, (16, 16, 3), 8, variant="adaface"), id="adaface", marks=pytest.mark.long),
     pytest.param(lambda: MobileFaceNet((32, 32, 3), 8), id="mobilefacenet", marks=pytest.mark.slow),
 ]
 

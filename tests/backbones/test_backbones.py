@@ -171,8 +171,10 @@ def test_a_step_moves_every_weight(family):
     take_a_step(family, jit_compile=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=pytest.mark.long if f in IRESNETS[1:] else pytest.mark.slow) for f in SMALL if f != "dlib"],
+)
 def test_a_step_under_xla_moves_every_weight(family):
     take_a_step(family, jit_compile=True)
 

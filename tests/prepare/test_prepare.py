@@ -365,6 +365,7 @@ def test_what_align_records_is_taken_over(tmp_path, record, template):
 
 KILLED_AGAIN_AND_AGAIN = """
 import os, random, shutil, signal, sys, time
+import tensorflow  # once, not in each child: the kills are to meet the work
 from keras_normface.data import IdentityFolder
 from keras_normface.prepare import prepare_shards
 
