@@ -43,7 +43,7 @@ ORDERS = {
     "a thread imports keras": [
         "import threading, keras_normface",
         "from importlib import import_module",
-        "names = ['keras', 'keras_normface.layers', 'keras.saving', 'keras_normface.heads']",
+        "names = ['keras', 'keras_normface.layers', 'keras', 'keras_normface.heads']",
         "threads = [threading.Thread(target=import_module, args=(name,)) for name in names]",
         "[thread.start() for thread in threads]",
         "[thread.join() for thread in threads]",
