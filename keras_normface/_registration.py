@@ -54,9 +54,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     def end(self, own, loaded):
         with self._lock:
             self._running -= own
-        retry = loaded or own  # where a room failed in one thread, Keras may have waited for its end in another
-        while retry and self._takes_over():
-            retry = not self._registered()
+        while loaded and self._takes_over():
+            loaded = not self._registered()
 
     def _registered(self):
         """Register; false if that is to be tried again, true if it is done or another thread will do it."""
