@@ -42,12 +42,12 @@ def network_of(name):
     return IResNet(50), Preprocessing(size=(112, 112), template="arcface_112x112"), False
 
 
-def aligned_faces(template, count):
-    """Uint8 faces (n, height, width, 3) of the first photos of ORL, and whose they are."""
-    photos = [orl_photos.photo(file) for file in orl_photos.face_files()[:count]]
-    aligner = FaceAligner(template)
-    faces = [face for start in range(0, count, BATCH) for face in aligner(photos[start : start + BATCH])]
-    return np.stack(faces), orl_photos.people()[:count]
+def aligned_faces(template, chosen):
+    """Numbers of photos of ORL → uint8 faces (n, height, width, 3), and whose they are."""
+    files, aligner = orl_photos.face_files(), FaceAligner(template)
+    parts = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
+    faces = [face for part in parts for face in aligner([orl_photos.photo(files[number]) for number in part])]
+    return np.stack(faces), orl_photos.people()[chosen]
 
 
 def floor(network, preprocessing, faces, repeats):
@@ -79,7 +79,7 @@ def main():
     if not 60 <= args.faces <= 400:
         parser.error("--faces must be from 60 to 400: fewer have too few impostor pairs for TAR at FAR 0.1 %")
     network, preprocessing, trained = network_of(args.network)
-    faces, people = aligned_faces(preprocessing.template, args.faces)
+    faces, people = aligned_faces(preprocessing.template, np.arange(args.faces))
     encoded = [orl_photos.png(face) for face in faces]
     alone = floor(network, preprocessing, faces, args.repeats)
     print(f"{args.network}, the network alone: {alone:.1f} images/s", flush=True)

@@ -5,9 +5,8 @@ import typer
 from keras_normface.cli._console import SafeGroup
 from keras_normface.cli.embed import embed
 from keras_normface.cli.evaluate import evaluate
-from keras_normface.cli.export import export
+from keras_normface.cli.export import export, show
 from keras_normface.cli.prepare import align, pairs, prepare
-from keras_normface.cli.show import show
 from keras_normface.cli.train import ListsCommand, compare_losses, finetune, train
 from keras_normface.cli.verify import verify
 

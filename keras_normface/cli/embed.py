@@ -7,7 +7,7 @@ import typer
 
 from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import failures_in_one_line, loaded, progress_bar, say, show_summary
-from keras_normface.cli.verify import MODEL_HELP, check_faces
+from keras_normface.cli.verify import Aligned, CenterCrop, Model, Resize, check_faces
 
 
 def embed(
@@ -15,20 +15,16 @@ def embed(
         list[Path], typer.Argument(exists=True, help="Photos of faces, or folders, with all that lies below them.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT.npz", dir_okay=False, help="The .npz file to write.")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = READY_NETWORKS[0],
+    model: Model = READY_NETWORKS[0],
     flip: Annotated[
         bool, typer.Option("--flip", help="Add the embedding of the mirror image, and normalise the sum.")
     ] = False,
     skip_no_face: Annotated[
         bool, typer.Option("--skip-no-face", help="Leave out photos in which no face is found; else they are an error.")
     ] = False,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="The images hold aligned faces, in the size that the model takes.")
-    ] = False,
-    resize: Annotated[bool, typer.Option("--resize", help="With --aligned: resize images of another size.")] = False,
-    center_crop: Annotated[
-        bool, typer.Option("--center-crop", help="With --aligned: cut larger images in their middle.")
-    ] = False,
+    aligned: Aligned = False,
+    resize: Resize = False,
+    center_crop: CenterCrop = False,
     cache: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="Directory of the embedding cache, with which an interrupted run resumes."),

@@ -1,4 +1,4 @@
-"""`keras-normface export`: a trained network as a SavedModel, for ONNX or for LiteRT."""
+"""`keras-normface export`: a trained network as a SavedModel, for ONNX or for LiteRT; `show`: the card of one."""
 
 import dataclasses
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_normface._io import json_text
 from keras_normface.cli._choices import EXPORT_FORMATS, QUANTIZATIONS, READY_NETWORKS, choice
 from keras_normface.cli._console import failures_in_one_line, loaded, say
 
@@ -111,3 +112,20 @@ def export(
     with failures_in_one_line(resumable=False):
         module.run_export(request)
         say(f"Written: {request.directory}")
+
+
+def show(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Directory of an exported model.")],
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+):
+    """Show what an exported model takes, makes, and was made of.
+
+    Nothing of the model runs: its card, model.json, is read.
+
+    Example: keras-normface show runs/casia/embedding
+    """
+    with failures_in_one_line(resumable=False):
+        from keras_normface.inference import read_card  # here, so that --help need not wait for it
+
+        card = read_card(model)
+        say(json_text(card.to_dict()).rstrip("\n") if json else card)

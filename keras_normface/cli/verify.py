@@ -14,6 +14,13 @@ MODEL_HELP = (
     "can read and write files: load only what comes from a source that you trust."
 )
 
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+Aligned = Annotated[
+    bool, typer.Option("--aligned", help="The images hold aligned faces, in the size that the model takes.")
+]
+Resize = Annotated[bool, typer.Option("--resize", help="With --aligned: resize images of another size.")]
+CenterCrop = Annotated[bool, typer.Option("--center-crop", help="With --aligned: cut larger images in their middle.")]
+
 
 def check_faces(aligned, resize, center_crop):
     """Refuse options that do not belong together; BadParameter names them."""
@@ -26,18 +33,14 @@ def check_faces(aligned, resize, center_crop):
 def verify(
     first: Annotated[Path, typer.Argument(metavar="A", exists=True, dir_okay=False, help="A photo of a face.")],
     second: Annotated[Path, typer.Argument(metavar="B", exists=True, dir_okay=False, help="Another one.")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = READY_NETWORKS[0],
+    model: Model = READY_NETWORKS[0],
     threshold: Annotated[
         float | None,
         typer.Option(min=-1, max=1, help="Least cosine of one person's photos; by default that of the model."),
     ] = None,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="The images hold aligned faces, in the size that the model takes.")
-    ] = False,
-    resize: Annotated[bool, typer.Option("--resize", help="With --aligned: resize images of another size.")] = False,
-    center_crop: Annotated[
-        bool, typer.Option("--center-crop", help="With --aligned: cut larger images in their middle.")
-    ] = False,
+    aligned: Aligned = False,
+    resize: Resize = False,
+    center_crop: CenterCrop = False,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ):
     """Tell whether two photos show one person.

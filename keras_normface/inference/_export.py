@@ -16,8 +16,8 @@ from keras_normface import _validation
 from keras_normface._io import failed_writes_named
 from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
-from keras_normface.inference import _litert, _onnx
 from keras_normface.inference._card import FLIPS, FORMATS, QUANTIZATIONS, CardFigure, ModelCard, write_files
+from keras_normface.inference._converters import litert_versions, onnx_versions, write_litert, write_onnx
 from keras_normface.inference._directory import replace_directory, restore_interrupted
 from keras_normface.inference._runtimes import open_runtime
 from keras_normface.layers import CosineDense, PixelScaling
@@ -26,7 +26,7 @@ from keras_normface.version import __version__
 
 LEAST_COSINE = 1 - 1e-6
 RANDOM_IMAGES, BATCH = 16, 32
-_WRITERS = {"onnx": _onnx, "litert": _litert}
+_WRITERS = {"onnx": (write_onnx, onnx_versions), "litert": (write_litert, litert_versions)}
 GIVEN = ("licence", "source", "training_data", "recipe", "threshold", "figures")
 
 
@@ -153,7 +153,7 @@ def export_embedding_model(
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
     cut = embedding_model(model, layer=layer, flip=flip, preprocessing=preprocessing)
     images = _checked_images(cut, format, quantize, images)
-    versions = {} if format == "saved_model" else _WRITERS[format].versions()
+    versions = {} if format == "saved_model" else _WRITERS[format][1]()
     made = _card(cut, format, quantize, flip, versions, _checked_given({} if card is None else card))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -214,7 +214,8 @@ def _write(cut, directory, path, format, quantize, images):
             _export(cut, directory, path)
     else:
         directory.mkdir()
-        _WRITERS[format].write(cut, str(directory / FORMATS[format]), quantize, images.pixels)
+        write, _ = _WRITERS[format]
+        write(cut, str(directory / FORMATS[format]), quantize, images.pixels)
 
 
 def _compared(cut, directory, images, quantize, check):

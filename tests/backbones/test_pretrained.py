@@ -4,6 +4,7 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
+import dlib
 import numpy as np
 import pytest
 
@@ -12,7 +13,6 @@ from keras_normface.inference import Embedder
 from keras_normface.metrics import equal_error_rate
 from tests.support.helpers import to_numpy
 
-dlib = pytest.importorskip("dlib")
 ROOT = Path(__file__).parents[2]
 
 

@@ -103,7 +103,6 @@ def test_a_training_to_a_saved_model(place):
 @pytest.mark.slow
 @pytest.mark.parametrize("to", ["onnx", "litert"])
 def test_a_training_to_int8_is_refused_below_a_loss_unless_insisted_upon(place, tmp_path, to):
-    pytest.importorskip("tf2onnx" if to == "onnx" else "ai_edge_litert")
     options = ["export", place / "run", "--to", to, "--quantize", "int8", "--out", tmp_path / "model"]
     options += ["--calibration", place / "faces", "--pairs", place / "pairs.bin"]
     assert call(*options, "--max-loss", "1").exit_code == 0

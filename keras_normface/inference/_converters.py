@@ -1,4 +1,4 @@
-"""The embedding model as `model.onnx`, in float32 or quantized."""
+"""The embedding model as `model.onnx` or `model.tflite`, in float32 or quantized."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ INPUT = "image"
 _WEIGHTED = ("Conv", "Gemm", "MatMul")  # what is quantized; scaling and normalisation stay in float32
 
 
-def write(model, path, quantize, images):
+def write_onnx(model, path, quantize, images):
     """Write a Keras model from raw pixels to unit embeddings; `images` uint8 `(n, h, w, 3)` set the ranges of int8."""
     with _quiet():
         model(images[:1], training=False)  # Keras exports to ONNX only what was called once
@@ -22,7 +22,7 @@ def write(model, path, quantize, images):
     _name_batch(path)
 
 
-def versions():
+def onnx_versions():
     """Versions of what writes the file; ImportError, which says what to install, if it is not there."""
     try:
         import onnx
@@ -33,9 +33,38 @@ def versions():
     return {package.__name__: package.__version__ for package in (onnx, onnxruntime, tf2onnx)}
 
 
+def write_litert(model, path, quantize, images):
+    """As `write_onnx`, in LiteRT's form; `images` uint8 `(n, h, w, 3)` set the ranges of int8."""
+    import tensorflow as tf
+
+    image = tf.TensorSpec((None, *model.inputs[0].shape[1:]), model.inputs[0].dtype, name="image")
+    function = tf.function(lambda image: model(image, training=False), input_signature=[image])
+    # Keras's format="litert" came with 3.13; this is what it does, with the options of the converter.
+    with _quiet():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+        if quantize != "none":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        elif quantize == "int8":
+            converter.representative_dataset = lambda: ([images[k : k + 1]] for k in range(len(images)))
+        content = converter.convert()
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+def litert_versions():
+    """Versions of what reads the file; ImportError, which says what to install, if it is not there."""
+    try:
+        import ai_edge_litert
+    except ImportError as error:
+        raise ImportError('format="litert" needs ai_edge_litert: pip install "keras-normface[litert]"') from error
+    return {"ai_edge_litert": ai_edge_litert.__version__}
+
+
 @contextlib.contextmanager
 def _quiet():
-    """Without what Keras prints, and tf2onnx and onnxruntime log and warn of."""
+    """Without what Keras and TensorFlow print, and tf2onnx and onnxruntime log and warn of."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
