@@ -15,7 +15,8 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
 	tests/test_models.py
 LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
-PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert backbones._dlib_file training._checkpoint \
+PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert backbones._dlib_file \
+	inference._card recipes cli._run_directory training._checkpoint \
 	protocols._files protocols._matlab $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
 .PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-no-tensorflow test-lowest test-lowest-short parity lint clean

@@ -213,8 +213,11 @@ def read(path):
     if set(content) != {"recipe", "fields"}:
         raise ValueError(f"{path} must have the keys format, version, recipe, fields. Received: {sorted(content)}")
     name = content["recipe"]
-    recipe_class, _ = known(name)
-    return made(recipe_class, name, content["fields"])
+    try:
+        recipe_class, _ = known(name)
+        return made(recipe_class, name, content["fields"])
+    except ValueError as error:
+        raise ValueError(f"{path} does not describe a recipe: {' '.join(str(error).split())}") from error
 
 
 def made(recipe_class, name, fields):

@@ -108,7 +108,7 @@ def with_value(value, pick):
         changed[pick.choice(("more", "", "format"))] = value[key]
     elif kind == 2:
         changed[key] = value[other]
-    elif kind == 3 and isinstance(value[key], int | float):
+    elif kind == 3 and isinstance(value[key], int | float) and abs(value[key]) < 2**1000:
         changed[key] = value[key] + pick.choice((-1, 1, 0.5, 2**31))
     else:
         changed[key] = with_value(value[key], pick)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_normface import recipes
 from keras_normface._image_headers import stated_pixels
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.backbones import ConversionError
@@ -36,7 +37,7 @@ from keras_normface.data.shards import (
     write_metadata,
     write_shard,
 )
-from keras_normface.inference import load_embeddings, save_embeddings
+from keras_normface.inference import CardFigure, ModelCard, load_embeddings, read_card, save_embeddings
 from keras_normface.preprocessing import Preprocessing, preprocessing_from_json
 from keras_normface.protocols import ProtocolFileError, open_protocol, read_blufr
 from keras_normface.protocols.megaface import read_megaface_features, write_megaface_features
@@ -303,6 +304,15 @@ def of_json(name, file, text, parse, known):
     return Parser(name, write, read, known, {file: mutate_json}, (ValueError,), "JSON", names_file=False)
 
 
+def json_of_directory(name, file, write, read, known):
+    return Parser(name, write, read, known, {file: mutate_json}, (ValueError,), "JSON")
+
+
+def write_model(root):
+    (root / "model.json").write_text(json.dumps({"format": "keras_normface.model", "version": 1, "card": CARD}))
+    (root / "model.onnx").write_bytes(b"")
+
+
 def feature_file():
     def write(root):
         write_megaface_features(root / "1.bin", [0.5, -1.0])
@@ -513,6 +523,18 @@ THRESHOLD = CalibratedThreshold(0.1, 0.25, (0.2, 0.3), 0.05, 0.9, num_genuine=10
 PREPROCESSING = Preprocessing(size=(112, 96))
 FIGURE = {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}
 RUN = {"seed": 0, "images": 9, "identities": 3, "data": "shards", "figures": {"lfw": FIGURE}}
+CARD = ModelCard(
+    format="onnx",
+    input_shape=(112, 96, 3),
+    input_dtype="uint8",
+    dimension=512,
+    flip="sum",
+    preprocessing=PREPROCESSING,
+    threshold=THRESHOLD,
+    licence="CC0-1.0",
+    figures=[CardFigure("EER", 0.004, "ORL", "command")],
+).to_dict()
+RECIPE = recipes.get("am_softmax_casia")
 
 PARSERS = [
     record_io("recordio", IDENTITIES, True, READ),
@@ -530,6 +552,10 @@ PARSERS = [
     dlib_file(),
     of_json(
         "preprocessing", "p.json", json.dumps(PREPROCESSING.to_dict(), indent=1), preprocessing_from_json, PREPROCESSING
+    ),
+    json_of_directory("model_card", "model.json", write_model, lambda root: read_card(root).to_dict(), CARD),
+    json_of_directory(
+        "recipe", "recipe.json", RECIPE.save, lambda root: recipes.Recipe.load(root).to_fields(), RECIPE.to_fields()
     ),
     of_json("run", "run.json", RUN_FORMAT.text(RUN), parsed_run, RUN),
     of_json("threshold", "t.json", THRESHOLD.to_json(), CalibratedThreshold.from_json, THRESHOLD),
