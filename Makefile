@@ -15,9 +15,6 @@ BY_FILE := --dist loadfile --no-loadscope-reorder
 LOWEST := tests/training/test_steps.py tests/test_import.py tests/recipes/test_recipes.py tests/training/test_sampled_training.py \
 	tests/test_models.py
 LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
-PARSERS := $(addprefix keras_normface.,_arrays _image_headers _io _threshold preprocessing data backbones._convert backbones._dlib_file \
-	inference._card recipes cli._run_directory training._checkpoint \
-	protocols._files protocols._matlab $(addprefix protocols.,pair_files blufr ijb ytf megaface))
 
 .PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-no-tensorflow test-lowest test-lowest-short parity lint clean
 
@@ -66,8 +63,8 @@ test-no-tensorflow: .venv-notf/stamp
 	.venv-notf/bin/python -m pytest -q --noconftest tests/inference/test_without_tensorflow.py $(ARGS)
 
 test-fuzz: .venv/test.stamp
-	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 $(addprefix --cov=,$(PARSERS)) --cov-branch --cov-report=term-missing \
-		tests/fuzz $(ARGS)
+	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 --cov=keras_normface --cov-config=tests/fuzz/coverage.ini \
+		--cov-report=term-missing tests/fuzz $(ARGS)
 
 test-lowest-short: .venv-lowest/stamp
 	.venv-lowest/bin/python -m pytest -n 2 -m 'not slow and not long and not torch and not fuzz' $(LOWEST) -k '$(LOWEST_WORDS)' $(ARGS)
