@@ -68,7 +68,7 @@ def _read_member(archive, name, bound):
 
 def map_npy(path):
     """Return the array of an `.npy` file without reading its numbers; ValueError or another of `DAMAGE` if corrupt."""
-    with open(path, "rb") as file:
+    with regular_file(path) as file:
         head = file.read(12)
     # From version 2 on, the header may claim to be of four gigabytes, which would be read.
     if head[6:8] != b"\1\0" and int.from_bytes(head[8:], "little") > os.path.getsize(path):

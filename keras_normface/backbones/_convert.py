@@ -217,7 +217,7 @@ def load_torch(model, source):
 
     Example:
     >>> import numpy as np
-    >>> from keras_normface.backbones._spherefacenet import SphereFaceNet
+    >>> from keras_normface.backbones import SphereFaceNet
     >>> model = SphereFaceNet(4, input_shape=(16, 16, 3), variant="opensphere")
     >>> tensors = {"fc.weight": np.zeros((512, 512)), "fc.bias": np.zeros(512)}
     >>> tensors |= {f"layer{i}.0.conv1.bias": np.zeros(32 * 2**i) for i in (1, 2, 3, 4)}

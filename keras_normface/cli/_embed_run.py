@@ -20,26 +20,26 @@ def list_images(sources, aligned):
     """Paths of images and folders → pairs (name, path), and how many files in the folders are of other kinds."""
     endings, images, others = EXTENSIONS if aligned else PHOTO_EXTENSIONS, {}, 0
     for source in sources:
-        found = _below(source) if os.path.isdir(source) else [(source.as_posix(), os.fspath(source))]
+        found, skipped = _below(source, endings) if os.path.isdir(source) else ([(source.as_posix(), source)], 0)
+        others += skipped
         for name, path in found:
-            if os.path.isdir(source) and not name.lower().endswith(endings):
-                others += 1
-            elif images.setdefault(name, path) != path:
+            if images.setdefault(name, os.fspath(path)) != os.fspath(path):
                 raise ValueError(f"The images must have different names. Received: {name} in two folders")
     if not images:
         raise ValueError(f"There is no image in {', '.join(map(str, sources))}: none ends in {', '.join(endings)}")
     return list(images.items()), others
 
 
-def _below(root):
-    """Sorted pairs (path from the folder, path) of the files below a folder, none of which leads out of it."""
+def _below(root, endings):
+    """Sorted pairs (path from the folder, path) of the images below it, none of which leads out; number of others."""
     files = ContainedFiles(root)
     names = [
         os.path.relpath(os.path.join(directory, name), root).replace(os.sep, "/")
         for directory, _, inside in os.walk(root)
         for name in inside
     ]
-    return [(name, files.checked_path(name)) for name in sorted(names)]
+    images = sorted(name for name in names if name.lower().endswith(endings))
+    return [(name, files.checked_path(name)) for name in images], len(names) - len(images)
 
 
 def embed_all(embedder, images, flip, cache, progress):

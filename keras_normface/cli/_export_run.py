@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_normface import backbones, recipes
+from keras_normface._arrays import DAMAGE, map_npy
+from keras_normface._image_headers import check_pixels
 from keras_normface._io import ContainedFiles
 from keras_normface.cli import _run_directory
 from keras_normface.cli._choices import READY_NETWORKS
@@ -90,27 +92,30 @@ def _trained(request):
     if (directory / _run_directory.EXPORTED / "model.json").is_file():
         earlier = read_card(directory / _run_directory.EXPORTED)
         card["licence"] = earlier.licence
-        card["threshold"] = _threshold(earlier.threshold, flip == earlier.flip, request.quantize)
+        same_numbers = flip == earlier.flip and earlier.quantization == "none"
+        card["threshold"] = _threshold(earlier.threshold, same_numbers, request.quantize)
+    for figure in card["figures"]:
+        figure["name"] += " of the trained network, in float32 with flip sum"
     images = directory / "check_images.npy"
     return Source(network, recipe.preprocessing, flip, _stored_images(images), card)
 
 
-def _threshold(threshold, same_flip, quantize):
-    """The threshold of the network for what is exported from it: with its flip alone, and its quantization noted."""
-    if threshold is None or not same_flip or quantize == "none":
-        return threshold if same_flip else None
+def _threshold(threshold, same_numbers, quantize):
+    """The threshold of the float32 network for what is exported from it: of the same flip, its quantization noted."""
+    if threshold is None or not same_numbers or quantize == "none":
+        return threshold if same_numbers else None
     noted = f"{threshold.protocol}, in float32 before the quantization to {quantize}"
     return dataclasses.replace(threshold, protocol=noted)
 
 
 def _stored_images(path):
     """The images that the training wrote, or `None`."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is corrupt: {error}") from error
+    try:
+        return np.array(map_npy(path))
+    except DAMAGE as error:
+        raise ValueError(f"{path} is corrupt: {' '.join(str(error).split())[:200]}") from error
 
 
 def folder_images(folder, size):
@@ -132,6 +137,7 @@ def folder_images(folder, size):
 
 def decoded(encoded, size, name):
     """Encoded image → uint8 `(height, width, 3)`, cut in its middle if it is larger; ValueError with its name."""
+    check_pixels([encoded], lambda _: name)
     try:
         image = decode_image(encoded)
     except tf.errors.InvalidArgumentError as error:
@@ -155,6 +161,9 @@ class PairCheck:
             raise ValueError(
                 f"--pairs {path} must hold genuine and impostor pairs. Received: {impostors} impostor pairs"
             )
+        self._folds = next((count for count in range(MOST_FOLDS, 1, -1) if len(pairs) % count == 0), None)
+        if self._folds is None:
+            raise ValueError(f"--pairs {path} must make 2 to {MOST_FOLDS} equal folds. Received: {len(pairs)} pairs")
         self._far = request.far or max(1e-3, min(1.0, FEWEST_IMPOSTORS / impostors))
         self._images = np.stack([decoded(image, size, f"--pairs {path}: {k}") for k, image in enumerate(pairs.images)])
         self._data = f"{path.name}, {len(pairs)} pairs"
@@ -176,6 +185,5 @@ class PairCheck:
     def _figures(self, embeddings):
         rows = embeddings.astype("float64")
         scores = np.sum(rows[0::2] * rows[1::2], axis=1)
-        folds = next((count for count in range(MOST_FOLDS, 1, -1) if len(scores) % count == 0), MOST_FOLDS)
-        accuracy = cross_validated_accuracy(scores, self._same, folds=folds)
+        accuracy = cross_validated_accuracy(scores, self._same, folds=self._folds)
         return {"accuracy": accuracy.mean, f"TAR@FAR={self._far:.3g}": tar_at_far(scores, self._same, self._far).tar}

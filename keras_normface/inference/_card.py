@@ -10,6 +10,7 @@ from keras_normface.inference._directory import CARD_FILE, model_directory
 from keras_normface.preprocessing import Preprocessing
 
 PAGE_FILE = "README.md"
+CARD_FILES = (CARD_FILE, PAGE_FILE)
 JSON = JsonFormat("keras_normface.model", 1)
 FORMATS = {"saved_model": "saved_model.pb", "onnx": "model.onnx", "litert": "model.tflite"}
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")

@@ -26,15 +26,27 @@ def model_directory(path):
 
 def restore_interrupted(path):
     """Put the model that was in `path` back there, with a warning, if an export was killed between its two renames."""
-    for left in _moved_away(path) if path.exists() else ():  # of an export that was killed when all but this was done
-        if time.time() - left.stat().st_ctime > UNFINISHED_SECONDS:
-            shutil.rmtree(left.parent, ignore_errors=True)
     old = _interrupted(path)
+    for left in _unfinished(path):
+        if left != (old and old.parent) and time.time() - left.stat().st_ctime > UNFINISHED_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     if old is not None:
         os.replace(old, path)
         shutil.rmtree(old.parent, ignore_errors=True)
         message = f"An export to {path} was interrupted: the earlier model, which it had moved to {old}, is there again"
         warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def check_replaceable(path):
+    """Refuse to replace what is no exported model, such as the directory of a training."""
+    if path.exists() and not (path.is_dir() and _is_model(path)):
+        raise FileExistsError(f"`path` must hold an exported model if it is to be replaced. Received: path={path}")
+
+
+def _is_model(path):
+    """Whether a directory is an exported model, of now or of before there were cards, or is empty."""
+    names = {entry.name for entry in os.scandir(path)}
+    return not names or CARD_FILE in names or "saved_model.pb" in names
 
 
 def replace_directory(new, path, old):
@@ -56,5 +68,10 @@ def _interrupted(path):
 
 def _moved_away(path):
     """What exports to `path`, and not to one whose name goes on after a dot, have moved out of their way."""
-    found = path.parent.glob(f".{glob.escape(path.name)}.*/old")
-    return [old for old in found if old.parent.name.rpartition(".")[0] == f".{path.name}"]
+    return [left / "old" for left in _unfinished(path) if (left / "old").exists()]
+
+
+def _unfinished(path):
+    """Directories in which exports to `path`, and not to one whose name goes on after a dot, work or were killed."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.*")
+    return [left for left in found if left.is_dir() and left.name.rpartition(".")[0] == f".{path.name}"]

@@ -14,7 +14,7 @@ from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
 from keras_normface._io import json_text, read_whole, regular_file, threads
 from keras_normface.data import center_crop, decode_image, resize_image
-from keras_normface.inference._card import FORMATS, read_card
+from keras_normface.inference._card import CARD_FILES, FORMATS, read_card
 from keras_normface.inference._pillow import cropped_face, decoded_face, resized_face
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 from keras_normface.prepare import FaceAligner
@@ -44,7 +44,7 @@ def model_fingerprint(path):
 
     Example:
     >>> import keras, tempfile
-    >>> from keras_normface.inference._export import export_embedding_model
+    >>> from keras_normface.inference import export_embedding_model
     >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     _ = export_embedding_model(backbone, directory + "/model")
@@ -54,17 +54,21 @@ def model_fingerprint(path):
     path, card = Path(path), read_card(path)
     preprocessing = None if card.preprocessing is None else card.preprocessing.to_dict()
     whole = hashlib.sha256(json_text({"flip": card.flip, "preprocessing": preprocessing}).encode())
-    for name in sorted(_files(path, FORMATS[card.format])):
+    for name in sorted(_files(path, card.format)):
         whole.update(f"{len(name)}:{name}:{_digest(path / name)}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 
-def _files(path, file):
-    yield file
-    for part in _DIRECTORIES:
+def _files(path, format):
+    """The files that decide what a model computes: of a SavedModel those that TensorFlow reads, otherwise all."""
+    if format == "saved_model":
+        yield FORMATS[format]
+    for part in _DIRECTORIES if format == "saved_model" else (".",):
         for directory, _, names in os.walk(path / part):
             for name in names:
-                yield (Path(directory) / name).relative_to(path).as_posix()
+                found = (Path(directory) / name).relative_to(path).as_posix()
+                if found not in CARD_FILES:
+                    yield found
 
 
 def _digest(path):
@@ -119,7 +123,7 @@ class Embedder:
     Example:
     >>> import keras, tempfile
     >>> import tensorflow as tf
-    >>> from keras_normface.inference._export import export_embedding_model
+    >>> from keras_normface.inference import export_embedding_model
     >>> from keras_normface.preprocessing import Preprocessing
     >>> net = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
     >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
@@ -168,7 +172,8 @@ class Embedder:
         """What decides the embeddings of an image besides the model and the mirroring, as a dictionary for JSON."""
         if self._aligner is None:
             return {"resize": self.resize, "center_crop": self.center_crop}
-        return {"faces": "photo", "template": self._aligner.template, "detector": self._aligner.detector}
+        found_by = {"template": self._aligner.template, "detector": self._aligner.detector}
+        return {"faces": "photo", "no_face": self.no_face, **found_by}
 
     def embed(self, images, names=None, *, mirror=False, progress=None):
         """Embed images.
@@ -185,11 +190,16 @@ class Embedder:
 
         Raises:
             ValueError: If an image cannot be decoded, is of another size, holds no face, or has more than 50 megapixels
-                by its header (a photo: more than Pillow's limit), with which it is not decoded; it is named.
+                by its header (a photo: more than Pillow's limit), with which it is not decoded; it is named. If there
+                are no images, or another number of names, or the model makes numbers that are not finite.
             OSError: If a file cannot be read.
         """
         if names is None:
             names = [f"image {place}" if isinstance(image, bytes) else image for place, image in enumerate(images)]
+        if not len(images) or len(names) != len(images):
+            raise ValueError(
+                f"`images` must hold at least one image, and `names` as many. Received: {len(images)} and {len(names)}"
+            )
         photos = self._aligner is not None
         step = min(self.batch_size, PHOTOS_AT_ONCE) if photos else self.batch_size
         parts = [slice(start, start + step) for start in range(0, len(names), step)]
@@ -331,7 +341,7 @@ def _exported(path):
         card.licence,
         card.source,
         card.format == "saved_model",
-        lambda: (model_fingerprint(path), open_runtime(path)),
+        lambda: (model_fingerprint(path), open_runtime(path, card.format, card.quantization)),
     )
 
 

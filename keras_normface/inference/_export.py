@@ -18,7 +18,7 @@ from keras_normface._walk import all_layers
 from keras_normface.checks import preprocessing_in
 from keras_normface.inference._card import FLIPS, FORMATS, QUANTIZATIONS, CardFigure, ModelCard, write_files
 from keras_normface.inference._converters import litert_versions, onnx_versions, write_litert, write_onnx
-from keras_normface.inference._directory import replace_directory, restore_interrupted
+from keras_normface.inference._directory import check_replaceable, replace_directory, restore_interrupted
 from keras_normface.inference._runtimes import open_runtime
 from keras_normface.layers import CosineDense, PixelScaling
 from keras_normface.models import EmbeddingModel
@@ -126,13 +126,14 @@ def export_embedding_model(
         card: `None`, or a dictionary of what only you know of the model, as fields of `ModelCard`: "licence", "source"
             and "training_data" of the weights, "recipe", "threshold", "figures". The card lies in `path` as
             `model.json`, which `read_card` reads, and for people as `README.md`.
-        overwrite: Whether an existing `path` may be replaced.
+        overwrite: Whether an exported model that is in `path` may be replaced.
 
     Returns:
         The embedding model that was written, a `keras.Model`; it computes in the precision of `model`.
 
     Raises:
-        FileExistsError: If `path` exists and `overwrite` is not set.
+        FileExistsError: If `path` exists and `overwrite` is not set, or it holds something else than an exported
+            model.
         ValueError: From `embedding_model`; if `format` and `quantize` do not go together, or the model takes no raw
             images as ONNX and LiteRT need them; if `images` do not fit; if `card` has another key, or a value that
             `ModelCard` does not take; or if the model that was written differs from the Keras model. What was in `path`
@@ -151,6 +152,7 @@ def export_embedding_model(
     restore_interrupted(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"`path` exists; pass overwrite=True to replace it. Received: path={path}")
+    check_replaceable(path)
     cut = embedding_model(model, layer=layer, flip=flip, preprocessing=preprocessing)
     images = _checked_images(cut, format, quantize, images)
     versions = {} if format == "saved_model" else _WRITERS[format][1]()
@@ -160,7 +162,7 @@ def export_embedding_model(
     try:
         with _computing_in_float32(cut), failed_writes_named(path):
             _write(cut, beside / "new", path, format, quantize, images)
-            figures = _compared(cut, beside / "new", images, quantize, check)
+            figures = _compared(cut, beside / "new", format, quantize, images, check)
         write_files(beside / "new", dataclasses.replace(made, figures=made.figures + figures))
         replace_directory(beside / "new", path, beside / "old")
     finally:
@@ -218,11 +220,11 @@ def _write(cut, directory, path, format, quantize, images):
         write(cut, str(directory / FORMATS[format]), quantize, images.pixels)
 
 
-def _compared(cut, directory, images, quantize, check):
+def _compared(cut, directory, format, quantize, images, check):
     """Compare the model that was written with the Keras model → its figures; ValueError if they differ."""
     if images is None and check is None:
         return ()
-    written = open_runtime(directory).call
+    written = open_runtime(directory, format, quantize).call
 
     def original(pixels):
         parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_normface.inference._card import FORMATS
+
 SMALLEST_NORM = 1e-12
-SAVED_MODEL, ONNX, LITERT = "saved_model.pb", "model.onnx", "model.tflite"
 
 
 class Runtime(NamedTuple):
@@ -20,13 +21,22 @@ class Runtime(NamedTuple):
     dimension: int | None
 
 
-def open_runtime(path):
-    """Directory of an exported model → its `Runtime`, by the file that lies there."""
-    path = Path(path)
-    for name, opened in ((SAVED_MODEL, _saved_model), (ONNX, _onnx), (LITERT, _litert)):
-        if (path / name).is_file():
-            return opened(os.fspath(path if name == SAVED_MODEL else path / name))
-    raise FileNotFoundError(f"{path} must hold {SAVED_MODEL}, {ONNX} or {LITERT}")
+def open_runtime(path, format, quantization="none"):
+    """Directory of an exported model, and its form by the card → its `Runtime`."""
+    file = Path(path) / FORMATS[format]
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} must hold {file.name}, as its card says")
+    opened = {"saved_model": _saved_model, "onnx": _onnx, "litert": _litert}[format]
+    runtime = opened(os.fspath(path if format == "saved_model" else file))
+    # ONNX's dynamic ranges are those of the whole batch: an image's embedding would depend on its neighbours.
+    return _one_by_one(runtime) if (format, quantization) == ("onnx", "dynamic") else runtime
+
+
+def _one_by_one(runtime):
+    def embed(images):
+        return np.concatenate([runtime.call(images[place : place + 1]) for place in range(len(images))])
+
+    return Runtime(embed, runtime.dimension)
 
 
 def keras_runtime(network):
@@ -43,16 +53,24 @@ def keras_runtime(network):
     def embed(images):
         return np.asarray(keras.ops.convert_to_numpy(call(images)), "float32")
 
-    return Runtime(embed, network.output_shape[-1])
+    return Runtime(_checked("the network", embed), network.output_shape[-1])
 
 
 def _checked(path, call):
-    """The function with a check that it makes a row of each image."""
+    """The function with a check that it takes the images, and makes a row of finite numbers of each."""
 
     def embed(images):
-        embeddings = call(images)
+        try:
+            embeddings = call(images)
+        except MemoryError:
+            raise
+        except Exception as error:  # each runtime has its own, such as for images of another size
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ValueError(f"{path} does not take images {images.dtype} {images.shape}: {reason}") from error
         if embeddings.ndim != 2 or len(embeddings) != len(images):
             raise ValueError(f"{path} must make a row of each image. Received: embeddings of shape {embeddings.shape}")
+        if not np.isfinite(embeddings).all():
+            raise ValueError(f"{path} makes numbers of an image that are not finite")
         return embeddings.astype("float32", copy=False)
 
     return embed

@@ -179,8 +179,8 @@ def embed_images(embedder, images, *, mirror="none", cache=None, progress=None):
         mirror: "none", or "both" for the embeddings of the mirror images too.
         cache: `None`, or a directory. Embeddings are kept there in chunks of 1024 images, under the model's
             fingerprint and each image's name and content, which is read for that each time; those of photos also under
-            the template and the name of the detector. An interrupted run resumes with the next chunk; a corrupt
-            chunk is computed again, with a warning.
+            the template and `detect.name`, without which they cannot be kept. An interrupted run resumes with the next
+            chunk; a corrupt chunk is computed again, with a warning.
         progress: `None`, or a function that is called with the number of images done and that of all; mirror images
             count.
 
@@ -189,13 +189,14 @@ def embed_images(embedder, images, *, mirror="none", cache=None, progress=None):
 
     Raises:
         ValueError: If there are no images or a name occurs twice, an image cannot be decoded or is of another size,
-            or the mirror images are asked for and the model adds them by itself.
+            or the mirror images are asked for and the model adds them by itself; or `cache` is given for a detector
+            without a name.
         OSError: If a file cannot be read or written.
 
     Example:
     >>> import keras, tempfile
     >>> import tensorflow as tf
-    >>> from keras_normface.inference._export import export_embedding_model
+    >>> from keras_normface.inference import export_embedding_model
     >>> from keras_normface.preprocessing import Preprocessing
     >>> net = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
     >>> picture = tf.io.encode_png(np.full((6, 5, 3), 9, "uint8")).numpy()
@@ -239,6 +240,8 @@ def embed_blocks(embedder, images, *, mirror="none", cache=None, progress=None):
             f"`mirror` must be 'none' for {embedder.name}, which was exported with flip='sum' "
             "and adds the mirror image's embedding by itself. Received: mirror='both'"
         )
+    if cache is not None and embedder.settings.get("detector", "") is None:
+        raise ValueError("`cache` must be None where the embedder's `detect` has no `name` to store its results under")
     cache = None if cache is None else ChunkCache(cache)
     sides = (False,) if mirror == "none" else (False, True)
     done, total = 0, len(sides) * len(images)

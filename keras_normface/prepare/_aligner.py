@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 
+from keras_normface import _validation
 from keras_normface.prepare._detector import Mtcnn
 from keras_normface.prepare._faces import (
     chosen_face,
@@ -22,15 +23,16 @@ class FaceAligner:
     Args:
         template: Name of a template, such as "arcface_112x112".
         detect: Function from a list of uint8 RGB arrays `(height, width, 3)` of one size to a list with a list of
-            `Face` for each. `None`: `Mtcnn()`.
+            `Face` for each. `None`: `Mtcnn()`. Its attribute `name`, if it has one, a text, must change whenever what
+            it finds may change: results are stored under it.
 
     Attributes:
         template: Name of the template.
         size: `(height, width)` in pixels of the aligned faces.
-        detector: Name of the detector, by which stored results are told apart.
+        detector: `detect.name`, by which stored results are told apart, or `None`.
 
     Raises:
-        ValueError: If there is no such template.
+        ValueError: If there is no such template, or `detect` is not a function, or its name not a text.
         ImportError: If Pillow, scikit-image, or the default detector is not installed.
 
     Example:
@@ -50,8 +52,11 @@ class FaceAligner:
         pillow()
         similarity_class()
         self._detect = Mtcnn() if detect is None else detect
-        kind = self._detect if hasattr(self._detect, "__qualname__") else type(self._detect)
-        self.detector = f"{kind.__module__}.{kind.__qualname__}"
+        if not callable(self._detect):
+            raise ValueError(f"`detect` must be a function of images. {_validation.received('detect', detect)}")
+        self.detector = getattr(self._detect, "name", None)
+        if not isinstance(self.detector, str | None):
+            raise ValueError(f"`detect.name` must be a text. {_validation.received('detect.name', self.detector)}")
 
     @staticmethod
     def decoding():

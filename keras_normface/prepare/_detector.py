@@ -1,5 +1,6 @@
 """MTCNN in NumPy: from photos to faces with five points."""
 
+import importlib.metadata
 import os
 
 import numpy as np
@@ -17,6 +18,7 @@ FACTOR = 0.709  # of a level of the pyramid to the one before
 LEAST_PROPOSED, LEAST_REFINED, LEAST_LOCATED = 0.6, 0.7, 0.8
 WITHIN_LEVEL, MOST_OVERLAP = 0.5, 0.7
 AT_ONCE = 128  # patches in one call of a network
+REVISION = 1  # to be raised with what changes the faces that are found
 ROWS = 512  # boxes compared with all before them in one step
 
 
@@ -46,10 +48,26 @@ class Mtcnn:
 
     def __init__(self):
         self._propose, self._refine, self._locate = mtcnn_networks()
+        self.name = f"MTCNN in NumPy {REVISION}, weights of mtcnn {importlib.metadata.version('mtcnn')}"
         self._blas = _blas()
 
     def __call__(self, images):
-        """List of (height, width, 3) uint8 RGB images → a list of `Face` for each."""
+        """Find the faces in images.
+
+        Args:
+            images: List of uint8 RGB arrays `(height, width, 3)`, of any sizes.
+
+        Returns:
+            List with a list of `Face` for each image.
+
+        Raises:
+            ValueError: If an image is something else.
+        """
+        for place, image in enumerate(images):
+            fits = getattr(image, "dtype", None) == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+            if not fits:
+                form = f"{image.dtype} {image.shape}" if hasattr(image, "dtype") else type(image).__name__
+                raise ValueError(f"`images[{place}]` must be uint8 RGB (height, width, 3). Received: {form}")
         pixels = max((min(image.size // 3, LONGEST_SIDE**2) for image in images), default=1)
         count = max(1, min(PIXELS_AT_ONCE // pixels, os.cpu_count() or 1))
         # Products of small matrices are several times slower if each is shared among threads.

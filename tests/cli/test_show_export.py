@@ -1,8 +1,10 @@
 """`show` and `export`: a training's output directory or the ready network to every form, and its card."""
 
+import dataclasses
 import io
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ from PIL import Image
 
 from keras_normface import backbones, export_embedding_model, recipes
 from keras_normface.cli._run_directory import RUN_FORMAT
-from keras_normface.inference import CalibratedThreshold, model_fingerprint, read_card
+from keras_normface.inference import CalibratedThreshold, model_fingerprint, read_card, write_card
 from keras_normface.inference._runtimes import open_runtime
 from tests.support import faces
 from tests.support.casia import call, refused
@@ -93,8 +95,8 @@ def test_a_training_to_a_saved_model(place):
     assert names == ["accuracy", "TAR@FAR=1", "accuracy of the network", "TAR@FAR=1 of the network"]
     assert card.figures[0].value == card.figures[2].value
     images = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), "uint8")
-    expected = open_runtime(place / "run" / "embedding").call(images)
-    np.testing.assert_allclose(open_runtime(path).call(images), expected, atol=1e-6)
+    expected = open_runtime(place / "run" / "embedding", "saved_model").call(images)
+    np.testing.assert_allclose(open_runtime(path, "saved_model").call(images), expected, atol=1e-6)
     assert "`path` exists" in refused("export", place / "run", "--to", "saved_model")
     assert call("export", place / "run", "--to", "saved_model", "--flip", "none", "--overwrite").exit_code == 0
     assert (read_card(path).flip, read_card(path).threshold) == ("none", None)
@@ -168,4 +170,37 @@ def test_what_cannot_be_exported_is_one_line(place, tmp_path):
     assert "a.png must be an aligned face of 48 x 40 pixels (height x width). Received: 30 x 30" in line
     (tmp_path / "pairs.bin").write_bytes(b"no pickle")
     assert "is not a valid pair file" in refused("export", place / "run", *to, "--pairs", tmp_path / "pairs.bin")
+    Image.new("RGB", (9000, 9000)).save(tmp_path / "none" / "a.png")
+    assert "a.png is too large" in refused("export", place / "run", *to, "--calibration", tmp_path / "none")
+    images = [written_face(1, 1)] * 22
+    (tmp_path / "eleven.bin").write_bytes(pickle.dumps((images, [k % 2 == 0 for k in range(11)])))
+    assert "equal folds. Received: 11 pairs" in refused(
+        "export", place / "run", *to, "--pairs", tmp_path / "eleven.bin"
+    )
     assert not (tmp_path / "model").exists()
+
+
+def test_a_training_is_not_replaced_by_a_model(place):
+    before = sorted(entry.name for entry in (place / "run").iterdir())
+    line = refused("export", place / "run", "--to", "saved_model", "--out", place / "run", "--overwrite")
+    assert "`path` must hold an exported model if it is to be replaced" in line
+    assert sorted(entry.name for entry in (place / "run").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (10**14,), }", b""]
+)
+def test_images_of_a_training_that_are_corrupt_are_named(place, tmp_path, content):
+    shutil.copytree(place / "run", tmp_path / "run")
+    (tmp_path / "run" / "check_images.npy").write_bytes(content)
+    line = refused("export", tmp_path / "run", "--to", "saved_model", "--out", tmp_path / "model")
+    assert "check_images.npy is corrupt" in line
+
+
+def test_the_threshold_of_a_quantized_model_is_not_taken_for_the_networks(place, tmp_path):
+    shutil.copytree(place / "run", tmp_path / "run")
+    card = read_card(tmp_path / "run" / "embedding")
+    (tmp_path / "run" / "embedding" / "model.onnx").write_bytes(b"")
+    write_card(tmp_path / "run" / "embedding", dataclasses.replace(card, format="onnx", quantization="int8"))
+    assert call("export", tmp_path / "run", "--to", "saved_model", "--out", tmp_path / "model").exit_code == 0
+    assert read_card(tmp_path / "model").threshold is None

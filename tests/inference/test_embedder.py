@@ -88,6 +88,8 @@ def test_a_photo_without_a_face_is_named_or_a_row_of_nan(ready, photos, tmp_path
         assert np.isnan(rows).all(axis=1).tolist() == [False, True]
         assert rows.shape == (2, 6)
     assert embedder.embedded == 0  # from the cache
+    with pytest.raises(ValueError, match="black holds no face"):
+        embed_images(Embedder(ready, detect=found_at), images, cache=tmp_path / "cache")
     assert np.isnan(embedder.embed([tmp_path / "black.png"])).all()
 
 
@@ -98,6 +100,9 @@ def test_photos_are_cached_apart_from_aligned_faces_and_by_detector(ready, tmp_p
     def elsewhere(images):
         return [[Face((10, 10, 90, 90), ((20, 20), (60, 25), (40, 50), (25, 70), (60, 70)), 1.0)] for _ in images]
 
+    with pytest.raises(ValueError, match=r"`cache` must be None where .*`name`"):
+        embed_images(Embedder(ready, detect=elsewhere), [("a", tmp_path / "a.png")], cache=tmp_path / "cache")
+    elsewhere.name = "elsewhere"
     made = []
     for options in ({"faces": "aligned"}, {"detect": found_at}, {"detect": elsewhere}):
         embedder = Embedder(ready, **options)
@@ -165,3 +170,34 @@ def test_the_examples_of_products_are_aligned_faces(tmp_path):
     model = products.export(tmp_path / "model")
     rows = Embedder(model, faces="aligned").embed([products.face("Ada", 0), products.face("Ada", 1)])
     assert rows[0] @ rows[1] > 0.5
+
+
+def test_images_and_names_are_as_many(ready, photos):
+    embedder = Embedder(ready, detect=found_at)
+    for images, names in (([], None), (photos, ["a"]), (photos[:1], ["a", "b"])):
+        count = len(images if names is None else names)
+        with pytest.raises(ValueError, match=rf"`names` as many. Received: {len(images)} and {count}"):
+            embedder.embed(images, names)
+
+
+def test_a_network_that_makes_nan_is_refused(photos):
+    broken = ready_network()
+    kernel, bias = broken.network.layers[-1].get_weights()
+    broken.network.layers[-1].set_weights([kernel * np.nan, bias])
+    with pytest.raises(ValueError, match="not finite"):
+        Embedder(broken, detect=found_at, no_face="nan").embed(photos[:1])
+
+
+@pytest.mark.parametrize("detect", [3, "mtcnn"])
+def test_detectors_that_are_no_function(ready, detect):
+    with pytest.raises(ValueError, match="`detect` must be a function"):
+        Embedder(ready, detect=detect)
+
+
+def test_a_detector_whose_name_is_no_text(ready):
+    def detect(images):
+        return [[] for _ in images]
+
+    detect.name = 3
+    with pytest.raises(ValueError, match=r"`detect.name` must be a text"):
+        Embedder(ready, detect=detect)

@@ -121,7 +121,7 @@ def test_an_existing_product_is_kept_unless_told_otherwise(tmp_path):
 def test_a_failed_export_leaves_the_old_product_and_no_rubbish(tmp_path, monkeypatch):
     path = tmp_path / "product"
     path.mkdir()
-    (path / "old").write_text("x")
+    (path / "model.json").write_text("x")
 
     def fails(*args, **kwargs):
         raise OSError("disk full")
@@ -129,7 +129,7 @@ def test_a_failed_export_leaves_the_old_product_and_no_rubbish(tmp_path, monkeyp
     monkeypatch.setattr(keras.Model, "export", fails)
     with pytest.raises(OSError, match="disk full"):
         knf.export_embedding_model(classifier(), path, overwrite=True)
-    assert (path / "old").read_text() == "x"
+    assert (path / "model.json").read_text() == "x"
     assert [p.name for p in tmp_path.iterdir()] == ["product"]
 
 
@@ -151,10 +151,10 @@ except OSError as error:
 def test_on_a_full_disk_it_is_an_oserror_and_the_earlier_model_stays(tmp_path):
     path = tmp_path / "embedding"
     path.mkdir()
-    (path / "old").write_text("x")
+    (path / "model.json").write_text("x")
     shown = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
     assert f"{path} could not be written" in shown.stdout
-    assert [p.name for p in tmp_path.rglob("*")] == ["embedding", "old"]
+    assert [p.name for p in tmp_path.rglob("*")] == ["embedding", "model.json"]
 
 
 class Killed(BaseException):
@@ -195,12 +195,15 @@ def test_what_an_export_to_another_name_moved_away_is_not_taken(tmp_path, monkey
     assert other.is_dir()
     left = tmp_path / ".model.abc123" / "old"  # killed when all was done but the removal
     left.mkdir(parents=True)
+    half = tmp_path / ".model.def456" / "new"  # killed while it wrote
+    half.mkdir(parents=True)
     knf.export_embedding_model(classifier(), tmp_path / "model", overwrite=True)
     assert left.is_dir()  # another process may be at it
     later = time.time() + 2 * 3600
     monkeypatch.setattr(time, "time", lambda: later)
     knf.export_embedding_model(classifier(), tmp_path / "model", overwrite=True)
-    assert not left.exists()
+    assert not left.parent.exists()
+    assert not half.parent.exists()
     assert other.is_dir()
 
 

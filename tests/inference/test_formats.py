@@ -52,7 +52,8 @@ def export(net, path, format, quantize="none", **options):
 def call(path):
     from keras_normface.inference._runtimes import open_runtime
 
-    return open_runtime(path).call
+    card = read_card(path)
+    return open_runtime(path, card.format, card.quantization).call
 
 
 # Measured on this network and these images: 2e-13, 2e-7, 2e-4 and 1e-3 away from 1.
@@ -68,6 +69,8 @@ def test_every_form_gives_the_embeddings_of_the_network(net, tmp_path, format):
         cut = export(net, path, format, quantize, card={"licence": "CC0-1.0"})
         expected = np.asarray(cut(images))
         run = call(path)
+        alone = np.concatenate([run(images[:1]), run(images[1:2])])
+        np.testing.assert_allclose(run(images)[:2], alone, atol=1e-6)  # an embedding does not depend on its neighbours
         for found in (run(images), np.concatenate([run(images[:7]), run(images[7:8]), run(images[8:])])):
             assert found.dtype == np.float32
             np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
@@ -83,6 +86,11 @@ def test_every_form_gives_the_embeddings_of_the_network(net, tmp_path, format):
     assert sizes["float16"] < 0.6 * sizes["none"]
     assert max(sizes["dynamic"], sizes["int8"]) < 0.5 * sizes["none"]
     assert len({model_fingerprint(tmp_path / name) for name in QUANTIZATIONS}) == len(QUANTIZATIONS)
+    before = model_fingerprint(tmp_path / "none")
+    (tmp_path / "none" / "weights.bin").write_bytes(b"data outside the graph")
+    assert model_fingerprint(tmp_path / "none") != before
+    with pytest.raises(ValueError, match=r"does not take images uint8 \(2, 9, 9, 3\)"):
+        call(tmp_path / "none")(np.zeros((2, 9, 9, 3), "uint8"))
 
 
 @pytest.mark.slow
@@ -113,8 +121,8 @@ def test_a_saved_model_is_compared_too_and_what_differs_is_not_put_in_place(net,
 
     real = _export.open_runtime
 
-    def broken(path):
-        runtime = real(path)
+    def broken(*arguments):
+        runtime = real(*arguments)
         return runtime._replace(call=lambda images: runtime.call(images) + np.float32(0.001))
 
     monkeypatch.setattr(_export, "open_runtime", broken)

@@ -10,6 +10,7 @@ from keras_normface import Preprocessing, embedding_model
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 
 FILES = {"model.onnx": "onnxruntime", "model.tflite": "ai_edge_litert"}
+FORMATS = {"model.onnx": "onnx", "model.tflite": "litert"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -17,7 +18,7 @@ FILES = {"model.onnx": "onnxruntime", "model.tflite": "ai_edge_litert"}
 def test_a_damaged_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} must be an? \w+ file, but it is truncated or corrupt"):
-        open_runtime(tmp_path)
+        open_runtime(tmp_path, FORMATS[name])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -32,12 +33,14 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch, name
     (tmp_path / name).write_bytes(b"")
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=f"{name} needs the package {FILES[name].replace('_', '-')}: pip install"):
-        open_runtime(tmp_path)
+        open_runtime(tmp_path, FORMATS[name])
 
 
-def test_where_there_is_no_model(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"saved_model.pb, model.onnx or model.tflite"):
-        open_runtime(tmp_path)
+@pytest.mark.parametrize(("format", "file"), [("saved_model", "saved_model.pb"), ("onnx", "model.onnx")])
+def test_the_card_says_which_file_there_must_be(tmp_path, format, file):
+    (tmp_path / "model.tflite").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=f"must hold {file}, as its card says"):
+        open_runtime(tmp_path, format)
 
 
 def test_a_network_takes_batches_of_any_size():

@@ -232,3 +232,11 @@ def test_faces_are_those_of_mtcnn_itself(tmp_path):
     assert np.abs(boxes - rows[:, 1:5]).max() < 0.01
     assert np.abs(points - rows[:, 6:]).max() < 0.01
     assert np.abs([face.confidence for face in found] - rows[:, 5]).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((40, 40, 3)), np.zeros((40, 40), "uint8"), np.zeros((0, 5, 3), "uint8"), [[1]]]
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ValueError, match=r"`images\[1\]` must be uint8 RGB"):
+        Mtcnn()([np.zeros((40, 40, 3), "uint8"), image])

@@ -40,6 +40,9 @@ def found_at(images):
     return [[small, large] if image.any() else [] for image in images]
 
 
+found_at.name = "faces anywhere"
+
+
 def write_photos(folder):
     """Sorted paths of photos of three sizes, one of them turned by EXIF."""
     for number, size in enumerate(((150, 130), (200, 160), (150, 130), (120, 140))):
