@@ -288,6 +288,21 @@ def appended_file(path):
     return open(path, "a+b", opener=lambda path, flags: open_regular(path, flags | _NO_LINK))
 
 
+def files_below(root):
+    """Sorted relative paths of all files below a directory; OSError if a part cannot be read, ValueError at a link."""
+
+    def fails(error):
+        raise error
+
+    found = []
+    for directory, below, names in os.walk(root, onerror=fails):
+        for name in below:
+            if os.path.islink(os.path.join(directory, name)):
+                raise ValueError(f"{os.path.join(directory, name)} is a link to a directory, which is not followed")
+        found += [os.path.relpath(os.path.join(directory, name), root).replace(os.sep, "/") for name in names]
+    return sorted(found)
+
+
 def regular_file(path, mode="rb", **options):
     """As `open`, to read a regular file; OSError for all else, none of which is waited for."""
     return open(path, mode, opener=lambda path, flags: open_regular(path), **options)

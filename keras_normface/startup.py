@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from os import _exit as end_process
@@ -69,6 +70,36 @@ def call_after_loading(module, function, *arguments):
     """
     load_tensorflow()
     return getattr(importlib.import_module(module), function)(*arguments)
+
+
+@contextlib.contextmanager
+def stderr_without(pattern):
+    """Drop the lines that a library's C++ writes to standard error, if they match; the others follow at the end.
+
+    Args:
+        pattern: Regular expression, of bytes, that is searched for in each line.
+
+    Yields:
+        Nothing. Other threads' lines are held back too, so the time inside should be short.
+
+    Example:
+    >>> with stderr_without(rb"^INFO: Created"):
+    ...     written = os.write(STDERR, b"INFO: Created something")
+    """
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    shown = os.dup(STDERR)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(shown, STDERR)
+            os.close(shown)
+            kept.seek(0)
+            for line in kept:
+                if not re.search(pattern, line):
+                    os.write(STDERR, line)
 
 
 @contextlib.contextmanager

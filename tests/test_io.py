@@ -15,6 +15,7 @@ from keras_normface._io import (
     JsonFormat,
     LockedError,
     atomic_write,
+    files_below,
     json_text,
     locked,
     parse_json,
@@ -208,3 +209,15 @@ def test_a_write_that_fails_names_the_file(tmp_path, code):
     with pytest.raises(OSError, match=r"a\.json") as caught, atomic_write(tmp_path / "a.json"):
         raise OSError(code, os.strerror(code))
     assert caught.value.filename == os.fspath(tmp_path / "a.json")
+
+
+def test_files_below_are_all_or_an_error(tmp_path):
+    (tmp_path / "root" / "a").mkdir(parents=True)
+    for name in ("b.png", "a/c.png", "a/.d"):
+        (tmp_path / "root" / name).write_bytes(b"")
+    assert files_below(tmp_path / "root") == ["a/.d", "a/c.png", "b.png"]
+    with pytest.raises(OSError, match="nowhere"):
+        files_below(tmp_path / "nowhere")
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "root" / "a")
+    with pytest.raises(ValueError, match="link is a link to a directory"):
+        files_below(tmp_path / "root")

@@ -129,3 +129,10 @@ def test_neither_an_ignored_signal_nor_a_process_that_keeps_standard_error_open_
     assert done.stdout == "done\n"
     assert done.stderr == "a line\n"
     assert time.monotonic() - before < 50
+
+
+def test_lines_of_cpp_that_match_are_dropped_and_others_shown(capfd):
+    with startup.stderr_without(rb"^INFO: Created"):
+        os.write(2, b"INFO: Created a delegate\nERROR: a real one\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "ERROR: a real one\nafter\n"

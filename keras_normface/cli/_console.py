@@ -90,7 +90,7 @@ def failures_in_one_line(resumable=True):
 
 def loaded(name, tensorflow=True):
     """A file of this room that computes, imported after TensorFlow, if it needs that, whose notices are not shown."""
-    with failures_in_one_line():
+    with failures_in_one_line(resumable=False):
         if tensorflow:
             load_tensorflow()
         return importlib.import_module(f"keras_normface.cli.{name}")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_normface._io import ContainedFiles
+from keras_normface._io import ContainedFiles, files_below
 from keras_normface.cli._console import say
 from keras_normface.cli._verify_run import open_embedder
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
@@ -24,7 +24,10 @@ def list_images(sources, aligned):
         others += skipped
         for name, path in found:
             if images.setdefault(name, os.fspath(path)) != os.fspath(path):
-                raise ValueError(f"The images must have different names. Received: {name} in two folders")
+                raise ValueError(
+                    f"The images must have different names. Received: {name} as {images[name]} and as {path}; give the "
+                    "folder that holds both"
+                )
     if not images:
         raise ValueError(f"There is no image in {', '.join(map(str, sources))}: none ends in {', '.join(endings)}")
     return list(images.items()), others
@@ -32,13 +35,8 @@ def list_images(sources, aligned):
 
 def _below(root, endings):
     """Sorted pairs (path from the folder, path) of the images below it, none of which leads out; number of others."""
-    files = ContainedFiles(root)
-    names = [
-        os.path.relpath(os.path.join(directory, name), root).replace(os.sep, "/")
-        for directory, _, inside in os.walk(root)
-        for name in inside
-    ]
-    images = sorted(name for name in names if name.lower().endswith(endings))
+    files, names = ContainedFiles(root), files_below(root)
+    images = [name for name in names if name.lower().endswith(endings)]
     return [(name, files.checked_path(name)) for name in images], len(names) - len(images)
 
 

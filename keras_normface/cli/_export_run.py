@@ -1,7 +1,6 @@
 """What `keras-normface export` does once its options are checked: network, images, comparison, the model itself."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 from keras_normface import backbones, recipes
 from keras_normface._arrays import DAMAGE, map_npy
 from keras_normface._image_headers import check_pixels
-from keras_normface._io import ContainedFiles
+from keras_normface._io import ContainedFiles, files_below
 from keras_normface.cli import _run_directory
 from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import say
@@ -22,6 +21,7 @@ from keras_normface.metrics import cross_validated_accuracy, tar_at_far
 
 MOST_IMAGES, MOST_FOLDS = 256, 10
 SMALLEST_CLASSES = 2  # the heads are not exported
+EXACT_CUT = ((112, 112), (112, 96))  # faces of the one template, cut in their middle, are those of the other
 FEWEST_IMPOSTORS = 10  # behind the default rate of TAR@FAR
 
 
@@ -120,12 +120,7 @@ def _stored_images(path):
 
 def folder_images(folder, size):
     """Up to `MOST_IMAGES` images below a folder, evenly spread over its names, uint8 `(n, height, width, 3)`."""
-    names = sorted(
-        os.path.relpath(os.path.join(directory, name), folder)
-        for directory, _, files in os.walk(folder)
-        for name in files
-        if name.lower().endswith(tuple(EXTENSIONS))
-    )
+    names = [name for name in files_below(folder) if name.lower().endswith(tuple(EXTENSIONS))]
     if not names:
         raise ValueError(f"--calibration {folder} holds no images, {' '.join(EXTENSIONS)}")
     files = ContainedFiles(folder)
@@ -136,13 +131,14 @@ def folder_images(folder, size):
 
 
 def decoded(encoded, size, name):
-    """Encoded image → uint8 `(height, width, 3)`, cut in its middle if it is larger; ValueError with its name."""
+    """Encoded image of this size, or 112x112 for 112x96 → uint8 `(height, width, 3)`; ValueError with its name."""
     check_pixels([encoded], lambda _: name)
     try:
         image = decode_image(encoded)
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"{name} cannot be decoded: {' '.join(str(error.message).split())[:200]}") from error
-    if image.shape[0] < size[0] or image.shape[1] < size[1]:
+    cut = (tuple(image.shape[:2]), tuple(size)) == EXACT_CUT
+    if tuple(image.shape[:2]) != tuple(size) and not cut:
         raise ValueError(
             f"{name} must be an aligned face of {size[0]} x {size[1]} pixels (height x width). "
             f"Received: {image.shape[0]} x {image.shape[1]}; keras-normface align makes them"
@@ -164,7 +160,7 @@ class PairCheck:
         self._folds = next((count for count in range(MOST_FOLDS, 1, -1) if len(pairs) % count == 0), None)
         if self._folds is None:
             raise ValueError(f"--pairs {path} must make 2 to {MOST_FOLDS} equal folds. Received: {len(pairs)} pairs")
-        self._far = request.far or max(1e-3, min(1.0, FEWEST_IMPOSTORS / impostors))
+        self._far = max(1e-3, min(1.0, FEWEST_IMPOSTORS / impostors)) if request.far is None else request.far
         self._images = np.stack([decoded(image, size, f"--pairs {path}: {k}") for k, image in enumerate(pairs.images)])
         self._data = f"{path.name}, {len(pairs)} pairs"
 

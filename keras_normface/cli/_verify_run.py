@@ -84,10 +84,8 @@ def as_text(answer):
             f"true accept rate {tar} ({known.num_genuine:,} pairs of one person); calibrated on {known.protocol}"
         )
     licence = "" if answer.licence is None else f", licence of the weights: {answer.licence}"
-    return (
-        f"{decision}: cosine {answer.cosine:.4f}, {relation} the threshold {answer.threshold:.4f}\n{worth}\n"
-        f"Model: {answer.model}{licence}"
-    )
+    worth, model = (" ".join(text.split()) for text in (worth, f"Model: {answer.model}{licence}"))
+    return f"{decision}: cosine {answer.cosine:.4f}, {relation} the threshold {answer.threshold:.4f}\n{worth}\n{model}"
 
 
 def as_json(answer):

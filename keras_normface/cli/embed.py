@@ -1,5 +1,6 @@
 """`keras-normface embed`: embeddings of photos, by name, in a file."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,8 @@ def embed(
         raise typer.BadParameter(f"OUT must end in .npz. Received: {out}")
     if not out.parent.is_dir():
         raise typer.BadParameter(f"OUT must be in a directory that exists. Received: {out}")
+    if not os.access(out.parent, os.W_OK):
+        raise typer.BadParameter(f"OUT must be in a directory that can be written to. Received: {out}")
     run = loaded("_embed_run", tensorflow=False)
     with failures_in_one_line(resumable=cache is not None):
         images, others = run.list_images(sources, aligned)

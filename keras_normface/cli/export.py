@@ -43,6 +43,10 @@ class ExportRequest:
             raise typer.BadParameter(f"--quantize {self.quantize} must not be given for --to saved_model: only none")
         if self.quantize == "int8" and self.calibration is None:
             raise typer.BadParameter("--quantize int8 needs --calibration, a folder of aligned faces")
+        if self.licence is not None and not self.licence.strip():
+            raise typer.BadParameter("--licence must not be empty")
+        if self.directory.exists() and not self.overwrite:
+            raise typer.BadParameter(f"{self.directory} exists: --overwrite replaces a model, --out writes elsewhere")
         for option, given in (("--insist", self.insist), ("--far", self.far is not None)):
             if given and self.pairs is None:
                 raise typer.BadParameter(f"{option} needs --pairs")
@@ -85,7 +89,9 @@ def export(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Pair file, such as lfw.bin, to compare the figures on."),
     ] = None,
-    far: Annotated[float | None, typer.Option(help="With --pairs: the false accept rate of TAR@FAR.")] = None,
+    far: Annotated[
+        float | None, typer.Option(min=1e-9, max=1, help="With --pairs: the false accept rate of TAR@FAR.")
+    ] = None,
     max_loss: Annotated[
         float, typer.Option(min=0, max=1, help="With --pairs: by how much accuracy and TAR may fall.")
     ] = MAX_LOSS,

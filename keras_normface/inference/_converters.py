@@ -6,6 +6,8 @@ import logging
 import os
 import warnings
 
+from keras_normface.startup import stderr_without
+
 INPUT = "image"
 _WEIGHTED = ("Conv", "Gemm", "MatMul")  # what is quantized; scaling and normalisation stay in float32
 
@@ -48,7 +50,8 @@ def write_litert(model, path, quantize, images):
             converter.target_spec.supported_types = [tf.float16]
         elif quantize == "int8":
             converter.representative_dataset = lambda: ([images[k : k + 1]] for k in range(len(images)))
-        content = converter.convert()
+        with stderr_without(rb"^fully_quantize: "):
+            content = converter.convert()
     with open(path, "wb") as file:
         file.write(content)
 

@@ -341,8 +341,16 @@ def _exported(path):
         card.licence,
         card.source,
         card.format == "saved_model",
-        lambda: (model_fingerprint(path), open_runtime(path, card.format, card.quantization)),
+        lambda: _opened(path, card),
     )
+
+
+def _opened(path, card):
+    """Fingerprint and `Runtime` of an exported model; ValueError if it is not what its card says."""
+    runtime = open_runtime(path, card.format, card.quantization)
+    if runtime.dimension not in (None, card.dimension):
+        raise ValueError(f"{path} makes {runtime.dimension} numbers of an image, but its card says {card.dimension}")
+    return model_fingerprint(path), runtime
 
 
 def _pretrained(model):

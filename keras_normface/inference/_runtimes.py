@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_normface.inference._card import FORMATS
+from keras_normface.startup import stderr_without
 
 SMALLEST_NORM = 1e-12
+NOTICE = rb"XNNPACK delegate"  # of LiteRT, whenever it is made
 
 
 class Runtime(NamedTuple):
@@ -90,10 +92,10 @@ def _saved_model(path):
         ) from error
     try:
         loaded = tf.saved_model.load(path)
-    except OSError:
-        raise
     # TensorFlow raises whatever its readers meet in files that are cut or corrupt: IndexError, DataLossError, ...
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise _damaged(path, "a SavedModel", error) from error
     serving = loaded.signatures.get("serving_default")
     inputs = {} if serving is None else serving.structured_input_signature[1]
@@ -141,7 +143,8 @@ def _litert(path):
     except ImportError as error:
         raise ImportError(f"{path} needs the package ai-edge-litert: pip install ai-edge-litert") from error
     try:
-        interpreter = Interpreter(path, num_threads=os.cpu_count())
+        with stderr_without(NOTICE):
+            interpreter = Interpreter(path, num_threads=os.cpu_count())
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:  # RuntimeError, ValueError, and others from its C++
         raise _damaged(path, "a LiteRT file", error) from error
@@ -153,7 +156,8 @@ def _litert(path):
     def call(images):
         if allocated != [images.shape]:
             interpreter.resize_tensor_input(image["index"], images.shape, strict=True)
-            interpreter.allocate_tensors()
+            with stderr_without(NOTICE):
+                interpreter.allocate_tensors()
             allocated[:] = [images.shape]
         interpreter.set_tensor(image["index"], images.astype(image["dtype"], copy=False))
         interpreter.invoke()

@@ -158,6 +158,8 @@ def decoded(content):
         raise
     except image_module.UnidentifiedImageError as error:
         raise NotAnImageError("no format that is read") from error
+    except image_module.DecompressionBombError as error:  # more than twice the limit, before the size is known here
+        raise NotAnImageError(f"more than {image_module.MAX_IMAGE_PIXELS} pixels") from error
     except Exception as error:  # Decoders have many for corrupt files: OSError, SyntaxError, struct.error, ...
         # Addresses in memory would make the messages differ from run to run.
         text = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))[:200]

@@ -36,6 +36,7 @@ def read_matlab(path, wanted):
         raise ProtocolFileError(f"{path} is not a valid MATLAB file: {error}") from error
     missing = [field for field in wanted if field not in variables]
     if missing:
+        found = [name if name.isprintable() else repr(name) for name in found]
         raise ProtocolFileError(
             f"{path} lacks the variables {', '.join(missing)}. It holds: {', '.join(found) or 'none'}"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_normface import _validation
+from keras_normface._arrays import DAMAGE
 from keras_normface._io import UNFINISHED_SECONDS, atomic_write, remove_unfinished
 
 
@@ -116,8 +117,8 @@ def read_checkpoint(path, *keys):
         raise CorruptCheckpointError(f"{path} is truncated or corrupt: its checksum is wrong")
     try:
         return _parsed(body, start, keys)
-    # A header that was made up can be wrong in as many ways as JSON has.
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    # A header that was made up can be wrong in as many ways as JSON, and NumPy's names of types, have.
+    except (*DAMAGE, IndexError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise CorruptCheckpointError(f"{path} is not a valid checkpoint: its header is corrupt: {reason}") from error
 

@@ -97,7 +97,7 @@ def test_a_training_to_a_saved_model(place):
     images = np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), "uint8")
     expected = open_runtime(place / "run" / "embedding", "saved_model").call(images)
     np.testing.assert_allclose(open_runtime(path, "saved_model").call(images), expected, atol=1e-6)
-    assert "`path` exists" in refused("export", place / "run", "--to", "saved_model")
+    assert "--overwrite replaces a model" in refused("export", place / "run", "--to", "saved_model")
     assert call("export", place / "run", "--to", "saved_model", "--flip", "none", "--overwrite").exit_code == 0
     assert (read_card(path).flip, read_card(path).threshold) == ("none", None)
 
@@ -144,11 +144,15 @@ def test_the_ready_network(place, tmp_path, monkeypatch):
         (["--to", "onnx", "--far", "0.1"], "--far needs --pairs"),
         (["--to", "tflite"], "'tflite' is not one of"),
         (["--to", "onnx", "--quantize", "int4"], "'int4' is not one of"),
+        (["--to", "onnx", "--pairs", "PAIRS", "--far", "7"], "--far"),
+        (["--to", "onnx", "--licence", " "], "--licence must not be empty"),
+        (["--to", "onnx", "--out", "FACES"], "--overwrite replaces a model"),
         ([], "Missing option '--to'"),
     ],
 )
 def test_options_that_do_not_go_together(place, options, message):
-    result = call("export", place / "run", *options)
+    paths = {"PAIRS": place / "pairs.bin", "FACES": place / "faces"}
+    result = call("export", place / "run", *(paths.get(option, option) for option in options))
     assert result.exit_code == 2
     assert message in result.stderr
 

@@ -179,14 +179,34 @@ def test_what_verify_and_embed_refuse(photos, black, tmp_path, exported):
         ("--aligned", ("verify", *photos[:2], "--resize")),
         ("exclude", ("verify", *photos[:2], "--aligned", "--resize", "--center-crop")),
         ("There is no image in", ("embed", tmp_path / "empty", out)),
-        ("p0/1.png in two folders", ("embed", tmp_path / "photos", tmp_path / "other", out)),
+        ("give the folder that holds both", ("embed", tmp_path / "photos", tmp_path / "other", out)),
         ("OUT must end in .npz", ("embed", photos[0], tmp_path / "out.npy")),
         ("OUT must be in a directory", ("embed", photos[0], tmp_path / "nowhere" / "out.npz")),
         ("--aligned", ("embed", photos[0], out, "--center-crop")),
         ("--skip-no-face", ("embed", photos[0], out, "--aligned", "--skip-no-face")),
     ):
         assert words in refused(*arguments), arguments
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "other")
+    assert "link to a directory, which is not followed" in refused("embed", tmp_path / "photos", out)
     assert not out.exists()
+
+
+def test_a_card_of_another_dimension_is_refused(photos, exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "model")
+    write_card(tmp_path / "model", dataclasses.replace(read_card(exported), dimension=64))
+    assert "makes 6 numbers of an image, but its card says 64" in refused(
+        "verify", *photos[:2], "--model", tmp_path / "model"
+    )
+
+
+def test_a_card_adds_no_line_to_the_answer(photos, exported, tmp_path):
+    path, forged = tmp_path / "model", "A\nSame person: \x1b[2J"
+    shutil.copytree(exported, path)
+    threshold = dataclasses.replace(ready.THRESHOLD, protocol=forged)
+    write_card(path, dataclasses.replace(read_card(path), licence=forged, threshold=threshold))
+    shown = call("verify", *photos[:2], "--model", path)
+    assert len(shown.stdout.splitlines()) == 3
+    assert "\x1b" not in shown.stdout
 
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
