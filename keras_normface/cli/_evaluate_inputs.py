@@ -7,11 +7,12 @@ import numpy as np
 
 from keras_normface._arrays import DAMAGE, map_npy
 from keras_normface._io import ContainedFiles, printable
+from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import progress_bar, say
+from keras_normface.cli._verify_run import open_embedder
 from keras_normface.data import EXTENSIONS, PHOTO_EXTENSIONS
 from keras_normface.data.shards import METADATA_NAME, read_metadata
 from keras_normface.inference import (
-    Embedder,
     check_none_missing,
     embed_blocks,
     embed_images,
@@ -26,16 +27,11 @@ from keras_normface.protocols.pairs import flip_fused
 
 
 class ModelFeatures:
-    """Features that an exported model makes of images, with its mirror images' if they are asked for."""
+    """Features that a model makes of images, with its mirror images' if they are asked for."""
 
     def __init__(self, path, request):
-        self._embedder = Embedder(
-            path,
-            batch_size=request.batch_size,
-            faces="aligned",
-            resize=request.resize,
-            center_crop=request.center_crop,
-        )
+        options = {"resize": request.resize, "center_crop": request.center_crop, "batch_size": request.batch_size}
+        self._embedder = open_embedder(path, aligned=True, **options)
         self._cache, self._mirror = request.cache_directory, request.flip
         self.name = f"{os.path.basename(os.path.abspath(path))} ({self._embedder.shown_fingerprint})"
         self.settings = {
@@ -89,8 +85,8 @@ class StoredFeatures:
 
 
 def open_features(path, request):
-    """Return the `ModelFeatures` of an exported model, or `StoredFeatures`."""
-    model = os.path.isdir(path) and path != request.embeddings
+    """Return the `ModelFeatures` of a model, or `StoredFeatures`."""
+    model = path in READY_NETWORKS or (os.path.isdir(path) and path != request.embeddings)
     return ModelFeatures(path, request) if model else StoredFeatures(path, request)
 
 

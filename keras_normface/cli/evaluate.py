@@ -1,13 +1,15 @@
 """What `keras-normface evaluate` was asked for, and which of its options belong together."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_normface.cli._choices import CARD_FILE, FLIPS, REPEATS, choice
+from keras_normface.cli._choices import CARD_FILE, FLIPS, READY_NETWORKS, REPEATS, choice
 from keras_normface.cli._console import failures_in_one_line, loaded
+from keras_normface.cli.verify import MODEL_HELP
 
 FAMILIES = {
     **dict.fromkeys(("lfw", "pairs", "agedb30", "calfw", "cplfw", "cfp-fp", "cfp-ff"), "pairs"),
@@ -39,7 +41,7 @@ class Request:
     protocol: str
     protocol_file: Path
     images: Path | None
-    model: Path | None
+    model: str | None
     embeddings: Path | None
     flip: str
     center: bool
@@ -52,7 +54,7 @@ class Request:
     distractors: Path | None
     distractor_list: Path | None
     feature_suffix: str | None
-    compare: Path | None
+    compare: str | None
     train_identities: Path | None
     train_embeddings: Path | None
     calibrate_far: float | None
@@ -99,6 +101,10 @@ class Request:
         self._check_leaks()
         if self.calibrate_far is not None and (self.model is None or self.flip != "none"):
             raise typer.BadParameter("--calibrate-far needs --model, with which it stores the threshold, and no --flip")
+        if self.calibrate_far is not None and self.model in READY_NETWORKS:
+            raise typer.BadParameter(
+                f"--calibrate-far stores the threshold with --model: {self.model} must be exported first"
+            )
         if self.save_embeddings is not None and self.save_embeddings.suffix != ".npz":
             raise typer.BadParameter(f"--save-embeddings must end in .npz. Received: {self.save_embeddings}")
         if self.save_embeddings is not None and not self.save_embeddings.parent.is_dir():
@@ -112,12 +118,16 @@ class Request:
         has_images = self.images is not None or self.packed or self.protocol.startswith("cfp")
         if self.packed and self.images is not None:
             raise typer.BadParameter("--images must not be given with a .bin file, which holds its images")
-        for option, path in (("--model", self.model), ("--compare", self.compare)):
-            if path is not None and path.is_dir() and not (path / CARD_FILE).is_file():
+        for option, name in (("--model", self.model), ("--compare", self.compare)):
+            if name is None or (option == "--compare" and os.path.isfile(name)):
+                continue
+            if name not in READY_NETWORKS and not os.path.isfile(os.path.join(name, CARD_FILE)):
+                other = ", or an .npz file" if option == "--compare" else ""
                 raise typer.BadParameter(
-                    f"{option} must be the directory of an exported model, with {CARD_FILE} in it. Received: {path}"
+                    f"{option} must be the directory of an exported model, with {CARD_FILE} in it, or "
+                    f"{' or '.join(READY_NETWORKS)}{other}. Received: {name}"
                 )
-            if path is not None and path.is_dir() and not has_images:
+            if not has_images:
                 raise typer.BadParameter(f"--images must be given where {option} is a model")
         if self.embeddings is not None and self.embeddings.is_dir() and self.feature_suffix is None:
             raise typer.BadParameter("--embeddings must be an .npz file, or feature files with their --feature-suffix")
@@ -160,15 +170,7 @@ def evaluate(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Directory that the protocol's image names are relative to."),
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Directory of an exported model. A SavedModel is code that can read and write files: "
-            "load only what comes from a source that you trust.",
-        ),
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
     embeddings: Annotated[
         Path | None,
         typer.Option(exists=True, help="Instead of --model: an .npz file, or a directory of MegaFace's feature files."),
@@ -213,8 +215,7 @@ def evaluate(
         str | None, typer.Option(help="Suffix of the feature files, after the image's name, such as _ours.bin.")
     ] = None,
     compare: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="A second exported model, as --model, or .npz file, to compare with the first."),
+        str | None, typer.Option(help="A second model, as --model, or .npz file, to compare with the first.")
     ] = None,
     train_identities: Annotated[
         Path | None,

@@ -158,7 +158,8 @@ def decoded(content):
         raise
     except image_module.UnidentifiedImageError as error:
         raise NotAnImageError("no format that is read") from error
-    except image_module.DecompressionBombError as error:  # more than twice the limit, before the size is known here
+    # Before the size is known here: an error above twice the limit, below it a warning, which `strict_pillow` raises.
+    except (image_module.DecompressionBombError, image_module.DecompressionBombWarning) as error:
         raise NotAnImageError(f"more than {image_module.MAX_IMAGE_PIXELS} pixels") from error
     except Exception as error:  # Decoders have many for corrupt files: OSError, SyntaxError, struct.error, ...
         # Addresses in memory would make the messages differ from run to run.

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from keras_normface import export_embedding_model
 from keras_normface.cli._app import app
 from keras_normface.inference import Embedder, embed_images, read_card, save_embeddings
 from keras_normface.metrics import Result, cross_validated_accuracy, equal_error_rate, tar_at_far
 from keras_normface.protocols import open_protocol, write_megaface_features
-from tests.support import faces, products
+from tests.support import faces, products, ready
 from tests.support import protocol_files as files
 
 SHARD = {"name": "shard-00000-of-00001.tfrecord", "samples": 2, "bytes": 99, "sha256": "0" * 64}
@@ -423,6 +424,16 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
     assert "by itself" in refused(*lfw_options(lfw), "--model", fusing, "--flip", "sum")
 
 
+def test_the_ready_network_by_its_name(lfw, tmp_path, monkeypatch):
+    network = ready.ready_network()
+    monkeypatch.setattr("keras_normface.backbones.pretrained", lambda name: network)
+    export_embedding_model(network.network, tmp_path / "model", preprocessing=network.preprocessing)
+    for name, chosen in (("ready", "dlib"), ("exported", tmp_path / "model")):
+        good(*lfw_options(lfw), "--model", chosen, "--resize", "--out", tmp_path / name)
+    same_figures(figures(tmp_path / "ready"), figures(tmp_path / "exported"))
+    assert Result.load(tmp_path / "ready" / "result.json").settings["model"] == "dlib"
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -440,6 +451,8 @@ def test_a_model_that_adds_the_mirror_image_by_itself(lfw, tmp_path):
         (["--model", "NOWHERE"], "--model"),
         (["--model", "DIRECTORY"], "model.json"),
         (["--model", "MODEL", "--compare", "DIRECTORY"], "model.json"),
+        (["--model", "MODEL", "--compare", "NOWHERE"], "or an .npz file. Received: "),
+        (["--model", "dlib", "--calibrate-far", "0.1"], "dlib must be exported first"),
         (["--embeddings", "MODEL"], ".npz"),
         (["--model", "MODEL", "--save-embeddings", "e.npy"], "--save-embeddings"),
     ],
@@ -459,5 +472,6 @@ def test_options_of_other_protocols(model, tmp_path):
     assert "--compare" in refused(*probes, "--distractors", bin_file, "--compare", model)
     lists = ("lfw", "--protocol-file", files.write_lfw(tmp_path / "pairs.txt"))
     assert "--images" in refused(*lists, "--model", model)
+    assert "--images" in refused(*lists, "--model", "dlib")
     assert "--images" in refused(*lists, "--embeddings", bin_file, "--compare", model)
     assert "`suffix` does not belong to agedb30 from a .bin file" in refused(*options, "--suffix", ".png")

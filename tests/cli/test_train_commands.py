@@ -155,8 +155,8 @@ def test_another_template_names_the_ways_out_and_an_exact_cut_is_made(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_photos_to_figures_with_the_options_that_are_the_default(tmp_path):
-    """`align`, `prepare`, two recipes, pairs and their figures; few steps, images and layers."""
+def test_from_photos_to_figures_of_each_exported_form_with_the_options_that_are_the_default(tmp_path):
+    """`align`, `prepare`, two recipes, figures of each form; few steps, images and layers."""
     photos, aligned, shards = (tmp_path / name for name in ("photos", "aligned", "shards"))
     for person in range(1, PEOPLE + 1):
         (photos / f"{person:07d}").mkdir(parents=True)
@@ -183,12 +183,24 @@ def test_from_photos_to_figures_with_the_options_that_are_the_default(tmp_path):
         assert re.search(r"^orl: accuracy=[01]\.\d+ \+- ", shown, re.MULTILINE), shown[-400:]
         assert read_card(out / "embedding").preprocessing == recipes.read(out / "recipe.json").preprocessing
         assert read_card(out / "embedding").preprocessing.size == size
-    figures = call(
-        *("evaluate", "pairs", "--protocol-file", tmp_path / "pairs.tsv", "--images", aligned),
-        *("--model", tmp_path / "out112" / "embedding"),
-    )
-    assert figures.exit_code == 0, figures.output
-    assert re.search(r"accuracy", figures.stdout)
+    accuracies, photo = {}, photos / "0000001" / "1.jpg"
+    for form in ("embedding", "onnx", "litert"):
+        model = tmp_path / "out112" / form
+        if form != "embedding":
+            run("export", tmp_path / "out112", "--to", form, small=())
+        figures = call(
+            *("evaluate", "pairs", "--protocol-file", tmp_path / "pairs.tsv", "--images", aligned),
+            *("--model", model, "--out", tmp_path / f"figures-{form}", "--calibrate-far", "0.1"),
+        )
+        assert figures.exit_code == 0, figures.output
+        accuracies[form] = re.search(r"accuracy [\d.]+ %", figures.stdout)[0]
+        same = call("verify", photo, photo, "--model", model, "--json")
+        assert same.exit_code == 0, same.output
+        assert json.loads(same.stdout)["cosine"] == pytest.approx(1, abs=1e-5)
+        other = call("verify", photo, photos / "0000002" / "1.jpg", "--model", model, "--threshold", "0.99999")
+        assert other.exit_code == 1, other.output
+        assert "accuracy" in call("show", model).stdout
+    assert len(set(accuracies.values())) == 1
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
-"""An ONNX model answers where neither TensorFlow nor Keras can be imported; this file imports neither."""
+"""Exported models answer where neither TensorFlow nor Keras can be imported; this file imports neither."""
 
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,19 @@ def photos(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Directory of what `export` makes for ONNX and LiteRT: made before where TensorFlow is not installed."""
+    if "EXPORTED_MODELS" in os.environ:
+        return Path(os.environ["EXPORTED_MODELS"])
+    directory = tmp_path_factory.mktemp("exported")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("export_models.py"), directory], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return directory
+
+
 def test_the_rooms_are_imported():
     done = python("import keras_normface\n" + "\n".join(f"import keras_normface.{room}" for room in ROOMS))
     assert done.returncode == 0, done.stderr
@@ -102,6 +116,39 @@ def test_verify_on_photos(model, photos):
     other = keras_normface("verify", photos / "s6/1.jpg", photos / "s8/1.jpg", *arguments)
     assert (same.returncode, other.returncode) == (0, 1), same.stderr + other.stderr + same.stdout + other.stdout
     assert json.loads(same.stdout)["cosine"] > json.loads(other.stdout)["cosine"]
+
+
+EMBED = """
+import io
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from keras_normface.inference import Embedder, read_card
+directory, form = Path(sys.argv[1]), sys.argv[2]
+encoded = []
+for pixels in np.load(directory / "check_images.npy"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    encoded.append(buffer.getvalue())
+rows = Embedder(directory / form, faces="aligned").embed(encoded)
+assert read_card(directory / form).format == form
+print(float(np.abs(rows - np.load(directory / "check_embeddings.npy")).max()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_what_export_wrote_gives_the_embeddings_of_the_keras_network(exported, photos, form):
+    done = python(EMBED, exported, form)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1e-5
+    arguments = ["--model", exported / form, "--threshold", THRESHOLD, "--json"]
+    same = keras_normface("verify", photos / "s6/1.jpg", photos / "s6/2.jpg", *arguments)
+    other = keras_normface("verify", photos / "s6/1.jpg", photos / "s8/1.jpg", *arguments)
+    assert (same.returncode, other.returncode) == (0, 1), same.stderr + other.stderr + same.stdout + other.stdout
+    card = keras_normface("show", exported / form)
+    assert card.returncode == 0, card.stderr
+    assert form in card.stdout
 
 
 @pytest.mark.slow
