@@ -1,0 +1,316 @@
+"""Subjects, their embeddings and their templates in one SQLite database; every change is one transaction."""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+
+import numpy as np
+
+from keras_normface._io import LockedError, open_regular, printable
+
+APPLICATION, VERSION = 0x6B6E6647, 1
+SECONDS_TO_WAIT = 30
+ROWS_AT_ONCE = 8192
+NARROW = 1e-6  # a mean of unit vectors that is shorter has no direction
+# Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
+SCHEMA = {
+    "gallery": """CREATE TABLE gallery (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    fingerprint TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dimension INTEGER,
+    changes INTEGER NOT NULL)""",
+    "subject": "CREATE TABLE subject (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",
+    "template": """CREATE TABLE template (
+    subject INTEGER PRIMARY KEY REFERENCES subject (id) ON DELETE CASCADE,
+    changed INTEGER NOT NULL,
+    vector BLOB NOT NULL)""",
+    "embedding": """CREATE TABLE embedding (
+    id INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL REFERENCES subject (id) ON DELETE CASCADE,
+    image TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    vector BLOB NOT NULL,
+    UNIQUE (subject, digest))""",
+    "template_changed": "CREATE INDEX template_changed ON template (changed)",
+}
+
+
+class Database:
+    """One connection; any thread may use it. `fingerprint` and `model` are written into a file that is new."""
+
+    def __init__(self, path, fingerprint, model):
+        self.path = os.path.abspath(path)
+        self._lock = threading.RLock()
+        if os.path.lexists(self.path):
+            os.close(open_regular(self.path))
+        elif fingerprint is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        elif not os.path.isdir(os.path.dirname(self.path)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.dirname(self.path))
+        with self._named():
+            self._connection = sqlite3.connect(
+                self.path, timeout=SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(fingerprint, model)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self):
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def _prepare(self, fingerprint, model):
+        for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "secure_delete=ON", "synchronous=FULL"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        found = self._schema()
+        if not found:
+            if fingerprint is None:
+                raise ValueError(f"{printable(self.path)} is not a gallery: it is empty")
+            self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            self._create(fingerprint, model)
+            found = self._schema()
+        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if application == APPLICATION and version != VERSION:
+            raise ValueError(f"{printable(self.path)} is a gallery of version {version}; version {VERSION} is read")
+        if application != APPLICATION or found != SCHEMA:
+            raise ValueError(f"{printable(self.path)} is not a gallery: it holds other tables")
+
+    def _schema(self):
+        rows = self._connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: sql for name, sql in rows if not name.startswith("sqlite_")}
+
+    def _create(self, fingerprint, model):
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not self._schema():  # another process may have been faster
+                for statement in SCHEMA.values():
+                    self._connection.execute(statement)
+                self._connection.execute("INSERT INTO gallery VALUES (1, ?, ?, NULL, 0)", (fingerprint, model))
+                self._connection.execute(f"PRAGMA application_id={APPLICATION}")
+                self._connection.execute(f"PRAGMA user_version={VERSION}")
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self):
+        with contextlib.suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _named(self):
+        """SQLite's errors as those of Python, with the file's name."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise _as_os_error(error, self.path) from error
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{printable(self.path)} is not a valid gallery: {error}") from error
+
+    @contextlib.contextmanager
+    def _transaction(self, begin, counted=False):
+        with self._lock, self._named():
+            if self._connection.in_transaction:  # within another of this thread
+                yield self._connection
+                return
+            self._connection.execute(begin)
+            try:
+                yield self._connection
+                if counted:
+                    self._connection.execute("UPDATE gallery SET changes = changes + 1")
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+
+    def reading(self):
+        """Context in which all that is read is of one moment; gives the connection."""
+        return self._transaction("BEGIN")
+
+    def writing(self):
+        """Context in which all that is written is there afterwards, or nothing is; gives the connection."""
+        return self._transaction("BEGIN IMMEDIATE", counted=True)
+
+    def head(self):
+        """Fingerprint, name of the model, dimension or `None`, number of changes so far."""
+        with self.reading() as connection:
+            return connection.execute("SELECT fingerprint, model, dimension, changes FROM gallery").fetchone()
+
+    def subjects(self):
+        """List of (name, number of embeddings), by name."""
+        query = """SELECT name, count(embedding.id) FROM subject LEFT JOIN embedding ON embedding.subject = subject.id
+                   GROUP BY subject.id ORDER BY name"""
+        with self.reading() as connection:
+            return connection.execute(query).fetchall()
+
+    def count(self):
+        """Number of subjects."""
+        with self.reading() as connection:
+            return connection.execute("SELECT count(*) FROM subject").fetchone()[0]
+
+    def number_of(self, name):
+        """Number of a subject, or `None`."""
+        with self.reading() as connection:
+            found = connection.execute("SELECT id FROM subject WHERE name = ?", (name,)).fetchone()
+        return None if found is None else found[0]
+
+    def names_of(self, numbers):
+        """Numbers of subjects → their names."""
+        with self.reading() as connection:
+            query = "SELECT name FROM subject WHERE id = ?"
+            return [connection.execute(query, (number,)).fetchone()[0] for number in numbers]
+
+    def known_digests(self, name):
+        """Digests of the images that are enrolled for a subject, who need not exist."""
+        query = "SELECT digest FROM embedding JOIN subject ON subject.id = embedding.subject WHERE name = ?"
+        with self.reading() as connection:
+            return {digest for (digest,) in connection.execute(query, (name,))}
+
+    def add(self, entries):
+        """Entries (name, image, digest, unit float32 vector) → how many were new."""
+        with self.writing() as connection:
+            dimension = connection.execute("SELECT dimension FROM gallery").fetchone()[0]
+            if dimension is None:
+                connection.execute("UPDATE gallery SET dimension = ?", (len(entries[0][3]),))
+            elif dimension != len(entries[0][3]):
+                raise ValueError(
+                    f"`embeddings` must have {dimension} columns, as the gallery has. Received: {len(entries[0][3])}"
+                )
+            numbers = {}
+            for name, _, _, _ in entries:
+                if name not in numbers:
+                    connection.execute("INSERT OR IGNORE INTO subject (name) VALUES (?)", (name,))
+                    numbers[name] = connection.execute("SELECT id FROM subject WHERE name = ?", (name,)).fetchone()[0]
+            before = connection.total_changes
+            connection.executemany(
+                "INSERT OR IGNORE INTO embedding (subject, image, digest, vector) VALUES (?, ?, ?, ?)",
+                [(numbers[name], image, digest, vector.tobytes()) for name, image, digest, vector in entries],
+            )
+            new = connection.total_changes - before
+            for name, number in numbers.items():
+                self._pool(connection, number, name)
+            return new
+
+    def _pool(self, connection, number, name):
+        """Make the template of a subject anew: the mean of the unit embeddings, at unit length."""
+        rows = connection.execute("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (number,)).fetchall()
+        vector = pooled(np.stack([np.frombuffer(row, "<f4") for (row,) in rows]), name)
+        changes = connection.execute("SELECT changes FROM gallery").fetchone()[0] + 1
+        connection.execute("INSERT OR REPLACE INTO template VALUES (?, ?, ?)", (number, changes, vector.tobytes()))
+
+    def remove(self, number):
+        """Delete a subject with all vectors, also from the pages of the file that are free then, and from the log."""
+        with self.writing() as connection:
+            connection.execute("DELETE FROM subject WHERE id = ?", (number,))
+        self._empty_log()
+
+    def merge(self, number, into, name):
+        """Give the embeddings of one subject to another, called `name`; an image that both have is kept once."""
+        with self.writing() as connection:
+            connection.execute("UPDATE OR IGNORE embedding SET subject = ? WHERE subject = ?", (into, number))
+            connection.execute("DELETE FROM subject WHERE id = ?", (number,))
+            self._pool(connection, into, name)
+        self._empty_log()
+
+    def _empty_log(self):
+        """Write the log of changes back into the file, and cut it: where a reader keeps that from happening, later."""
+        with self._lock, self._named():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def changed_templates(self, since):
+        """Yield parts of (numbers (n,) int64, vectors (n, dim) float32) changed after `since`, by number."""
+        with self.reading() as connection:
+            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
+            # Of all of them the index would only be in the way.
+            column = "changed" if since else "+changed"
+            query = f"SELECT subject, vector FROM template WHERE {column} > ? ORDER BY subject"  # noqa: S608
+            found = connection.execute(query, (since,))
+            while rows := found.fetchmany(ROWS_AT_ONCE):
+                numbers = np.array([number for number, _ in rows], "int64")
+                yield numbers, _matrix([vector for _, vector in rows], dimension, self.path)
+
+    def numbers(self):
+        """Numbers (N,) int64 of all subjects, rising."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT subject FROM template ORDER BY subject").fetchall()
+        return np.array(rows, "int64").reshape(-1)
+
+    def embeddings(self):
+        """Yield parts of (names, images, digests, vectors (n, dim) float32) of all embeddings, in their order."""
+        query = """SELECT name, image, digest, vector FROM embedding
+                   JOIN subject ON subject.id = embedding.subject ORDER BY embedding.id"""
+        with self.reading() as connection:
+            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
+            found = connection.execute(query)
+            while rows := found.fetchmany(ROWS_AT_ONCE):
+                names, images, digests, vectors = zip(*rows, strict=True)
+                yield names, images, digests, _matrix(vectors, dimension, self.path)
+
+    def faults(self):
+        """What is wrong with the file, in words; an empty list if nothing is."""
+        with self.reading() as connection:
+            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
+            found = [text for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"]
+            found += [f"{table}: row {row} is of no subject" for table, row, *_ in _orphans(connection)]
+            for number, name in connection.execute("SELECT id, name FROM subject"):
+                found += self._faults_of(connection, number, printable(name), dimension)
+        return found
+
+    def _faults_of(self, connection, number, name, dimension):
+        vectors = [row for (row,) in connection.execute("SELECT vector FROM embedding WHERE subject = ?", (number,))]
+        template = connection.execute("SELECT vector FROM template WHERE subject = ?", (number,)).fetchone()
+        if not vectors or template is None:
+            return [f"{name} has no embedding" if not vectors else f"{name} has no template"]
+        if any(not isinstance(vector, bytes) or len(vector) != 4 * dimension for vector in (*vectors, *template)):
+            return [f"{name}: a vector has not {dimension} numbers"]
+        rows, pooled_row = np.stack([np.frombuffer(row, "<f4") for row in vectors]), np.frombuffer(template[0], "<f4")
+        if not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+            return [f"{name}: an embedding is not a unit vector"]
+        try:
+            same = np.allclose(pooled(rows, name), pooled_row, atol=1e-5)
+        except ValueError as error:
+            return [str(error)]
+        return [] if same else [f"{name}: the template is not the mean of the embeddings"]
+
+
+def pooled(rows, name):
+    """(n, dim) unit float32 rows of one subject → (dim,) their mean, at unit length."""
+    mean = rows.mean(axis=0, dtype="float64")
+    length = np.linalg.norm(mean)
+    if not length > NARROW:
+        raise ValueError(f"The embeddings of {printable(name)[:200]} cancel each other: they have no mean direction")
+    return (mean / length).astype("<f4")
+
+
+def _orphans(connection):
+    return connection.execute("PRAGMA foreign_key_check").fetchall()
+
+
+def _matrix(vectors, dimension, path):
+    whole = b"".join(vectors)
+    if dimension is None or len(whole) != 4 * dimension * len(vectors):
+        raise ValueError(f"{printable(path)} is not a valid gallery: a vector has not {dimension} numbers")
+    rows = np.frombuffer(whole, "<f4").reshape(len(vectors), dimension)
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{printable(path)} is not a valid gallery: a vector is not finite")
+    return rows
+
+
+def _as_os_error(error, path):
+    text = str(error)
+    for words, number in (("full", errno.ENOSPC), ("readonly", errno.EROFS), ("I/O", errno.EIO)):
+        if words in text:
+            return OSError(number, text, path)
+    if "locked" in text or "busy" in text:
+        return LockedError(f"{printable(path)} is in use by another process: for {SECONDS_TO_WAIT} s it was {text}")
+    if "unable to open" in text:
+        return OSError(errno.EACCES, text, path)
+    return ValueError(f"{printable(path)} is not a valid gallery: {text}")

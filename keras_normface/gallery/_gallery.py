@@ -1,0 +1,422 @@
+"""A gallery: enrol people by their photos, and say whose face another photo shows."""
+
+import csv
+import hashlib
+import os
+
+import numpy as np
+
+from keras_normface import _validation
+from keras_normface._io import atomic_write, printable
+from keras_normface.gallery._database import Database
+from keras_normface.gallery._enrol import checked_name, checked_text, enrol_part, parts, unit_where
+from keras_normface.gallery._results import Candidate, Enrolment, Identification
+from keras_normface.gallery._search import best_matches
+from keras_normface.gallery._templates import Templates, spread_embeddings
+from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
+from keras_normface.metrics import unit_rows
+
+SHOWN_DIGITS = 16
+
+
+class Gallery:
+    """People by their embeddings, in one file.
+
+    Args:
+        path: The file, an SQLite database, which is made if there is none and an embedder or a fingerprint is given.
+            While it is open there are two more files beside it, with `-wal` and `-shm` after its name: copy a gallery
+            by `export`, or when nobody has it open. It must be on a local disk.
+        embedder: An `inference.Embedder`, which turns images into embeddings. `None`: embeddings are given as numbers.
+        fingerprint: Instead of an embedder: a text that names the model that makes the embeddings. Embeddings of
+            different models must not be compared, so a gallery takes those of one only.
+
+    Attributes:
+        path: The absolute path of the file.
+        embedder: As given.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no such directory, and it cannot be made.
+        ValueError: If the file is not a gallery, is corrupt, or is that of another model.
+        OSError: If it cannot be read.
+
+    Example:
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "people.gallery")
+    >>> with Gallery(path, fingerprint="toy model") as gallery:
+    ...     _ = gallery.enrol_embeddings(["Ada", "Ada", "Bob"], [[1, 0.1], [1, -0.1], [0, 1]])
+    ...     print(gallery.identify([0.9, 0.1], threshold=0.5))
+    ...     print(gallery.identify([-1.0, 0.1], threshold=0.5))
+    Ada (cosine 0.9939, threshold 0.5000)
+    unknown (best: Bob, cosine 0.0995 below 0.5000)
+    """
+
+    def __init__(self, path, embedder=None, *, fingerprint=None):
+        if embedder is not None and fingerprint is not None:
+            raise ValueError("`fingerprint` must be None where there is an `embedder`. Received: both")
+        if fingerprint is not None and (not isinstance(fingerprint, str) or not fingerprint):
+            raise ValueError(f"`fingerprint` must be a text. {_validation.received('fingerprint', fingerprint)}")
+        if embedder is not None and not isinstance(getattr(embedder, "fingerprint", None), str):
+            raise ValueError(f"`embedder` must be an Embedder. {_validation.received('embedder', embedder)}")
+        self.embedder = embedder
+        expected = fingerprint if embedder is None else embedder.fingerprint
+        self._database = Database(path, expected, fingerprint if embedder is None else embedder.name)
+        self.path = self._database.path
+        self._templates = Templates(self._database)
+        stored, model, _, _ = self._database.head()
+        if expected not in (None, stored):
+            self.close()
+            raise ValueError(
+                f"{printable(self.path)} holds embeddings of the model {printable(model)} ({stored[:SHOWN_DIGITS]}), "
+                f"which cannot be compared with those of {expected[:SHOWN_DIGITS]}: enrol the images anew"
+            )
+
+    def close(self):
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    @property
+    def fingerprint(self):
+        """The fingerprint of the model whose embeddings are stored, a text."""
+        return self._database.head()[0]
+
+    @property
+    def model(self):
+        """The name of that model, for people."""
+        return self._database.head()[1]
+
+    @property
+    def dimension(self):
+        """The dimension of the embeddings; `None` before the first."""
+        return self._database.head()[2]
+
+    def __len__(self):
+        return self._database.count()
+
+    def __contains__(self, name):
+        return isinstance(name, str) and self._database.number_of(name) is not None
+
+    def subjects(self):
+        """List those who are enrolled.
+
+        Returns:
+            List of pairs (name, number of embeddings), by name.
+
+        Raises:
+            ValueError: If the file is corrupt.
+            OSError: If it cannot be read.
+        """
+        return self._database.subjects()
+
+    def enrol(self, name, images):
+        """Add images of one subject, who may be enrolled already.
+
+        Args:
+            name: Of the subject, a text that is not empty; names are compared letter by letter.
+            images: One image or a list of them: the bytes, or the path of a file, of a photo or an aligned face, as
+                the embedder takes them. One that is enrolled for this subject already, by its content, is not embedded
+                again.
+
+        Returns:
+            An `Enrolment`. When it is returned, what is new is on the disk.
+
+        Raises:
+            ValueError: If there is no embedder, no image, an image cannot be used (it is named) or its embeddings
+                cancel the others, or the name is empty. Nothing is stored then.
+            OSError: If a file cannot be read, or the gallery not be written.
+        """
+        images = [images] if isinstance(images, (bytes, str, os.PathLike)) else list(images)
+        return self.enrol_many({name: images})
+
+    def enrol_many(self, subjects, *, progress=None):
+        """Add images of many subjects, up to about 256 images at once.
+
+        Args:
+            subjects: Dictionary from names to lists of images, see `enrol`.
+            progress: `None`, or a function that is called with the number of images done and that of all.
+
+        Returns:
+            An `Enrolment`. A call that is interrupted has enrolled whole subjects; the same call again adds the rest.
+
+        Raises:
+            ValueError: See `enrol`; what was stored before stays.
+            OSError: See `enrol`.
+        """
+        self._check_embedder()
+        subjects = {checked_name(name): list(images) for name, images in subjects.items()}
+        empty = [name for name, images in subjects.items() if not images]
+        if empty or not subjects:
+            raise ValueError(f"`images` must hold at least one image for each subject. Received: none for {empty[:5]}")
+        total, done = sum(map(len, subjects.values())), 0
+        new, known, without = 0, 0, []
+        for part in parts(subjects):
+            found = enrol_part(self._database, self.embedder, part)
+            new, known, without = new + found.new, known + found.known, without + list(found.without_face)
+            done += sum(map(len, part.values()))
+            if progress is not None:
+                progress(done, total)
+        return Enrolment(new, known, tuple(without))
+
+    def enrol_embeddings(self, names, embeddings, images=None):
+        """Add embeddings that were made elsewhere, by the model of this gallery, in one transaction.
+
+        Args:
+            names: List of N names of subjects, each as often as it has embeddings.
+            embeddings: Numbers `(N, dim)`; they are stored as float32, at unit length.
+            images: List of N names of images, or `None`.
+
+        Returns:
+            How many were new: the same numbers for the same subject are kept once.
+
+        Raises:
+            ValueError: If a name is empty, the numbers of names and rows differ, a row is zero or not finite, the
+                dimension is another, or the embeddings of a subject cancel each other. Nothing is stored then.
+            OSError: If the gallery cannot be written.
+        """
+        names = [checked_name(name) for name in names]
+        rows = unit_rows(embeddings, "embeddings", dtype=np.float32)
+        images = [""] * len(names) if images is None else [checked_text("images", image) for image in images]
+        if not len(names) == len(rows) == len(images):
+            raise ValueError(
+                "`names`, `embeddings` and `images` must be as many. "
+                f"Received: {len(names)}, {len(rows)} and {len(images)}"
+            )
+        digests = [hashlib.sha256(row.tobytes()).digest() for row in rows]
+        return self._database.add(list(zip(names, images, digests, rows.astype("<f4"), strict=True)))
+
+    def identify(self, probe, *, threshold=None, count=5):
+        """Say who is shown.
+
+        Args:
+            probe: One image, as for `enrol`, or an embedding, numbers `(dim,)`.
+            threshold: The cosine from which on a probe is taken for a subject, a number or an
+                `IdentificationThreshold`. `None`: that of the embedder's model, which was calibrated for pairs: its
+                false accept rate is that of one comparison, and grows with the number of subjects. See
+                `threshold_at_fpir`.
+            count: How many candidates are wanted at most.
+
+        Returns:
+            An `Identification`.
+
+        Raises:
+            ValueError: If the image cannot be used, or holds no face; if there is no threshold, or it is not in
+                [-1, 1]; or the embedding is not one of `dim` numbers.
+            OSError: If a file cannot be read.
+        """
+        if isinstance(probe, (bytes, str, os.PathLike)):
+            (found,) = self.identify_many([probe], threshold=threshold, count=count)
+        else:
+            (found,) = self.identify_many(np.asarray(probe)[None], threshold=threshold, count=count)
+        return found
+
+    def identify_many(self, probes, *, threshold=None, count=5):
+        """Say who is shown on many images; see `identify`.
+
+        Args:
+            probes: List of images, or embeddings `(P, dim)`, of which rows of NaN stand for photos without a face.
+            threshold: See `identify`.
+            count: See `identify`.
+
+        Returns:
+            List of `Identification`; `None` for a row of NaN, or a photo without a face if the embedder has
+            `no_face="nan"`.
+
+        Raises:
+            ValueError: See `identify`.
+            OSError: See `identify`.
+        """
+        count, threshold = _validation.integer("count", count, 1), self._threshold(threshold)
+        rows = self._rows(probes)
+        there = np.isfinite(rows).all(axis=1)
+        unit = unit_where(rows, there)[there]
+        with self._database.reading():
+            self._templates.refresh()
+            self._check_dimension(rows)
+            scores, places = best_matches(self._templates.vectors, unit, count)
+            found = [
+                Identification(self._candidates(row, numbers), threshold)
+                for row, numbers in zip(scores, self._templates.numbers[places], strict=True)
+            ]
+        found = iter(found)
+        return [next(found) if known else None for known in there]
+
+    def _candidates(self, scores, numbers):
+        names = self._database.names_of(numbers.tolist())
+        return tuple(Candidate(name, float(score)) for name, score in zip(names, scores, strict=True))
+
+    def verify(self, name, probe, *, threshold=None):
+        """Compare an image with one subject.
+
+        Args:
+            name: Of the subject.
+            probe: See `identify`.
+            threshold: See `identify`.
+
+        Returns:
+            An `Identification` with this subject as its only candidate: its `name` is that of the subject, or `None`.
+
+        Raises:
+            ValueError: If nobody of that name is enrolled; see `identify`.
+            OSError: See `identify`.
+        """
+        number, threshold = self._number("name", name), self._threshold(threshold)
+        image = isinstance(probe, (bytes, str, os.PathLike))
+        rows = self._rows([probe] if image else np.asarray(probe)[None])
+        if not np.isfinite(rows).all():
+            raise ValueError("`probe` holds no face that is found")
+        with self._database.reading():
+            self._templates.refresh()
+            self._check_dimension(rows)
+            place = self._templates.place(number)
+            (scores,), _ = best_matches(
+                self._templates.vectors[place : place + 1], unit_where(rows, np.array([True])), 1
+            )
+        return Identification((Candidate(name, float(scores[0])),), threshold)
+
+    def threshold_at_fpir(self, fpir, *, method="measured", size=None):
+        """Find the threshold that rejects who is not enrolled, but for a wanted share, from those who are.
+
+        Each stored embedding, or 10 000 of them at equal distances, is searched for among the templates of the OTHER
+        subjects, where it must not be found.
+
+        Args:
+            fpir: The wanted false positive identification rate, in (0, 1]: the share of searches by people who are not
+                enrolled that return somebody.
+            method: "measured": the highest score of each search decides, so nothing is assumed but that others are like
+                those who are enrolled. "independent": all scores together decide, for a rate of
+                1 - (1 - fpir)^(1 / size) a comparison, which holds if the comparisons of one search are independent:
+                they are not quite, but so a rate can be had for a larger gallery than this one.
+            size: For "independent": the number of subjects that the rate is to hold for. `None`: of this gallery.
+
+        Returns:
+            An `IdentificationThreshold`, which `identify` takes.
+
+        Raises:
+            ValueError: If `fpir` is not in (0, 1], or there are too few embeddings to resolve it; if there are fewer
+                than two subjects, or another argument is not what it must be.
+        """
+        _validation.choice("method", method, METHODS)
+        size = None if size is None else _validation.integer("size", size, 1)
+        with self._database.reading():
+            self._templates.refresh()
+            own, rows = spread_embeddings(self._database, MOST_PROBES)
+        templates = self._templates
+        return threshold_at_fpir(templates.vectors, templates.numbers, rows, own, fpir, method, size)
+
+    def remove(self, name):
+        """Delete a subject with all embeddings, for good: what is deleted is overwritten in the file.
+
+        Args:
+            name: Of the subject.
+
+        Raises:
+            ValueError: If nobody of that name is enrolled.
+            OSError: If the gallery cannot be written.
+        """
+        self._database.remove(self._number("name", name))
+
+    def merge(self, name, into):
+        """Make two subjects one.
+
+        Args:
+            name: Of the subject who is no more afterwards.
+            into: Of the subject who gets the embeddings; an image that both have is kept once.
+
+        Raises:
+            ValueError: If one of the two is not enrolled, or both are the same.
+            OSError: If the gallery cannot be written.
+        """
+        if name == into:
+            raise ValueError(f"`into` must be another subject than `name`. {_validation.received('into', into)}")
+        self._database.merge(self._number("name", name), self._number("into", into), into)
+
+    def export(self, path):
+        """Write what is enrolled into a file that others read.
+
+        Args:
+            path: Ending in `.npz`: arrays `names`, of the subjects, `images`, and `embeddings`, float32 `(N, dim)`, a
+                row for each embedding. Ending in `.csv`: columns name, image, sha256 of the image, in UTF-8.
+
+        Raises:
+            ValueError: If it ends otherwise.
+            OSError: If it cannot be written; what was there before stays then.
+        """
+        ending = os.path.splitext(os.fspath(path))[1]
+        if ending not in (".npz", ".csv"):
+            raise ValueError(f"`path` must end in .npz or .csv. {_validation.received('path', os.fspath(path))}")
+        with self._database.reading():
+            parts = list(self._database.embeddings())
+        with atomic_write(path) as beside:
+            if ending == ".csv":
+                with open(beside, "w", encoding="utf-8", newline="") as file:
+                    writer = csv.writer(file)
+                    writer.writerow(["name", "image", "sha256"])
+                    for names, images, digests, _ in parts:
+                        writer.writerows(zip(names, images, (digest.hex() for digest in digests), strict=True))
+                return
+            names, images = ([text for part in parts for text in part[place]] for place in (0, 1))
+            vectors = [part[3] for part in parts] or [np.empty((0, self.dimension or 0), "float32")]
+            with open(beside, "wb") as file:
+                np.savez(
+                    file, names=np.array(names, str), images=np.array(images, str), embeddings=np.concatenate(vectors)
+                )
+
+    def check(self):
+        """Look through the whole file for damage.
+
+        Returns:
+            List of what is wrong, in words; empty if nothing is.
+
+        Raises:
+            ValueError: If the file cannot be read as a database any more.
+            OSError: If it cannot be read.
+        """
+        return self._database.faults()
+
+    def _rows(self, probes):
+        """Images or numbers (P, dim) → (P, dim), in which a row without a face is NaN."""
+        images = isinstance(probes, (list, tuple)) and all(isinstance(one, (bytes, str, os.PathLike)) for one in probes)
+        if images and probes:
+            self._check_embedder()
+            return self.embedder.embed(list(probes))
+        rows = np.asarray(probes)
+        if rows.ndim != 2 or rows.dtype.kind not in "biuf" or 0 in rows.shape:
+            shape = f"{rows.dtype} of shape {rows.shape}"
+            raise ValueError(f"`probes` must be images, or embeddings (P, dim). Received: {shape}")
+        return rows
+
+    def _check_dimension(self, rows):
+        if self.dimension not in (None, rows.shape[1]):
+            raise ValueError(
+                f"`probes` must have {self.dimension} columns, as the gallery has. Received: shape {rows.shape}"
+            )
+
+    def _check_embedder(self):
+        if self.embedder is None:
+            raise ValueError(
+                "Images need an embedder: open the gallery with one, Gallery(path, embedder), or give embeddings"
+            )
+
+    def _threshold(self, given):
+        if given is None:
+            stored = getattr(self.embedder, "threshold", None)
+            if stored is None:
+                raise ValueError(
+                    "`threshold` must be given where no model with a calibrated threshold is: a cosine, or what "
+                    "`threshold_at_fpir` returns. Received: threshold=None"
+                )
+            return stored.cosine
+        return _validation.number("threshold", getattr(given, "cosine", given), at_least=-1, at_most=1.01)
+
+    def _number(self, argument, name):
+        number = self._database.number_of(name) if isinstance(name, str) else None
+        if number is None:
+            raise ValueError(
+                f"`{argument}` must be a subject of {printable(self.path)}. {_validation.received(argument, name)}"
+            )
+        return number

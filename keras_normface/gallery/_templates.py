@@ -1,0 +1,45 @@
+"""The array that is searched: the templates of all subjects, kept up with the database."""
+
+import numpy as np
+
+
+class Templates:
+    """`numbers` (N,) int64 of the subjects, rising, and their `vectors` (N, dim) float32, as of `changes`."""
+
+    def __init__(self, database):
+        self._database, self._changes = database, -1
+        self.numbers, self.vectors = np.empty(0, "int64"), np.empty((0, 0), "float32")
+
+    def refresh(self):
+        """Read what has changed since; to be called within a transaction, of which they are valid."""
+        _, _, dimension, changes = self._database.head()
+        if changes == self._changes:
+            return
+        numbers, parts = self._database.numbers(), list(self._database.changed_templates(max(self._changes, 0)))
+        vectors = np.empty((len(numbers), dimension or 0), "float32")
+        kept = np.isin(self.numbers, numbers)
+        if kept.any():
+            vectors[np.searchsorted(numbers, self.numbers[kept])] = self.vectors[kept]
+        for changed, rows in parts:
+            vectors[np.searchsorted(numbers, changed)] = rows
+        self.numbers, self.vectors, self._changes = numbers, vectors, changes
+
+    def place(self, number):
+        """Number of a subject → its row."""
+        return int(np.searchsorted(self.numbers, number))
+
+
+def spread_embeddings(database, most):
+    """Subjects (P,) and rows (P, dim) of the stored embeddings; of more than `most` so many, evenly spread."""
+    total = sum(count for _, count in database.subjects())
+    chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype("int64"))
+    names, rows, start = [], [], 0
+    for part, _, _, vectors in database.embeddings():
+        here = chosen[(chosen >= start) & (chosen < start + len(part))] - start
+        names += [part[place] for place in here]
+        rows.append(vectors[here])
+        start += len(part)
+    numbers = {name: database.number_of(name) for name in dict.fromkeys(names)}
+    dimension = database.head()[2] or 0
+    own = np.array([numbers[name] for name in names], "int64")
+    return own, np.concatenate([np.empty((0, dimension), "float32"), *rows])

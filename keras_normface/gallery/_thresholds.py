@@ -1,0 +1,74 @@
+"""The cosine at which others are rejected, from the scores of a gallery's own subjects against each other."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_normface import _validation
+from keras_normface.gallery._search import highest_impostors
+from keras_normface.metrics.verification import accepted, checked_rate, threshold_at_rate
+
+METHODS = ("measured", "independent")
+MOST_PROBES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentificationThreshold:
+    """The cosine from which on a probe is called by the name of a subject, for a wanted rate of false ones.
+
+    Attributes:
+        fpir: The wanted false positive identification rate: the share of searches by people who are not enrolled that
+            return somebody, in (0, 1].
+        cosine: The threshold: accept when the score is at least this.
+        method: "measured" or "independent", see `Gallery.threshold_at_fpir`.
+        num_subjects: Of how many subjects the gallery is that the rate holds for.
+        num_probes: How many stored embeddings were searched for, each among the other subjects.
+        achieved_fpir: Share of these probes that are accepted at `cosine`; their own subject excluded.
+
+    Example:
+    >>> print(IdentificationThreshold(0.01, 0.5, "measured", 100, 500, 0.008))
+    cosine 0.5000 for FPIR 1 % among 100 subjects; measured: 0.8 % of 500 embeddings are accepted for somebody else
+    """
+
+    fpir: float
+    cosine: float
+    method: str
+    num_subjects: int
+    num_probes: int
+    achieved_fpir: float
+
+    def __str__(self):
+        way = self.method if self.method == METHODS[0] else f"{self.method} comparisons assumed"
+        return (
+            f"cosine {self.cosine:.4f} for FPIR {100 * self.fpir:g} % among {self.num_subjects:,} subjects; {way}: "
+            f"{100 * self.achieved_fpir:.3g} % of {self.num_probes:,} embeddings are accepted for somebody else"
+        )
+
+
+def threshold_at_fpir(templates, numbers, probes, own, fpir, method, size):
+    """(N, dim) templates of subjects `numbers`, (P, dim) probes of subjects `own` → `IdentificationThreshold`."""
+    subjects = len(templates)
+    if subjects < 2:
+        raise ValueError(f"A threshold needs at least two subjects. Received: a gallery of {subjects}")
+    comparisons = len(probes) * (subjects - 1)
+    if method == METHODS[0]:
+        if size not in (None, subjects):
+            raise ValueError(
+                f"`size` must be None, or {subjects}, for method='measured'. {_validation.received('size', size)}"
+            )
+        checked_rate(fpir, len(probes), "fpir", "stored embeddings")
+        highest, _ = highest_impostors(templates, numbers, probes, own, 1)
+        cosine = threshold_at_rate(np.sort(highest)[::-1], fpir, len(probes), -1.0)
+    else:
+        checked_rate(fpir, 1 << 60, "fpir", "searches")
+        size = subjects if size is None else size
+        rate = -np.expm1(np.log1p(-fpir) / size) if fpir < 1 else 1.0
+        if accepted(rate, comparisons) < 1:
+            raise ValueError(
+                f"`fpir` must be larger: {fpir:g} among {size:,} subjects is a rate of {rate:.3g} a comparison, and "
+                f"{comparisons:,} comparisons of enrolled people resolve {1 / comparisons:.3g}"
+            )
+        highest, top = highest_impostors(templates, numbers, probes, own, accepted(rate, comparisons) + 1)
+        cosine = threshold_at_rate(top.largest(), rate, comparisons, -1.0)
+    achieved = float(np.mean(highest >= cosine))
+    return IdentificationThreshold(float(fpir), float(cosine), method, size or subjects, len(probes), achieved)
