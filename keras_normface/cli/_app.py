@@ -6,6 +6,7 @@ from keras_normface.cli._console import SafeGroup
 from keras_normface.cli.embed import embed
 from keras_normface.cli.evaluate import evaluate
 from keras_normface.cli.export import export, show
+from keras_normface.cli.gallery import enrol, identify, manage
 from keras_normface.cli.prepare import align, pairs, prepare
 from keras_normface.cli.train import ListsCommand, compare_losses, finetune, train
 from keras_normface.cli.verify import verify
@@ -13,7 +14,7 @@ from keras_normface.cli.verify import verify
 app = typer.Typer(
     name="keras-normface",
     cls=SafeGroup,
-    help="Compare faces, embed them, prepare them, train networks on them, and evaluate models.\n\n"
+    help="Compare faces, find people in photos, prepare faces, train networks on them, and evaluate models.\n\n"
     "Example: keras-normface verify a.jpg b.jpg",
     no_args_is_help=True,
     add_completion=False,
@@ -22,6 +23,9 @@ app = typer.Typer(
 )
 app.command()(verify)
 app.command()(embed)
+app.command()(enrol)
+app.command()(identify)
+app.add_typer(manage)
 app.command()(show)
 app.command()(export)
 app.command()(prepare)
@@ -35,4 +39,4 @@ app.command()(evaluate)
 
 @app.callback()
 def about():
-    """Compare faces, embed them, prepare them, train networks on them, and evaluate models."""
+    """Compare faces, find people in photos, prepare faces, train networks on them, and evaluate models."""

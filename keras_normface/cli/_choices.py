@@ -26,6 +26,7 @@ REPEATS = 1000
 EXPORT_FORMATS = ("saved_model", "onnx", "litert")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 READY_NETWORKS = ("dlib",)
+FPIR_METHODS = ("measured", "independent")
 
 
 def choice(name, values):

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import os
 import sys
 
 import typer
@@ -79,6 +80,9 @@ def failures_in_one_line(resumable=True):
     """Turn the errors that the library documents into a line on standard error and exit code 2."""
     try:
         yield
+    except BrokenPipeError as error:  # who reads the answers has read enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(FAILED) from error
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         say(f"Error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(FAILED) from error

@@ -8,8 +8,9 @@ import threading
 
 import numpy as np
 
-from keras_normface._io import LockedError, open_regular, printable
+from keras_normface._io import LockedError, printable, regular_file
 
+MAGIC = b"SQLite format 3\0"
 APPLICATION, VERSION = 0x6B6E6647, 1
 SECONDS_TO_WAIT = 30
 ROWS_AT_ONCE = 8192
@@ -45,7 +46,11 @@ class Database:
         self.path = os.path.abspath(path)
         self._lock = threading.RLock()
         if os.path.lexists(self.path):
-            os.close(open_regular(self.path))
+            with regular_file(self.path) as file:
+                head = file.read(len(MAGIC))
+            # SQLite takes a file of a few bytes for an empty one, and writes over it.
+            if head not in (b"", MAGIC):
+                raise ValueError(f"{printable(self.path)} is not a gallery: it is not an SQLite database")
         elif fingerprint is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
         elif not os.path.isdir(os.path.dirname(self.path)):

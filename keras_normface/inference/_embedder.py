@@ -214,6 +214,33 @@ class Embedder:
                     progress(sum(map(len, blocks)))
         return self._joined(blocks)
 
+    def embed_every_face(self, photo, name="the photo"):
+        """Embed all faces in one photo, for an embedder of photos.
+
+        Args:
+            photo: The bytes of a photo, or the path of its file.
+            name: Of the photo, for errors.
+
+        Returns:
+            Pair of a list of `prepare.Face`, from left to right, and a float32 array `(faces, dim)` of unit rows;
+            `([], None)` if no face is found.
+
+        Raises:
+            ValueError: If the embedder takes aligned faces, or the photo cannot be decoded.
+            OSError: If the file cannot be read.
+        """
+        if self._aligner is None:
+            raise ValueError("`embed_every_face` needs an Embedder of photos. Received: faces='aligned'")
+        with self._aligner.decoding():
+            (pixels,) = self._photos([photo], [name])
+        found = self._aligner.every_face(pixels)
+        if not found:
+            return [], None
+        parts = [found[start : start + self.batch_size] for start in range(0, len(found), self.batch_size)]
+        rows = [self._embedded(np.stack([pixels for _, pixels in part]), False) for part in parts]
+        self.embedded += len(found)
+        return [face for face, _ in found], np.concatenate(rows)
+
     def _faces_embedded(self, batch, names, mirror):
         """A batch of `_decoded` or `_photos` → (n, dim), or (n, 0) if none of the photos has a face."""
         if self._aligner is None:

@@ -93,6 +93,21 @@ class FaceAligner:
             faces.append(None if matrix is None else warped(photo, matrix, self.size))
         return faces
 
+    def every_face(self, photo):
+        """Find and align all faces in one photo.
+
+        Args:
+            photo: uint8 RGB array `(height, width, 3)`.
+
+        Returns:
+            List of pairs of a `Face` and its aligned pixels, uint8 RGB `(*size, 3)`, from left to right; empty if no
+            face is found.
+        """
+        (faces,) = found_faces(self._detect, [photo])
+        faces = sorted(faces, key=lambda face: face.box[:2])
+        placed = [placed_face([face], photo.shape[:2], self.template) for face in faces]
+        return [(face, warped(photo, matrix, self.size)) for face, matrix in placed if matrix is not None]
+
 
 def found_faces(detect, photos):
     """List of (h, w, 3) uint8, or of what has no shape → the faces of each; those of one size are detected together."""

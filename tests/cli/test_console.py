@@ -34,6 +34,9 @@ COMMANDS = (
     "evaluate",
     "export",
     "show",
+    "enrol",
+    "identify",
+    "gallery",
 )
 HEAVY = ("tensorflow", "keras", "numpy", "scipy", "sklearn", "matplotlib", "PIL")
 HELP = """
@@ -58,7 +61,7 @@ def test_help_imports_nothing_that_computes_and_prints_nothing_else(command):
     *shown, loaded = done.stdout.splitlines()
     assert (done.returncode, done.stderr, loaded) == (0, "", "[]")
     assert shown[0].startswith("Usage: ")
-    assert shown[-1].strip().split("  ")[0] == ("evaluate" if command is None else "--help")
+    assert shown[-1].strip().split("  ")[0] == {None: "gallery", "gallery": "check"}.get(command, "--help")
     assert f"keras-normface {command or 'verify'} " in " ".join(shown)
 
 

@@ -52,6 +52,15 @@ def check_verify(namespace, directory, shown):
     assert float(shown) == pytest.approx(float(namespace["rows"][0] @ namespace["rows"][1]), abs=1e-6)
 
 
+def check_gallery(namespace, directory, shown):
+    identified, threshold, verified = shown.splitlines()
+    assert identified.startswith("Ada (cosine ")
+    assert "FPIR 50 % among 3 subjects" in threshold
+    assert verified in ("Bob", "None")
+    with np.load(directory / "people.npz") as arrays:
+        assert sorted(arrays["names"]) == ["Ada", "Ada", "Bob", "Bob"]
+
+
 # What a page finds in its directory (identities and images of each), and what must have come of its code.
 PAGES = {
     "README.md": ({"photos": (5, 8)}, check_readme),
@@ -60,6 +69,7 @@ PAGES = {
     "docs/backbones.md": ({}, check_backbones),
     "docs/recipes.md": ({"photos": (3, 4)}, check_recipes),
     "docs/verify.md": ({"photos": (1, 2)}, check_verify),
+    "docs/gallery.md": ({"photos": (3, 3)}, check_gallery),
     "docs/evaluation.md": ({"photos": (10, 5)}, check_evaluation),
 }
 # These have tests of their own: they start processes, compare what is printed, or need files of other kinds.

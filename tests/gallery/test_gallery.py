@@ -343,9 +343,15 @@ class TestFiles:
     @pytest.mark.parametrize("content", [b"", b"x", b"SQLite format 3\0" + b"\1" * 2000, pickle.dumps({}) * 300])
     def test_what_is_not_a_gallery(self, path, content):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"people.gallery is not a"):
-            Gallery(path)
-        assert path.read_bytes() == content
+        for fingerprint in (None, "toy") if content else (None,):
+            with pytest.raises(ValueError, match=r"people.gallery is not a"):
+                Gallery(path, fingerprint=fingerprint)
+            assert path.read_bytes() == content
+
+    def test_an_empty_file_becomes_a_gallery(self, path):
+        path.touch()
+        with Gallery(path, fingerprint="toy") as gallery:
+            assert len(gallery) == 0
 
     def test_databases_of_others_are_left_alone(self, path):
         other = sqlite3.connect(path)

