@@ -32,6 +32,9 @@ def onnx_versions():
         import tf2onnx
     except ImportError as error:
         raise ImportError(f'format="onnx" needs {error.name}: pip install "keras-normface[onnx]"') from error
+    except AttributeError as error:  # onnx 1.19 beside the ml_dtypes of TensorFlow 2.18
+        reason = f'format="onnx" needs an onnx that fits the other packages: {error}'
+        raise ImportError(f'{reason}; pip install "keras-normface[onnx]"') from error
     return {package.__name__: package.__version__ for package in (onnx, onnxruntime, tf2onnx)}
 
 

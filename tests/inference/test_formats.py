@@ -182,6 +182,16 @@ def test_without_the_packages_the_error_says_what_to_install(net, tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_onnx_that_does_not_fit_the_other_packages_is_named(net, tmp_path, monkeypatch):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "__init__.py").write_text("raise AttributeError('ml_dtypes has no float4_e2m1fn')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "onnx"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=r"float4_e2m1fn; pip install .keras-normface\[onnx\]"):
+        knf.export_embedding_model(net, tmp_path / "m", format="onnx", preprocessing=knf.Preprocessing(SIZE))
+
+
 KILLED = """
 import sys
 from tests.inference import test_formats
