@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ MAGIC = b"SQLite format 3\0"
 APPLICATION, VERSION = 0x6B6E6647, 1
 SECONDS_TO_WAIT = 30
 ROWS_AT_ONCE = 8192
+LARGEST_DIMENSION = 1 << 20
 NARROW = 1e-6  # a mean of unit vectors that is shorter has no direction
 # Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
 SCHEMA = {
@@ -144,45 +146,67 @@ class Database:
         """Context in which all that is written is there afterwards, or nothing is; gives the connection."""
         return self._transaction("BEGIN IMMEDIATE", counted=True)
 
+    def _select(self, query, types, *values):
+        """Yield rows, each column of the type that it must have: files are not always written by this package."""
+        for row in self._connection.execute(query, values):
+            if len(row) != len(types) or not all(map(isinstance, row, types)):
+                raise ValueError(f"{printable(self.path)} is not a valid gallery: a value is of another type")
+            yield row
+
+    def _one(self, query, types, *values):
+        """The first row, or `None`."""
+        return next(iter(list(self._select(query, types, *values))), None)
+
     def head(self):
         """Fingerprint, name of the model, dimension or `None`, number of changes so far."""
-        with self.reading() as connection:
-            return connection.execute("SELECT fingerprint, model, dimension, changes FROM gallery").fetchone()
+        with self.reading():
+            found = self._one(
+                "SELECT fingerprint, model, dimension, changes FROM gallery WHERE id = 1",
+                (str, str, int | None, int),
+            )
+        if found is None or not 0 < (found[2] or 1) <= LARGEST_DIMENSION or found[3] < 0:
+            raise ValueError(f"{printable(self.path)} is not a valid gallery: its description is missing or corrupt")
+        return found
 
     def subjects(self):
         """List of (name, number of embeddings), by name."""
         query = """SELECT name, count(embedding.id) FROM subject LEFT JOIN embedding ON embedding.subject = subject.id
                    GROUP BY subject.id ORDER BY name"""
-        with self.reading() as connection:
-            return connection.execute(query).fetchall()
+        with self.reading():
+            return list(self._select(query, (str, int)))
 
     def count(self):
         """Number of subjects."""
-        with self.reading() as connection:
-            return connection.execute("SELECT count(*) FROM subject").fetchone()[0]
+        with self.reading():
+            return self._one("SELECT count(*) FROM subject", (int,))[0]
 
     def number_of(self, name):
         """Number of a subject, or `None`."""
-        with self.reading() as connection:
-            found = connection.execute("SELECT id FROM subject WHERE name = ?", (name,)).fetchone()
+        with self.reading():
+            found = self._one("SELECT id FROM subject WHERE name = ?", (int,), name)
         return None if found is None else found[0]
 
     def names_of(self, numbers):
         """Numbers of subjects → their names."""
-        with self.reading() as connection:
-            query = "SELECT name FROM subject WHERE id = ?"
-            return [connection.execute(query, (number,)).fetchone()[0] for number in numbers]
+        with self.reading():
+            return [self._name_of(number) for number in numbers]
+
+    def _name_of(self, number):
+        found = self._one("SELECT name FROM subject WHERE id = ?", (str,), number)
+        if found is None:
+            raise ValueError(f"{printable(self.path)} is not a valid gallery: a template is of no subject")
+        return found[0]
 
     def known_digests(self, name):
         """Digests of the images that are enrolled for a subject, who need not exist."""
         query = "SELECT digest FROM embedding JOIN subject ON subject.id = embedding.subject WHERE name = ?"
-        with self.reading() as connection:
-            return {digest for (digest,) in connection.execute(query, (name,))}
+        with self.reading():
+            return {digest for (digest,) in self._select(query, (bytes,), name)}
 
     def add(self, entries):
         """Entries (name, image, digest, unit float32 vector) → how many were new."""
         with self.writing() as connection:
-            dimension = connection.execute("SELECT dimension FROM gallery").fetchone()[0]
+            dimension = self.head()[2]
             if dimension is None:
                 connection.execute("UPDATE gallery SET dimension = ?", (len(entries[0][3]),))
             elif dimension != len(entries[0][3]):
@@ -193,7 +217,7 @@ class Database:
             for name, _, _, _ in entries:
                 if name not in numbers:
                     connection.execute("INSERT OR IGNORE INTO subject (name) VALUES (?)", (name,))
-                    numbers[name] = connection.execute("SELECT id FROM subject WHERE name = ?", (name,)).fetchone()[0]
+                    numbers[name] = self.number_of(name)
             before = connection.total_changes
             connection.executemany(
                 "INSERT OR IGNORE INTO embedding (subject, image, digest, vector) VALUES (?, ?, ?, ?)",
@@ -201,15 +225,16 @@ class Database:
             )
             new = connection.total_changes - before
             for name, number in numbers.items():
-                self._pool(connection, number, name)
+                self._pool(number, name)
             return new
 
-    def _pool(self, connection, number, name):
+    def _pool(self, number, name):
         """Make the template of a subject anew: the mean of the unit embeddings, at unit length."""
-        rows = connection.execute("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (number,)).fetchall()
-        vector = pooled(np.stack([np.frombuffer(row, "<f4") for (row,) in rows]), name)
-        changes = connection.execute("SELECT changes FROM gallery").fetchone()[0] + 1
-        connection.execute("INSERT OR REPLACE INTO template VALUES (?, ?, ?)", (number, changes, vector.tobytes()))
+        _, _, dimension, changes = self.head()
+        rows = self._select("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (bytes,), number)
+        vector = pooled(_matrix([row for (row,) in rows], dimension, self.path), name)
+        replace = "INSERT OR REPLACE INTO template VALUES (?, ?, ?)"
+        self._connection.execute(replace, (number, changes + 1, vector.tobytes()))
 
     def remove(self, number):
         """Delete a subject with all vectors, also from the pages of the file that are free then, and from the log."""
@@ -222,7 +247,7 @@ class Database:
         with self.writing() as connection:
             connection.execute("UPDATE OR IGNORE embedding SET subject = ? WHERE subject = ?", (into, number))
             connection.execute("DELETE FROM subject WHERE id = ?", (number,))
-            self._pool(connection, into, name)
+            self._pool(into, name)
         self._empty_log()
 
     def _empty_log(self):
@@ -232,62 +257,65 @@ class Database:
 
     def changed_templates(self, since):
         """Yield parts of (numbers (n,) int64, vectors (n, dim) float32) changed after `since`, by number."""
-        with self.reading() as connection:
-            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
-            # Of all of them the index would only be in the way.
-            column = "changed" if since else "+changed"
-            query = f"SELECT subject, vector FROM template WHERE {column} > ? ORDER BY subject"  # noqa: S608
-            found = connection.execute(query, (since,))
-            while rows := found.fetchmany(ROWS_AT_ONCE):
-                numbers = np.array([number for number, _ in rows], "int64")
-                yield numbers, _matrix([vector for _, vector in rows], dimension, self.path)
+        # Of all of them the index would only be in the way.
+        column = "changed" if since else "+changed"
+        query = f"SELECT subject, vector FROM template WHERE {column} > ? ORDER BY subject"  # noqa: S608
+        with self.reading():
+            dimension, rows = self.head()[2], self._select(query, (int, bytes), since)
+            while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
+                numbers, vectors = zip(*part, strict=True)
+                yield np.array(numbers, "int64"), _matrix(vectors, dimension, self.path)
 
     def numbers(self):
         """Numbers (N,) int64 of all subjects, rising."""
-        with self.reading() as connection:
-            rows = connection.execute("SELECT subject FROM template ORDER BY subject").fetchall()
+        with self.reading():
+            rows = list(self._select("SELECT subject FROM template ORDER BY subject", (int,)))
         return np.array(rows, "int64").reshape(-1)
 
     def embeddings(self):
-        """Yield parts of (names, images, digests, vectors (n, dim) float32) of all embeddings, in their order."""
-        query = """SELECT name, image, digest, vector FROM embedding
+        """Yield parts of (subjects, names, images, digests, vectors (n, dim) float32) of all embeddings, in order."""
+        query = """SELECT subject, name, image, digest, vector FROM embedding
                    JOIN subject ON subject.id = embedding.subject ORDER BY embedding.id"""
-        with self.reading() as connection:
-            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
-            found = connection.execute(query)
-            while rows := found.fetchmany(ROWS_AT_ONCE):
-                names, images, digests, vectors = zip(*rows, strict=True)
-                yield names, images, digests, _matrix(vectors, dimension, self.path)
+        with self.reading():
+            dimension, rows = self.head()[2], self._select(query, (int, str, str, bytes, bytes))
+            while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
+                numbers, names, images, digests, vectors = zip(*part, strict=True)
+                yield numbers, names, images, digests, _matrix(vectors, dimension, self.path)
 
     def faults(self):
         """What is wrong with the file, in words; an empty list if nothing is."""
         with self.reading() as connection:
-            (dimension,) = connection.execute("SELECT dimension FROM gallery").fetchone()
-            found = [text for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"]
-            found += [f"{table}: row {row} is of no subject" for table, row, *_ in _orphans(connection)]
-            for number, name in connection.execute("SELECT id, name FROM subject"):
-                found += self._faults_of(connection, number, printable(name), dimension)
+            dimension = self.head()[2]
+            found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"]
+            orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+            found += [f"{table}: row {row} is of no subject" for table, row, *_ in orphans]
+            for number, name in self._select("SELECT id, name FROM subject ORDER BY id", (int, str)):
+                found += self._faults_of(number, printable(name)[:200], dimension)
         return found
 
-    def _faults_of(self, connection, number, name, dimension):
-        vectors = [row for (row,) in connection.execute("SELECT vector FROM embedding WHERE subject = ?", (number,))]
-        template = connection.execute("SELECT vector FROM template WHERE subject = ?", (number,)).fetchone()
-        if not vectors or template is None:
-            return [f"{name} has no embedding" if not vectors else f"{name} has no template"]
-        if any(not isinstance(vector, bytes) or len(vector) != 4 * dimension for vector in (*vectors, *template)):
-            return [f"{name}: a vector has not {dimension} numbers"]
-        rows, pooled_row = np.stack([np.frombuffer(row, "<f4") for row in vectors]), np.frombuffer(template[0], "<f4")
-        if not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
-            return [f"{name}: an embedding is not a unit vector"]
+    def _faults_of(self, number, name, dimension):
+        query = "SELECT vector FROM {} WHERE subject = ?"
+        vectors, templates = (
+            [row for (row,) in self._select(query.format(table), (bytes,), number)]
+            for table in ("embedding", "template")
+        )
+        if not vectors or not templates:
+            return [f"{name} has no {'template' if vectors else 'embedding'}"]
         try:
-            same = np.allclose(pooled(rows, name), pooled_row, atol=1e-5)
+            rows = _matrix(vectors, dimension, self.path)
+            (template,) = _matrix(templates, dimension, self.path)
+            if not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+                return [f"{name}: an embedding is not a unit vector"]
+            same = np.allclose(pooled(rows, name), template, atol=1e-5)
         except ValueError as error:
-            return [str(error)]
+            return [f"{name}: {error}"]
         return [] if same else [f"{name}: the template is not the mean of the embeddings"]
 
 
 def pooled(rows, name):
     """(n, dim) unit float32 rows of one subject → (dim,) their mean, at unit length."""
+    if not len(rows):
+        raise ValueError(f"{printable(name)[:200]} has no embedding")
     mean = rows.mean(axis=0, dtype="float64")
     length = np.linalg.norm(mean)
     if not length > NARROW:
@@ -295,15 +323,10 @@ def pooled(rows, name):
     return (mean / length).astype("<f4")
 
 
-def _orphans(connection):
-    return connection.execute("PRAGMA foreign_key_check").fetchall()
-
-
 def _matrix(vectors, dimension, path):
-    whole = b"".join(vectors)
-    if dimension is None or len(whole) != 4 * dimension * len(vectors):
+    if dimension is None or any(len(vector) != 4 * dimension for vector in vectors):
         raise ValueError(f"{printable(path)} is not a valid gallery: a vector has not {dimension} numbers")
-    rows = np.frombuffer(whole, "<f4").reshape(len(vectors), dimension)
+    rows = np.frombuffer(b"".join(vectors), "<f4").reshape(len(vectors), dimension)
     if not np.isfinite(rows).all():
         raise ValueError(f"{printable(path)} is not a valid gallery: a vector is not finite")
     return rows

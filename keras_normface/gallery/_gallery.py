@@ -356,11 +356,11 @@ class Gallery:
                 with open(beside, "w", encoding="utf-8", newline="") as file:
                     writer = csv.writer(file)
                     writer.writerow(["name", "image", "sha256"])
-                    for names, images, digests, _ in parts:
+                    for _, names, images, digests, _ in parts:
                         writer.writerows(zip(names, images, (digest.hex() for digest in digests), strict=True))
                 return
-            names, images = ([text for part in parts for text in part[place]] for place in (0, 1))
-            vectors = [part[3] for part in parts] or [np.empty((0, self.dimension or 0), "float32")]
+            names, images = ([text for part in parts for text in part[place]] for place in (1, 2))
+            vectors = [part[4] for part in parts] or [np.empty((0, self.dimension or 0), "float32")]
             with open(beside, "wb") as file:
                 np.savez(
                     file, names=np.array(names, str), images=np.array(images, str), embeddings=np.concatenate(vectors)

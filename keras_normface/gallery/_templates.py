@@ -33,13 +33,10 @@ def spread_embeddings(database, most):
     """Subjects (P,) and rows (P, dim) of the stored embeddings; of more than `most` so many, evenly spread."""
     total = sum(count for _, count in database.subjects())
     chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype("int64"))
-    names, rows, start = [], [], 0
-    for part, _, _, vectors in database.embeddings():
-        here = chosen[(chosen >= start) & (chosen < start + len(part))] - start
-        names += [part[place] for place in here]
+    own, rows, start = [np.empty(0, "int64")], [np.empty((0, database.head()[2] or 0), "float32")], 0
+    for numbers, *_, vectors in database.embeddings():
+        here = chosen[(chosen >= start) & (chosen < start + len(numbers))] - start
+        own.append(np.array(numbers, "int64")[here])
         rows.append(vectors[here])
-        start += len(part)
-    numbers = {name: database.number_of(name) for name in dict.fromkeys(names)}
-    dimension = database.head()[2] or 0
-    own = np.array([numbers[name] for name in names], "int64")
-    return own, np.concatenate([np.empty((0, dimension), "float32"), *rows])
+        start += len(numbers)
+    return np.concatenate(own), np.concatenate(rows)

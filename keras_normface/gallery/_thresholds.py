@@ -48,8 +48,8 @@ class IdentificationThreshold:
 def threshold_at_fpir(templates, numbers, probes, own, fpir, method, size):
     """(N, dim) templates of subjects `numbers`, (P, dim) probes of subjects `own` → `IdentificationThreshold`."""
     subjects = len(templates)
-    if subjects < 2:
-        raise ValueError(f"A threshold needs at least two subjects. Received: a gallery of {subjects}")
+    if subjects < 2 or not len(probes):
+        raise ValueError(f"A threshold needs embeddings of at least two subjects. Received: a gallery of {subjects}")
     comparisons = len(probes) * (subjects - 1)
     if method == METHODS[0]:
         if size not in (None, subjects):

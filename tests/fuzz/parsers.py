@@ -1,5 +1,6 @@
 """The parsers of the package: a valid file of each, what it is read as, and mutants that know its structure."""
 
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -7,7 +8,9 @@ import json
 import pickle
 import pickletools
 import re
+import sqlite3
 import struct
+import tempfile
 import zipfile
 import zlib
 
@@ -37,6 +40,7 @@ from keras_normface.data.shards import (
     write_metadata,
     write_shard,
 )
+from keras_normface.gallery import Gallery
 from keras_normface.inference import CardFigure, ModelCard, load_embeddings, read_card, save_embeddings
 from keras_normface.preprocessing import Preprocessing, preprocessing_from_json
 from keras_normface.protocols import ProtocolFileError, open_protocol, read_blufr
@@ -519,6 +523,60 @@ def dlib_file():
     return Parser("dlib", write, read, known, {"a.dat": mutants}, (ValueError,), header)
 
 
+ROWS_OF_A_GALLERY = [[0.6, 0.8], [0.8, 0.6], [-1.0, 0.0]]
+VALUES_OF_SQL = ("NULL", "1", "-1", "0", "1e300", "9223372036854775807", "'x'", "''", "x''", "zeroblob(8)", "x'00'")
+VALUES_OF_SQL += ("CAST(x'ff' AS TEXT)", "x'0000c07f0000803f'", "zeroblob(4000)", "'a' || char(0) || 'b'", "0.5")
+
+
+def gallery_file():
+    def write(root):
+        (root / "a.gallery").unlink(missing_ok=True)
+        with Gallery(root / "a.gallery", fingerprint="toy") as gallery:
+            gallery.enrol_embeddings(["Ada", "Ada", "Bob"], ROWS_OF_A_GALLERY, ["1.jpg", "2.jpg", "3.jpg"])
+
+    def read(root):
+        try:
+            with Gallery(root / "a.gallery") as gallery:
+                found = gallery.identify([1.0, 1.0], threshold=0.5)
+                gallery.export(root / "out.csv")
+                faults = gallery.check()
+                if not faults:
+                    gallery.threshold_at_fpir(1.0)
+                return gallery.subjects(), found.name, len(found.candidates), faults
+        finally:
+            for name in ("a.gallery-wal", "a.gallery-shm"):
+                (root / name).unlink(missing_ok=True)
+
+    def mutants(content, pick):
+        """Other values in a column, of any type, or other bytes in a page's head or cells."""
+        if pick.random() < 0.5:
+            page = 4096 * pick.randrange(len(content) // 4096)
+            place = page + (pick.randrange(120) if pick.random() < 0.5 else pick.randrange(4096))
+            value = bytes([pick.choice((0, 1, 2, 5, 10, 13, 127, 128, 255, pick.randrange(256)))])
+            return content[:place] + value + content[place + 1 :]
+        column = pick.choice(COLUMNS_OF_A_GALLERY)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            connection = sqlite3.connect(file.name, isolation_level=None)
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("PRAGMA journal_mode=DELETE")
+                table, name = column.split(".")
+                where = f"rowid = {pick.randrange(1, 4)}" if pick.random() < 0.7 else "1"
+                connection.execute(f"UPDATE {table} SET {name} = {pick.choice(VALUES_OF_SQL)} WHERE {where}")
+            connection.close()
+            return open(file.name, "rb").read()
+
+    known = ([("Ada", 2), ("Bob", 1)], "Ada", 2, [])
+    header = "is not a gallery|file is not a database"
+    return Parser("gallery", write, read, known, {"a.gallery": mutants}, (ValueError, OSError), header, share=0.5)
+
+
+COLUMNS_OF_A_GALLERY = [
+    *("gallery.fingerprint", "gallery.model", "gallery.dimension", "gallery.changes", "subject.id", "subject.name"),
+    *("template.subject", "template.changed", "template.vector", "embedding.id", "embedding.subject"),
+    *("embedding.image", "embedding.digest", "embedding.vector"),
+]
 THRESHOLD = CalibratedThreshold(0.1, 0.25, (0.2, 0.3), 0.05, 0.9, num_genuine=10, num_impostor=20, protocol="LFW")
 PREPROCESSING = Preprocessing(size=(112, 96))
 FIGURE = {"accuracy": 0.5, "standard_error": 0.1, "folds": 10, "pairs": "lfw.bin"}
@@ -550,6 +608,7 @@ PARSERS = [
     shards(),
     feature_file(),
     dlib_file(),
+    gallery_file(),
     of_json(
         "preprocessing", "p.json", json.dumps(PREPROCESSING.to_dict(), indent=1), preprocessing_from_json, PREPROCESSING
     ),
