@@ -16,6 +16,7 @@ APPLICATION, VERSION = 0x6B6E6647, 1
 SECONDS_TO_WAIT = 30
 ROWS_AT_ONCE = 8192
 LARGEST_DIMENSION = 1 << 20
+PAGE_BYTES = 16384  # several vectors of 512 numbers fit
 NARROW = 1e-6  # a mean of unit vectors that is shorter has no direction
 # Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
 SCHEMA = {
@@ -79,6 +80,7 @@ class Database:
         if not found:
             if fingerprint is None:
                 raise ValueError(f"{printable(self.path)} is not a gallery: it is empty")
+            self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
             self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
             self._create(fingerprint, model)
             found = self._schema()
@@ -119,8 +121,8 @@ class Database:
             yield
         except sqlite3.OperationalError as error:
             raise _as_os_error(error, self.path) from error
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{printable(self.path)} is not a valid gallery: {error}") from error
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # its messages hold text of the file
+            raise self.corrupt(error) from error
 
     @contextlib.contextmanager
     def _transaction(self, begin, counted=False):
@@ -146,11 +148,15 @@ class Database:
         """Context in which all that is written is there afterwards, or nothing is; gives the connection."""
         return self._transaction("BEGIN IMMEDIATE", counted=True)
 
+    def corrupt(self, why):
+        """The error for a file that is not what this package writes."""
+        return ValueError(f"{printable(self.path)} is not a valid gallery: {_line(why)}")
+
     def _select(self, query, types, *values):
         """Yield rows, each column of the type that it must have: files are not always written by this package."""
         for row in self._connection.execute(query, values):
             if len(row) != len(types) or not all(map(isinstance, row, types)):
-                raise ValueError(f"{printable(self.path)} is not a valid gallery: a value is of another type")
+                raise self.corrupt("a value is of another type")
             yield row
 
     def _one(self, query, types, *values):
@@ -165,7 +171,7 @@ class Database:
                 (str, str, int | None, int),
             )
         if found is None or not 0 < (found[2] or 1) <= LARGEST_DIMENSION or found[3] < 0:
-            raise ValueError(f"{printable(self.path)} is not a valid gallery: its description is missing or corrupt")
+            raise self.corrupt("its description is missing or corrupt")
         return found
 
     def subjects(self):
@@ -194,7 +200,7 @@ class Database:
     def _name_of(self, number):
         found = self._one("SELECT name FROM subject WHERE id = ?", (str,), number)
         if found is None:
-            raise ValueError(f"{printable(self.path)} is not a valid gallery: a template is of no subject")
+            raise self.corrupt("a template is of no subject")
         return found[0]
 
     def known_digests(self, name):
@@ -270,7 +276,10 @@ class Database:
         """Numbers (N,) int64 of all subjects, rising."""
         with self.reading():
             rows = list(self._select("SELECT subject FROM template ORDER BY subject", (int,)))
-        return np.array(rows, "int64").reshape(-1)
+        numbers = np.array(rows, "int64").reshape(-1)
+        if (np.diff(numbers) <= 0).any():
+            raise self.corrupt("its tables are not sorted")
+        return numbers
 
     def embeddings(self):
         """Yield parts of (subjects, names, images, digests, vectors (n, dim) float32) of all embeddings, in order."""
@@ -332,8 +341,13 @@ def _matrix(vectors, dimension, path):
     return rows
 
 
+def _line(error):
+    """One line of what SQLite says, which may quote the file."""
+    return printable(" ".join(str(error).split()))[:200]
+
+
 def _as_os_error(error, path):
-    text = str(error)
+    text = _line(error)
     for words, number in (("full", errno.ENOSPC), ("readonly", errno.EROFS), ("I/O", errno.EIO)):
         if words in text:
             return OSError(number, text, path)

@@ -16,12 +16,17 @@ class Templates:
         if changes == self._changes:
             return
         numbers, parts = self._database.numbers(), list(self._database.changed_templates(max(self._changes, 0)))
-        vectors = np.empty((len(numbers), dimension or 0), "float32")
         kept = np.isin(self.numbers, numbers)
-        if kept.any():
-            vectors[np.searchsorted(numbers, self.numbers[kept])] = self.vectors[kept]
-        for changed, rows in parts:
-            vectors[np.searchsorted(numbers, changed)] = rows
+        parts.insert(0, (self.numbers[kept], self.vectors[kept]))
+        vectors, known = np.empty((len(numbers), dimension or 0), "float32"), np.zeros(len(numbers), bool)
+        for those, rows in parts if len(numbers) else ():
+            places = np.minimum(np.searchsorted(numbers, those), len(numbers) - 1)
+            if not np.array_equal(numbers[places], those):
+                raise self._database.corrupt("its tables and indexes differ")
+            if len(those):
+                vectors[places], known[places] = rows, True
+        if not known.all():
+            raise self._database.corrupt("its tables and indexes differ")
         self.numbers, self.vectors, self._changes = numbers, vectors, changes
 
     def place(self, number):

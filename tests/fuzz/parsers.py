@@ -524,6 +524,7 @@ def dlib_file():
 
 
 ROWS_OF_A_GALLERY = [[0.6, 0.8], [0.8, 0.6], [-1.0, 0.0]]
+PAGE_BYTES = 16384
 VALUES_OF_SQL = ("NULL", "1", "-1", "0", "1e300", "9223372036854775807", "'x'", "''", "x''", "zeroblob(8)", "x'00'")
 VALUES_OF_SQL += ("CAST(x'ff' AS TEXT)", "x'0000c07f0000803f'", "zeroblob(4000)", "'a' || char(0) || 'b'", "0.5")
 
@@ -550,8 +551,9 @@ def gallery_file():
     def mutants(content, pick):
         """Other values in a column, of any type, or other bytes in a page's head or cells."""
         if pick.random() < 0.5:
-            page = 4096 * pick.randrange(len(content) // 4096)
-            place = page + (pick.randrange(120) if pick.random() < 0.5 else pick.randrange(4096))
+            page, size = pick.randrange(len(content) // PAGE_BYTES), PAGE_BYTES
+            # A page's head and pointers are at its beginning, its cells at its end.
+            place = page * size + (pick.randrange(120) if pick.random() < 0.5 else size - 1 - pick.randrange(600))
             value = bytes([pick.choice((0, 1, 2, 5, 10, 13, 127, 128, 255, pick.randrange(256)))])
             return content[:place] + value + content[place + 1 :]
         column = pick.choice(COLUMNS_OF_A_GALLERY)
