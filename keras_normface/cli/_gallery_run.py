@@ -48,6 +48,16 @@ def stored(path):
         yield gallery
 
 
+def faults_of(path):
+    """What is wrong with a gallery, in words, and how many people are in it: "?" where that cannot be read."""
+    try:
+        with Gallery(path) as gallery:
+            faults = gallery.check()
+            return faults, "?" if faults else f"{len(gallery):,}"
+    except ValueError as error:
+        return [str(error)], "?"
+
+
 def list_without_face(done):
     """Name the first photos that were not enrolled."""
     without = [os.path.normpath(name) for name in done.without_face]
@@ -80,29 +90,47 @@ def limit_of(gallery, threshold, fpir, method):
 
 
 def identified(gallery, images, limit, every_face, count, progress):
-    """Paths of images → (path, [(box or `None`, `Identification`)]), a photo without a face with none."""
-    options, answers = {"threshold": limit, "count": count}, []
+    """Paths of images → (path, [(box or `None`, `Identification`)]): nothing without a face; a text says what fails."""
+    work, answers = _of_every_face if every_face else _of_large_faces, []
+    options = {"threshold": limit, "count": count}
     step = 1 if every_face else gallery.embedder.batch_size
     for start in range(0, len(images), step):
         part = images[start : start + step]
-        if every_face:
-            (path,) = part
-            faces, rows = gallery.embedder.embed_every_face(path, path)
-            found = gallery.identify_many(rows, **options) if faces else []
-            answers.append((path, list(zip([face.box for face in faces], found, strict=True))))
-        else:
-            found = gallery.identify_many(part, **options)
-            alone = [[] if one is None else [(None, one)] for one in found]
-            answers += zip(part, alone, strict=True)
+        try:
+            answers += zip(part, work(gallery, part, options), strict=True)
+        except ValueError:
+            answers += [(path, _alone(work, gallery, path, options)) for path in part]
         progress(len(answers), len(images))
     return answers
+
+
+def _of_large_faces(gallery, paths, options):
+    return [[] if one is None else [(None, one)] for one in gallery.identify_many(paths, **options)]
+
+
+def _of_every_face(gallery, paths, options):
+    (path,) = paths
+    faces, rows = gallery.embedder.embed_every_face(path)
+    found = gallery.identify_many(rows, **options) if faces else []
+    return [list(zip([face.box for face in faces], found, strict=True))]
+
+
+def _alone(work, gallery, path, options):
+    try:
+        (found,) = work(gallery, [path], options)
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return found
 
 
 def as_text(answers, limit):
     """A line for each face: the photo, and who it is."""
     lines = [str(limit)[:1].upper() + str(limit)[1:]] if hasattr(limit, "fpir") else []
     for name, found in answers:
-        lines += [f"{printable(name)}: {_place(box)}{one}" for box, one in found] or [f"{printable(name)}: no face"]
+        if isinstance(found, str):
+            lines.append(f"{printable(name)}: error: {printable(found)}")
+        else:
+            lines += [f"{printable(name)}: {_place(box)}{one}" for box, one in found] or [f"{printable(name)}: no face"]
     return "\n".join(lines)
 
 
@@ -117,19 +145,17 @@ def as_json(gallery, answers, limit):
     for key in ("fpir", "method", "num_subjects", "num_probes", "achieved_fpir", "far", "achieved_far"):
         if hasattr(threshold, key):
             worth[key] = getattr(threshold, key)
-    photos = [
-        {
-            "image": name,
-            "faces": [
-                {
-                    **({} if box is None else {"box": list(box)}),
-                    "name": one.name,
-                    "candidates": [{"name": each.name, "score": each.score} for each in one.candidates],
-                }
-                for box, one in found
-            ],
-        }
-        for name, found in answers
-    ]
+    photos = [{"image": name, **_answer(found)} for name, found in answers]
     head = {"gallery": gallery.path, "fingerprint": gallery.fingerprint, "subjects": len(gallery)}
     return json_text({**head, "threshold": worth, "photos": photos}).rstrip("\n")
+
+
+def _answer(found):
+    """What was found in a photo → what JSON holds of it."""
+    if isinstance(found, str):
+        return {"error": found}
+    faces = []
+    for box, one in found:
+        candidates = [{"name": each.name, "score": each.score} for each in one.candidates]
+        faces.append({**({} if box is None else {"box": list(box)}), "name": one.name, "candidates": candidates})
+    return {"faces": faces}

@@ -7,7 +7,7 @@ import typer
 
 from keras_normface._io import printable
 from keras_normface.cli._choices import FPIR_METHODS, READY_NETWORKS, choice
-from keras_normface.cli._console import SafeGroup, failures_in_one_line, loaded, progress_bar, say, show_summary
+from keras_normface.cli._console import FAILED, SafeGroup, failures_in_one_line, loaded, progress_bar, say, show_summary
 from keras_normface.cli.verify import Aligned, CenterCrop, Model, Resize, check_faces
 
 FOUND_FAULTS = 1
@@ -95,6 +95,8 @@ def identify(
 ):
     """Say who is on photos: an enrolled person, or unknown.
 
+    A photo that cannot be decoded is listed, and the exit code is 2 in the end.
+
     \b
     Examples:
     keras-normface identify people.gallery party.jpg --every-face
@@ -116,6 +118,8 @@ def identify(
             with progress_bar("images") as progress:
                 answers = run.identified(people, images, limit, every_face, candidates, progress)
             say(run.as_json(people, answers, limit) if json else run.as_text(answers, limit))
+    if any(isinstance(found, str) for _, found in answers):
+        raise typer.Exit(FAILED)
 
 
 manage = typer.Typer(name="gallery", cls=SafeGroup, no_args_is_help=True, rich_markup_mode=None)
@@ -141,14 +145,19 @@ def list_people(gallery: Existing):
 
 
 @manage.command()
-def remove(gallery: Existing, name: Name):
-    """Delete a person with all embeddings, for good.
+def remove(
+    gallery: Existing,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of enrolled people.")],
+):
+    """Delete people with all their embeddings, for good: the file is written anew.
 
     Example: keras-normface gallery remove people.gallery "Ada Lovelace"
     """
     with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
-        people.remove(name)
-        say(f"Removed: {printable(name)}")
+        overwritten = people.remove(names)
+        say(f"Removed: {', '.join(map(printable, names))}")
+        if not overwritten:
+            say("Another process uses the gallery, or the disk is full: it is overwritten at the next change", err=True)
 
 
 @manage.command()
@@ -173,7 +182,7 @@ def export(
     """
     with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
         people.export(out)
-        say(f"Written: {out}")
+        say(f"Written: {printable(out)}")
 
 
 @manage.command()
@@ -182,9 +191,9 @@ def check(gallery: Existing):
 
     Example: keras-normface gallery check people.gallery
     """
-    with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
-        faults = people.check()
+    with failures_in_one_line(resumable=False):
+        faults, count = loaded("_gallery_run", tensorflow=False).faults_of(gallery)
         for fault in faults:
             say(fault)
-        say(f"{len(people):,} people, {len(faults):,} faults")
+        say(f"{count} people, {len(faults):,} faults")
     raise typer.Exit(FOUND_FAULTS if faults else 0)

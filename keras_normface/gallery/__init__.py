@@ -8,11 +8,12 @@ The five that matter: `Gallery`; `Identification`, what a search found, of `Cand
 `Gallery.threshold_at_fpir`: at how high a cosine those who are not enrolled are rejected; `Enrolment`, what became of
 the photos.
 
-Everything that changes a gallery is one transaction: it is there as a whole when the call returns, or nothing of it
-is, whenever the process is killed. Many processes may read a gallery while one writes to it; a second writer waits.
+Whatever changes a gallery is one transaction: it is there as a whole when the call returns, or nothing of it is,
+whenever the process is killed (`enrol` makes one of at most 256 images). Many processes may read a gallery while one
+writes to it; a second writer waits. After a fork, each process opens it anew.
 
 Order to read: `_gallery` (what people call) and `_results` (what they get), `_database` (what is stored, and how),
-`_templates` (the array that is searched), `_search` (products by blocks), `_thresholds`. Importing this imports
+`_search` (the array that is searched, by blocks of products), `_thresholds`. Importing this imports
 neither Keras nor TensorFlow.
 """
 

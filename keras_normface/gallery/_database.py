@@ -11,34 +11,49 @@ import numpy as np
 
 from keras_normface._io import LockedError, printable, regular_file
 
-MAGIC = b"SQLite format 3\0"
+MAGIC, HEAD_BYTES, APPLICATION_AT = b"SQLite format 3\0", 100, 68
 APPLICATION, VERSION = 0x6B6E6647, 1
 SECONDS_TO_WAIT = 30
 ROWS_AT_ONCE = 8192
-LARGEST_DIMENSION = 1 << 20
+LARGEST_DIMENSION, MOST_CHANGES = 1 << 20, 1 << 62
 PAGE_BYTES = 16384  # several vectors of 512 numbers fit
 NARROW = 1e-6  # a mean of unit vectors that is shorter has no direction
 # Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
 SCHEMA = {
-    "gallery": """CREATE TABLE gallery (
+    ("table", "gallery"): """CREATE TABLE gallery (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     fingerprint TEXT NOT NULL,
     model TEXT NOT NULL,
     dimension INTEGER,
-    changes INTEGER NOT NULL)""",
-    "subject": "CREATE TABLE subject (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",
-    "template": """CREATE TABLE template (
+    changes INTEGER NOT NULL,
+    erase INTEGER NOT NULL)""",
+    ("table", "subject"): "CREATE TABLE subject (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE)",
+    ("table", "template"): """CREATE TABLE template (
     subject INTEGER PRIMARY KEY REFERENCES subject (id) ON DELETE CASCADE,
     changed INTEGER NOT NULL,
     vector BLOB NOT NULL)""",
-    "embedding": """CREATE TABLE embedding (
+    ("table", "embedding"): """CREATE TABLE embedding (
     id INTEGER PRIMARY KEY,
     subject INTEGER NOT NULL REFERENCES subject (id) ON DELETE CASCADE,
     image TEXT NOT NULL,
     digest BLOB NOT NULL,
     vector BLOB NOT NULL,
     UNIQUE (subject, digest))""",
-    "template_changed": "CREATE INDEX template_changed ON template (changed)",
+    ("index", "template_changed"): "CREATE INDEX template_changed ON template (changed)",
+}
+# Counts of rows that this package does not write.
+ODD = {
+    "template are of a change that was not made": "SELECT count(*) FROM template, gallery WHERE NOT "
+    "(typeof(changed) = 'integer' AND changed BETWEEN 1 AND changes)",
+    "subject have a name that is not text": "SELECT count(*) FROM subject WHERE typeof(name) != 'text'",
+    "embedding have a value of another type": "SELECT count(*) FROM embedding WHERE typeof(image) != 'text' "
+    "OR typeof(digest) != 'blob' OR typeof(vector) != 'blob'",
+}
+# Of SQLite itself.
+OWN = {
+    ("table", "sqlite_sequence"): "CREATE TABLE sqlite_sequence(name,seq)",
+    ("table", "sqlite_stat1"): "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    ("table", "sqlite_stat4"): "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
 }
 
 
@@ -47,31 +62,49 @@ class Database:
 
     def __init__(self, path, fingerprint, model):
         self.path = os.path.abspath(path)
-        self._lock = threading.RLock()
+        self._lock, self._depth, self._process = threading.RLock(), 0, os.getpid()
         if os.path.lexists(self.path):
-            with regular_file(self.path) as file:
-                head = file.read(len(MAGIC))
-            # SQLite takes a file of a few bytes for an empty one, and writes over it.
-            if head not in (b"", MAGIC):
-                raise ValueError(f"{printable(self.path)} is not a gallery: it is not an SQLite database")
+            self._check_head()
         elif fingerprint is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
-        elif not os.path.isdir(os.path.dirname(self.path)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.dirname(self.path))
+        else:
+            # Faces are nobody else's business; the files that SQLite puts beside it get the same mode.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with self._named():
             self._connection = sqlite3.connect(
                 self.path, timeout=SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
             )
             try:
                 self._prepare(fingerprint, model)
+                self._identity = self._identity_of_path()
+                self._erase_is_due = bool(self._one("SELECT max(erase) FROM gallery", (int | None,))[0])
+                self.head()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _check_head(self):
+        """Refuse what is no gallery by its first bytes: SQLite would change what it opens."""
+        with regular_file(self.path) as file:
+            head = file.read(HEAD_BYTES)
+        if head and not head.startswith(MAGIC):
+            raise ValueError(f"{printable(self.path)} is not a gallery: it is not an SQLite database")
+        if head and int.from_bytes(head[APPLICATION_AT : APPLICATION_AT + 4], "big") != APPLICATION:
+            raise ValueError(f"{printable(self.path)} is not a gallery: it is a database of another program")
+
+    def _identity_of_path(self):
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def close(self):
         """Close the connection."""
         with self._lock:
             self._connection.close()
+            self._process = None
 
     def _prepare(self, fingerprint, model):
         for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "secure_delete=ON", "synchronous=FULL"):
@@ -81,19 +114,30 @@ class Database:
             if fingerprint is None:
                 raise ValueError(f"{printable(self.path)} is not a gallery: it is empty")
             self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
-            self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
             self._create(fingerprint, model)
             found = self._schema()
-        (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if application == APPLICATION and version != VERSION:
+        if version != VERSION:
             raise ValueError(f"{printable(self.path)} is a gallery of version {version}; version {VERSION} is read")
-        if application != APPLICATION or found != SCHEMA:
+        if found != SCHEMA:
             raise ValueError(f"{printable(self.path)} is not a gallery: it holds other tables")
+        # After the tables, so that the first bytes of the file itself say what it is. Another that is just opening it
+        # may be in the way, and does it too.
+        self._wait(0)
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        finally:
+            self._wait(SECONDS_TO_WAIT)
+
+    def _wait(self, seconds):
+        self._connection.execute(f"PRAGMA busy_timeout={int(1000 * seconds)}").fetchall()
 
     def _schema(self):
-        rows = self._connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {name: sql for name, sql in rows if not name.startswith("sqlite_")}
+        rows = self._connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {(kind, name): sql for kind, name, sql in rows if OWN.get((kind, name)) != sql}
 
     def _create(self, fingerprint, model):
         self._connection.execute("BEGIN IMMEDIATE")
@@ -101,7 +145,7 @@ class Database:
             if not self._schema():  # another process may have been faster
                 for statement in SCHEMA.values():
                     self._connection.execute(statement)
-                self._connection.execute("INSERT INTO gallery VALUES (1, ?, ?, NULL, 0)", (fingerprint, model))
+                self._connection.execute("INSERT INTO gallery VALUES (1, ?, ?, NULL, 0, 0)", (fingerprint, model))
                 self._connection.execute(f"PRAGMA application_id={APPLICATION}")
                 self._connection.execute(f"PRAGMA user_version={VERSION}")
             self._connection.execute("COMMIT")
@@ -124,14 +168,24 @@ class Database:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # its messages hold text of the file
             raise self.corrupt(error) from error
 
+    def _check_usable(self):
+        if self._process is None:
+            raise ValueError(f"{printable(self.path)} is closed: open the gallery again")
+        if self._process != os.getpid():
+            raise ValueError(f"{printable(self.path)} was opened before a fork: each process must open it by itself")
+        if self._identity != self._identity_of_path():
+            raise OSError(errno.ESTALE, "The gallery was removed or replaced while it was open", self.path)
+
     @contextlib.contextmanager
     def _transaction(self, begin, counted=False):
         with self._lock, self._named():
-            if self._connection.in_transaction:  # within another of this thread
+            if self._depth:  # within another of this thread
                 yield self._connection
                 return
-            self._connection.execute(begin)
+            self._check_usable()
+            self._depth += 1
             try:
+                self._connection.execute(begin)
                 yield self._connection
                 if counted:
                     self._connection.execute("UPDATE gallery SET changes = changes + 1")
@@ -139,6 +193,10 @@ class Database:
             except BaseException:
                 self._rollback()
                 raise
+            finally:
+                self._depth -= 1
+            if counted and self._erase_is_due:
+                self.erase()
 
     def reading(self):
         """Context in which all that is read is of one moment; gives the connection."""
@@ -148,16 +206,35 @@ class Database:
         """Context in which all that is written is there afterwards, or nothing is; gives the connection."""
         return self._transaction("BEGIN IMMEDIATE", counted=True)
 
+    def erase(self):
+        """Overwrite what was deleted, and cut the log; `False` if another process, or the disk, hinders that now."""
+        with self._lock, self._named():
+            self._erase_is_due = True
+            try:
+                # Pages that were split keep copies that no deletion overwrites.
+                self._connection.execute("VACUUM")
+                self._connection.execute("UPDATE gallery SET erase = 0")
+                self._wait(0)
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError:
+                return False
+            finally:
+                self._wait(SECONDS_TO_WAIT)
+            self._erase_is_due = bool(busy)
+            return not busy
+
     def corrupt(self, why):
         """The error for a file that is not what this package writes."""
         return ValueError(f"{printable(self.path)} is not a valid gallery: {_line(why)}")
 
     def _select(self, query, types, *values):
         """Yield rows, each column of the type that it must have: files are not always written by this package."""
-        for row in self._connection.execute(query, values):
-            if len(row) != len(types) or not all(map(isinstance, row, types)):
-                raise self.corrupt("a value is of another type")
-            yield row
+        # An open cursor would keep a closed connection, and its locks, alive.
+        with contextlib.closing(self._connection.execute(query, values)) as rows:
+            for row in rows:
+                if len(row) != len(types) or not all(map(isinstance, row, types)):
+                    raise self.corrupt("a value is of another type")
+                yield row
 
     def _one(self, query, types, *values):
         """The first row, or `None`."""
@@ -170,7 +247,8 @@ class Database:
                 "SELECT fingerprint, model, dimension, changes FROM gallery WHERE id = 1",
                 (str, str, int | None, int),
             )
-        if found is None or not 0 < (found[2] or 1) <= LARGEST_DIMENSION or found[3] < 0:
+        fits = found is not None and 0 <= found[3] < MOST_CHANGES
+        if not fits or not 1 <= (1 if found[2] is None else found[2]) <= LARGEST_DIMENSION:
             raise self.corrupt("its description is missing or corrupt")
         return found
 
@@ -242,32 +320,37 @@ class Database:
         replace = "INSERT OR REPLACE INTO template VALUES (?, ?, ?)"
         self._connection.execute(replace, (number, changes + 1, vector.tobytes()))
 
-    def remove(self, number):
-        """Delete a subject with all vectors, also from the pages of the file that are free then, and from the log."""
+    def bind(self, fingerprint, model):
+        """Give a gallery in which nothing was ever stored to another model; `False` if something was."""
         with self.writing() as connection:
-            connection.execute("DELETE FROM subject WHERE id = ?", (number,))
-        self._empty_log()
+            if self.head()[3]:
+                return False
+            connection.execute("UPDATE gallery SET fingerprint = ?, model = ?, changes = -1", (fingerprint, model))
+            return True
 
-    def merge(self, number, into, name):
-        """Give the embeddings of one subject to another, called `name`; an image that both have is kept once."""
+    def remove(self, find):
+        """Delete the subjects that `find()` gives the numbers of; `False` if they are not yet overwritten."""
         with self.writing() as connection:
+            connection.executemany("DELETE FROM subject WHERE id = ?", [(number,) for number in find()])
+            connection.execute("UPDATE gallery SET erase = 1")
+            self._erase_is_due = False  # as soon as this is committed
+        return self.erase()
+
+    def merge(self, find, name):
+        """Of two subjects, the numbers `find()` gives, the second, called `name`, gets what the first has."""
+        with self.writing() as connection:
+            number, into = find()
             connection.execute("UPDATE OR IGNORE embedding SET subject = ? WHERE subject = ?", (into, number))
             connection.execute("DELETE FROM subject WHERE id = ?", (number,))
             self._pool(into, name)
-        self._empty_log()
-
-    def _empty_log(self):
-        """Write the log of changes back into the file, and cut it: where a reader keeps that from happening, later."""
-        with self._lock, self._named():
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def changed_templates(self, since):
         """Yield parts of (numbers (n,) int64, vectors (n, dim) float32) changed after `since`, by number."""
         # Of all of them the index would only be in the way.
         column = "changed" if since else "+changed"
         query = f"SELECT subject, vector FROM template WHERE {column} > ? ORDER BY subject"  # noqa: S608
-        with self.reading():
-            dimension, rows = self.head()[2], self._select(query, (int, bytes), since)
+        with self.reading(), contextlib.closing(self._select(query, (int, bytes), since)) as rows:
+            dimension = self.head()[2]
             while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
                 numbers, vectors = zip(*part, strict=True)
                 yield np.array(numbers, "int64"), _matrix(vectors, dimension, self.path)
@@ -285,8 +368,9 @@ class Database:
         """Yield parts of (subjects, names, images, digests, vectors (n, dim) float32) of all embeddings, in order."""
         query = """SELECT subject, name, image, digest, vector FROM embedding
                    JOIN subject ON subject.id = embedding.subject ORDER BY embedding.id"""
-        with self.reading():
-            dimension, rows = self.head()[2], self._select(query, (int, str, str, bytes, bytes))
+        types = (int, str, str, bytes, bytes)
+        with self.reading(), contextlib.closing(self._select(query, types)) as rows:
+            dimension = self.head()[2]
             while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
                 numbers, names, images, digests, vectors = zip(*part, strict=True)
                 yield numbers, names, images, digests, _matrix(vectors, dimension, self.path)
@@ -295,10 +379,18 @@ class Database:
         """What is wrong with the file, in words; an empty list if nothing is."""
         with self.reading() as connection:
             dimension = self.head()[2]
-            found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check(20)") if text != "ok"]
+            lines = connection.execute("PRAGMA integrity_check(20)").fetchall()
+            found = [_line(text) for (text,) in lines if text != "ok"]
+            if found:
+                return found
             orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
             found += [f"{table}: row {row} is of no subject" for table, row, *_ in orphans]
-            for number, name in self._select("SELECT id, name FROM subject ORDER BY id", (int, str)):
+            for what, query in ODD.items():
+                (count,) = self._one(query, (int,))
+                found += [f"{count} rows of {what}"] if count else []
+            if found:
+                return found
+            for number, name in list(self._select("SELECT id, name FROM subject ORDER BY id", (int, str))):
                 found += self._faults_of(number, printable(name)[:200], dimension)
         return found
 
@@ -348,7 +440,9 @@ def _line(error):
 
 def _as_os_error(error, path):
     text = _line(error)
-    for words, number in (("full", errno.ENOSPC), ("readonly", errno.EROFS), ("I/O", errno.EIO)):
+    if "readonly" in text:
+        return OSError(errno.EACCES, f"{text}; SQLite writes beside a file that it reads", path)
+    for words, number in (("full", errno.ENOSPC), ("I/O", errno.EIO)):
         if words in text:
             return OSError(number, text, path)
     if "locked" in text or "busy" in text:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import reprlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from keras_normface.gallery._results import Enrolment
 from keras_normface.metrics import unit_rows
 
 IMAGES_AT_ONCE = 256
+IMAGE = (bytes, str, os.PathLike)
 
 
 def enrol_part(database, embedder, subjects):
@@ -22,7 +25,7 @@ def enrol_part(database, embedder, subjects):
             content = image if isinstance(image, bytes) else read_whole(image)
             digest = hashlib.sha256(content).digest()
             if digest in digests or (name, digest) in seen:
-                known += 1
+                known += digest in digests
                 continue
             seen.add((name, digest))
             shown = f"image {place} of {printable(name)}" if isinstance(image, bytes) else printable(os.fspath(image))
@@ -41,15 +44,44 @@ def enrol_part(database, embedder, subjects):
 
 
 def parts(subjects):
-    """Dictionary from names to images → such dictionaries of about `IMAGES_AT_ONCE` images, each subject in one."""
-    part, images = {}, 0
-    for name, those in subjects.items():
-        if part and images + len(those) > IMAGES_AT_ONCE:
-            yield part
-            part, images = {}, 0
-        part[name] = those
-        images += len(those)
-    yield part
+    """Dictionary from names to images → such dictionaries of at most `IMAGES_AT_ONCE` images."""
+    part, left = {}, IMAGES_AT_ONCE
+    for name, images in subjects.items():
+        for image in images:
+            part.setdefault(name, []).append(image)
+            left -= 1
+            if not left:
+                yield part
+                part, left = {}, IMAGES_AT_ONCE
+    if part:
+        yield part
+
+
+def checked_images(name, images):
+    """One image or several → a list that is not empty."""
+    images = [images] if isinstance(images, IMAGE) else images
+    fits = isinstance(images, Sequence) and len(images) and all(isinstance(image, IMAGE) for image in images)
+    if not fits:
+        raise ValueError(
+            f"`images` must be the bytes or the path of an image, or a list of at least one. Received for "
+            f"{printable(name)[:200]}: {reprlib.repr(images)}"
+        )
+    return list(images)
+
+
+def entries_of(names, embeddings, images):
+    """Names (N,), numbers (N, dim), names of images or `None` → what is stored of them."""
+    if isinstance(names, str):
+        raise ValueError(f"`names` must be a list of texts. {_validation.received('names', names)}")
+    names = [checked_text("name", name, least=1) for name in names]
+    rows = unit_rows(embeddings, "embeddings", dtype=np.float32).astype("<f4")
+    images = [""] * len(names) if images is None else [checked_text("images", image) for image in images]
+    if not len(names) == len(rows) == len(images):
+        raise ValueError(
+            f"`names`, `embeddings` and `images` must be as many. Received: {len(names)}, {len(rows)} and {len(images)}"
+        )
+    digests = [hashlib.sha256(row.tobytes()).digest() for row in rows]
+    return list(zip(names, images, digests, rows, strict=True))
 
 
 def unit_where(rows, there):
@@ -58,11 +90,6 @@ def unit_where(rows, there):
     if there.any():
         unit[there] = unit_rows(rows[there], "embeddings", dtype=np.float32)
     return unit
-
-
-def checked_name(name):
-    """Name of a subject, which must not be empty."""
-    return checked_text("name", name, least=1)
 
 
 def checked_text(argument, text, least=0):

@@ -1,22 +1,23 @@
 """A gallery: enrol people by their photos, and say whose face another photo shows."""
 
 import csv
-import hashlib
+import errno
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import atomic_write, printable
 from keras_normface.gallery._database import Database
-from keras_normface.gallery._enrol import checked_name, checked_text, enrol_part, parts, unit_where
+from keras_normface.gallery._enrol import checked_images, checked_text, enrol_part, entries_of, parts, unit_where
 from keras_normface.gallery._results import Candidate, Enrolment, Identification
-from keras_normface.gallery._search import best_matches
-from keras_normface.gallery._templates import Templates, spread_embeddings
+from keras_normface.gallery._search import Templates, best_matches, scores_of, spread_embeddings
 from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
-from keras_normface.metrics import unit_rows
 
 SHOWN_DIGITS = 16
+LARGEST_SIZE = 10**12
+MOST_BYTES_OF_TEXTS = 1 << 30
 
 
 class Gallery:
@@ -53,20 +54,21 @@ class Gallery:
     def __init__(self, path, embedder=None, *, fingerprint=None):
         if embedder is not None and fingerprint is not None:
             raise ValueError("`fingerprint` must be None where there is an `embedder`. Received: both")
-        if fingerprint is not None and (not isinstance(fingerprint, str) or not fingerprint):
-            raise ValueError(f"`fingerprint` must be a text. {_validation.received('fingerprint', fingerprint)}")
+        if fingerprint is not None:
+            checked_text("fingerprint", fingerprint, least=1)
         if embedder is not None and not isinstance(getattr(embedder, "fingerprint", None), str):
             raise ValueError(f"`embedder` must be an Embedder. {_validation.received('embedder', embedder)}")
         self.embedder = embedder
         expected = fingerprint if embedder is None else embedder.fingerprint
-        self._database = Database(path, expected, fingerprint if embedder is None else embedder.name)
+        model = fingerprint if embedder is None else printable(embedder.name)
+        self._database = Database(path, expected, model)
         self.path = self._database.path
         self._templates = Templates(self._database)
-        stored, model, _, _ = self._database.head()
-        if expected not in (None, stored):
+        stored, of, _, _ = self._database.head()
+        if expected not in (None, stored) and not self._database.bind(expected, model):
             self.close()
             raise ValueError(
-                f"{printable(self.path)} holds embeddings of the model {printable(model)} ({stored[:SHOWN_DIGITS]}), "
+                f"{printable(self.path)} holds embeddings of the model {printable(of)} ({stored[:SHOWN_DIGITS]}), "
                 f"which cannot be compared with those of {expected[:SHOWN_DIGITS]}: enrol the images anew"
             )
 
@@ -130,28 +132,31 @@ class Gallery:
                 cancel the others, or the name is empty. Nothing is stored then.
             OSError: If a file cannot be read, or the gallery not be written.
         """
-        images = [images] if isinstance(images, (bytes, str, os.PathLike)) else list(images)
-        return self.enrol_many({name: images})
+        return self.enrol_many({checked_text("name", name, least=1): checked_images(name, images)})
 
     def enrol_many(self, subjects, *, progress=None):
-        """Add images of many subjects, up to about 256 images at once.
+        """Add images of many subjects, in parts of at most 256 images, each of which is a transaction.
 
         Args:
             subjects: Dictionary from names to lists of images, see `enrol`.
             progress: `None`, or a function that is called with the number of images done and that of all.
 
         Returns:
-            An `Enrolment`. A call that is interrupted has enrolled whole subjects; the same call again adds the rest.
+            An `Enrolment`. A call that fails or is killed has enrolled the parts before; the same call again adds the
+            rest.
 
         Raises:
             ValueError: See `enrol`; what was stored before stays.
             OSError: See `enrol`.
         """
         self._check_embedder()
-        subjects = {checked_name(name): list(images) for name, images in subjects.items()}
-        empty = [name for name, images in subjects.items() if not images]
-        if empty or not subjects:
-            raise ValueError(f"`images` must hold at least one image for each subject. Received: none for {empty[:5]}")
+        if not isinstance(subjects, Mapping) or not subjects:
+            raise ValueError(
+                f"`subjects` must be a dictionary from names to images. {_validation.received('subjects', subjects)}"
+            )
+        subjects = {
+            checked_text("name", name, least=1): checked_images(name, those) for name, those in subjects.items()
+        }
         total, done = sum(map(len, subjects.values())), 0
         new, known, without = 0, 0, []
         for part in parts(subjects):
@@ -178,16 +183,7 @@ class Gallery:
                 dimension is another, or the embeddings of a subject cancel each other. Nothing is stored then.
             OSError: If the gallery cannot be written.
         """
-        names = [checked_name(name) for name in names]
-        rows = unit_rows(embeddings, "embeddings", dtype=np.float32)
-        images = [""] * len(names) if images is None else [checked_text("images", image) for image in images]
-        if not len(names) == len(rows) == len(images):
-            raise ValueError(
-                "`names`, `embeddings` and `images` must be as many. "
-                f"Received: {len(names)}, {len(rows)} and {len(images)}"
-            )
-        digests = [hashlib.sha256(row.tobytes()).digest() for row in rows]
-        return self._database.add(list(zip(names, images, digests, rows.astype("<f4"), strict=True)))
+        return self._database.add(entries_of(names, embeddings, images))
 
     def identify(self, probe, *, threshold=None, count=5):
         """Say who is shown.
@@ -205,13 +201,12 @@ class Gallery:
 
         Raises:
             ValueError: If the image cannot be used, or holds no face; if there is no threshold, or it is not in
-                [-1, 1]; or the embedding is not one of `dim` numbers.
+                [-1, 1]; or the embedding is not one of `dim` finite numbers, not all zero.
             OSError: If a file cannot be read.
         """
-        if isinstance(probe, (bytes, str, os.PathLike)):
-            (found,) = self.identify_many([probe], threshold=threshold, count=count)
-        else:
-            (found,) = self.identify_many(np.asarray(probe)[None], threshold=threshold, count=count)
+        (found,) = self.identify_many(_alone(probe), threshold=threshold, count=count)
+        if found is None:
+            raise ValueError("`probe` holds no face that is found")
         return found
 
     def identify_many(self, probes, *, threshold=None, count=5):
@@ -232,7 +227,7 @@ class Gallery:
         """
         count, threshold = _validation.integer("count", count, 1), self._threshold(threshold)
         rows = self._rows(probes)
-        there = np.isfinite(rows).all(axis=1)
+        there = ~np.isnan(rows).all(axis=1)
         unit = unit_where(rows, there)[there]
         with self._database.reading():
             self._templates.refresh()
@@ -264,19 +259,17 @@ class Gallery:
             ValueError: If nobody of that name is enrolled; see `identify`.
             OSError: See `identify`.
         """
-        number, threshold = self._number("name", name), self._threshold(threshold)
-        image = isinstance(probe, (bytes, str, os.PathLike))
-        rows = self._rows([probe] if image else np.asarray(probe)[None])
-        if not np.isfinite(rows).all():
+        self._number("name", name)
+        threshold, rows = self._threshold(threshold), self._rows(_alone(probe))
+        if np.isnan(rows).all():
             raise ValueError("`probe` holds no face that is found")
+        (unit,) = unit_where(rows, np.array([True]))
         with self._database.reading():
+            number = self._number("name", name)  # who may have been removed meanwhile
             self._templates.refresh()
             self._check_dimension(rows)
-            place = self._templates.place(number)
-            (scores,), _ = best_matches(
-                self._templates.vectors[place : place + 1], unit_where(rows, np.array([True])), 1
-            )
-        return Identification((Candidate(name, float(scores[0])),), threshold)
+            (score,) = scores_of(self._templates.of(number), unit)
+        return Identification((Candidate(name, float(score)),), threshold)
 
     def threshold_at_fpir(self, fpir, *, method="measured", size=None):
         """Find the threshold that rejects who is not enrolled, but for a wanted share, from those who are.
@@ -301,24 +294,30 @@ class Gallery:
                 than two subjects, or another argument is not what it must be.
         """
         _validation.choice("method", method, METHODS)
-        size = None if size is None else _validation.integer("size", size, 1)
+        fpir = _validation.number("fpir", fpir, above=0, at_most=1)
+        size = None if size is None else _validation.integer("size", size, 1, LARGEST_SIZE)
         with self._database.reading():
             self._templates.refresh()
             own, rows = spread_embeddings(self._database, MOST_PROBES)
-        templates = self._templates
-        return threshold_at_fpir(templates.vectors, templates.numbers, rows, own, fpir, method, size)
+            templates, numbers = self._templates.vectors, self._templates.numbers
+        return threshold_at_fpir(templates, numbers, rows, own, fpir, method, size)
 
-    def remove(self, name):
-        """Delete a subject with all embeddings, for good: what is deleted is overwritten in the file.
+    def remove(self, names):
+        """Delete subjects with all their embeddings, and overwrite what is deleted in the file, which is written anew.
 
         Args:
-            name: Of the subject.
+            names: Of one subject, or a list of several: all are deleted, or none.
+
+        Returns:
+            Whether they are overwritten. `False`: they are deleted, but another process that reads, or writes, or a
+            full disk keeps the file from being cleaned; it is at the next change that nothing hinders.
 
         Raises:
-            ValueError: If nobody of that name is enrolled.
+            ValueError: If nobody of one of the names is enrolled.
             OSError: If the gallery cannot be written.
         """
-        self._database.remove(self._number("name", name))
+        names = [names] if isinstance(names, str) else list(names)
+        return self._database.remove(lambda: [self._number("names", name) for name in names])
 
     def merge(self, name, into):
         """Make two subjects one.
@@ -328,12 +327,12 @@ class Gallery:
             into: Of the subject who gets the embeddings; an image that both have is kept once.
 
         Raises:
-            ValueError: If one of the two is not enrolled, or both are the same.
+            ValueError: If one of the two is not enrolled, both are the same, or their embeddings cancel each other.
             OSError: If the gallery cannot be written.
         """
         if name == into:
             raise ValueError(f"`into` must be another subject than `name`. {_validation.received('into', into)}")
-        self._database.merge(self._number("name", name), self._number("into", into), into)
+        self._database.merge(lambda: (self._number("name", name), self._number("into", into)), into)
 
     def export(self, path):
         """Write what is enrolled into a file that others read.
@@ -343,12 +342,17 @@ class Gallery:
                 row for each embedding. Ending in `.csv`: columns name, image, sha256 of the image, in UTF-8.
 
         Raises:
-            ValueError: If it ends otherwise.
+            ValueError: If it ends otherwise, is the gallery itself, or the names are so long that an array of them,
+                in which each has the room of the longest, takes more than a gigabyte.
             OSError: If it cannot be written; what was there before stays then.
         """
         ending = os.path.splitext(os.fspath(path))[1]
         if ending not in (".npz", ".csv"):
             raise ValueError(f"`path` must end in .npz or .csv. {_validation.received('path', os.fspath(path))}")
+        if os.path.exists(path) and os.path.samefile(path, self.path):
+            raise ValueError(f"`path` must be another file than the gallery. Received: path={printable(path)}")
+        if not os.path.isdir(os.path.dirname(path) or os.curdir):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.dirname(path))
         with self._database.reading():
             parts = list(self._database.embeddings())
         with atomic_write(path) as beside:
@@ -360,6 +364,13 @@ class Gallery:
                         writer.writerows(zip(names, images, (digest.hex() for digest in digests), strict=True))
                 return
             names, images = ([text for part in parts for text in part[place]] for place in (1, 2))
+            for texts in (names, images):
+                longest = max(map(len, texts), default=0)
+                if 4 * longest * len(texts) > MOST_BYTES_OF_TEXTS:
+                    raise ValueError(
+                        f"`path` must end in .csv for names of {longest:,} letters: an array of {len(texts):,} such "
+                        f"is too large. Received: path={printable(path)}"
+                    )
             vectors = [part[4] for part in parts] or [np.empty((0, self.dimension or 0), "float32")]
             with open(beside, "wb") as file:
                 np.savez(
@@ -384,7 +395,10 @@ class Gallery:
         if images and probes:
             self._check_embedder()
             return self.embedder.embed(list(probes))
-        rows = np.asarray(probes)
+        try:
+            rows = np.asarray(probes)
+        except ValueError as error:  # rows of several lengths
+            raise ValueError(f"`probes` must be images, or embeddings (P, dim): {error}") from error
         if rows.ndim != 2 or rows.dtype.kind not in "biuf" or 0 in rows.shape:
             shape = f"{rows.dtype} of shape {rows.shape}"
             raise ValueError(f"`probes` must be images, or embeddings (P, dim). Received: {shape}")
@@ -411,7 +425,8 @@ class Gallery:
                     "`threshold_at_fpir` returns. Received: threshold=None"
                 )
             return stored.cosine
-        return _validation.number("threshold", getattr(given, "cosine", given), at_least=-1, at_most=1.01)
+        # The next float above 1, at which everybody is rejected, is what a rate may come to.
+        return _validation.number("threshold", getattr(given, "cosine", given), at_least=-1, at_most=1 + 1e-6)
 
     def _number(self, argument, name):
         number = self._database.number_of(name) if isinstance(name, str) else None
@@ -420,3 +435,8 @@ class Gallery:
                 f"`{argument}` must be a subject of {printable(self.path)}. {_validation.received(argument, name)}"
             )
         return number
+
+
+def _alone(probe):
+    """One image → a list of it; one embedding (dim,) → (1, dim)."""
+    return [probe] if isinstance(probe, (bytes, str, os.PathLike)) else np.asarray(probe)[None]

@@ -1,56 +1,112 @@
-"""Exact search of unit vectors by blocks of products; no matrix of all scores exists."""
+"""The array that is searched, kept up with the database, and exact search in it by blocks of products."""
 
 import numpy as np
 
 from keras_normface.metrics.score_matrix import TopScores
 
 PROBES_AT_ONCE, TEMPLATES_AT_ONCE = 64, 4096
+# Products of blocks differ by so much from the sums that decide; the order of a float32 sum depends on the block.
+ROUNDING = np.float32(2e-5)
+
+
+class Templates:
+    """`numbers` (N,) int64 of the subjects, rising, and their `vectors` (N, dim) float32, as of `changes`."""
+
+    def __init__(self, database):
+        self._database, self._changes = database, -1
+        self.numbers, self.vectors = np.empty(0, "int64"), np.empty((0, 0), "float32")
+
+    def refresh(self):
+        """Read what has changed since; to be called within a transaction, of which they are valid."""
+        _, _, dimension, changes = self._database.head()
+        if changes == self._changes:
+            return
+        numbers, parts = self._database.numbers(), list(self._database.changed_templates(max(self._changes, 0)))
+        kept = np.isin(self.numbers, numbers)
+        parts.insert(0, (self.numbers[kept], self.vectors[kept]))
+        vectors, known = np.empty((len(numbers), dimension or 0), "float32"), np.zeros(len(numbers), bool)
+        for those, rows in parts if len(numbers) else ():
+            places = np.minimum(np.searchsorted(numbers, those), len(numbers) - 1)
+            if not np.array_equal(numbers[places], those):
+                raise self._database.corrupt("its tables and indexes differ")
+            if len(those):
+                vectors[places], known[places] = rows, True
+        if not known.all():
+            raise self._database.corrupt("its tables and indexes differ")
+        self.numbers, self.vectors, self._changes = numbers, vectors, changes
+
+    def of(self, number):
+        """Number of a subject → (1, dim) its template."""
+        place = np.flatnonzero(self.numbers == number)
+        if len(place) != 1:
+            raise self._database.corrupt("a subject has no template")
+        return self.vectors[place]
+
+
+def spread_embeddings(database, most):
+    """Subjects (P,) and rows (P, dim) of the stored embeddings; of more than `most` so many, evenly spread."""
+    total = sum(count for _, count in database.subjects())
+    chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype("int64"))
+    own, rows, start = [np.empty(0, "int64")], [np.empty((0, database.head()[2] or 0), "float32")], 0
+    for numbers, *_, vectors in database.embeddings():
+        here = chosen[(chosen >= start) & (chosen < start + len(numbers))] - start
+        own.append(np.array(numbers, "int64")[here])
+        rows.append(vectors[here])
+        start += len(numbers)
+    return np.concatenate(own), np.concatenate(rows)
+
+
+def scores_of(rows, probe):
+    """(n, dim) and (dim,) float32 → (n,) float64 cosines in [-1, 1], which do not depend on a row's neighbours."""
+    return np.clip((rows.astype("float64") * probe.astype("float64")).sum(axis=1), -1, 1)
 
 
 def best_matches(templates, probes, count):
     """(N, dim), (P, dim) float32 → scores and places (P, min(count, N)), falling; of equal ones the lower place."""
     count = min(count, len(templates))
-    scores = np.empty((len(probes), count), "float32")
-    places = np.empty((len(probes), count), "int64")
-    for start in range(0, len(probes), PROBES_AT_ONCE):
-        part = slice(start, start + PROBES_AT_ONCE)
-        scores[part], places[part] = _best(templates, probes[part], count)
+    scores, places = np.empty((len(probes), count)), np.empty((len(probes), count), "int64")
+    for start in range(0, len(probes), PROBES_AT_ONCE) if count else ():
+        part = probes[start : start + PROBES_AT_ONCE]
+        for row, candidates in enumerate(_candidates(templates, part, count)):
+            exact = scores_of(templates[candidates], part[row])
+            order = np.argsort(-exact, kind="stable")[:count]
+            scores[start + row], places[start + row] = exact[order], candidates[order]
     return scores, places
 
 
-def _best(templates, probes, count):
-    scores = np.full((len(probes), count), -np.inf, "float32")
-    places = np.zeros((len(probes), count), "int64")
+def _candidates(templates, probes, count):
+    """For each probe the places, rising, of all templates that may be among its `count` best."""
+    best = np.full((len(probes), count), -np.inf, "float32")
+    found = [[] for _ in probes]
     for start in range(0, len(templates), TEMPLATES_AT_ONCE):
         block = probes @ templates[start : start + TEMPLATES_AT_ONCE].T
-        # Few rows have a better score in a later block.
-        for row in np.flatnonzero(block.max(axis=1) > scores[:, -1]):
-            found = np.flatnonzero(block[row] > scores[row, -1])
-            if len(found) > 4 * count:
-                found = _highest(block[row], found, count)
-            both = np.concatenate([scores[row], block[row, found]])
-            at = np.concatenate([places[row], start + found])
-            order = np.argsort(-both, kind="stable")[:count]
-            scores[row], places[row] = both[order], at[order]
-    return scores, places
+        # Few rows have one as good in a later block.
+        for row in np.flatnonzero(block.max(axis=1) >= best[:, 0] - ROUNDING):
+            here = np.flatnonzero(block[row] >= best[row, 0] - ROUNDING)
+            values = block[row, here]
+            both = np.concatenate([best[row], values])
+            best[row] = np.partition(both, len(values))[len(values) :]
+            best[row] = np.sort(best[row])
+            near = values >= best[row, 0] - ROUNDING
+            found[row].append((start + here[near], values[near]))
+    for row, parts in enumerate(found):
+        places, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+        yield places[values >= best[row, 0] - ROUNDING]
 
 
-def _highest(row, found, count):
-    """Places of the `count` highest of `row[found]`, and of those that equal the last of them, rising."""
-    values = row[found]
-    return found[values >= np.partition(values, len(values) - count)[len(values) - count]]
+def highest_impostors(templates, numbers, probes, own):
+    """(P,) float64: of each probe its highest score with the templates of subjects other than `own`."""
+    scores, places = best_matches(templates, probes, 2)
+    second = numbers[places[:, 0]] == own
+    return scores[np.arange(len(probes)), second.astype("int64")]
 
 
-def highest_impostors(templates, numbers, probes, own, keep):
-    """Each probe against all templates but its subject's: → its highest score (P,), `TopScores` of `keep` scores."""
-    highest, top = np.empty(len(probes), "float32"), TopScores(keep)
+def top_impostors(templates, numbers, probes, own, keep):
+    """`TopScores` of the `keep` highest scores of probes with templates of others, to the rounding of float32."""
+    top = TopScores(keep)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         part = slice(start, start + PROBES_AT_ONCE)
-        best = np.full(len(probes[part]), -np.inf, "float32")
         for first in range(0, len(templates), TEMPLATES_AT_ONCE):
             block = probes[part] @ templates[first : first + TEMPLATES_AT_ONCE].T
-            other = numbers[first : first + TEMPLATES_AT_ONCE] != own[part, None]
-            np.maximum(best, np.where(other, block, -np.inf).max(axis=1), out=best)
-            top.add(block[other])
-        highest[part] = best
-    return highest, top
+            top.add(block[numbers[first : first + TEMPLATES_AT_ONCE] != own[part, None]])
+    return top

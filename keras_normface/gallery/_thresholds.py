@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface.gallery._search import highest_impostors
+from keras_normface.gallery._search import highest_impostors, top_impostors
 from keras_normface.metrics.verification import accepted, checked_rate, threshold_at_rate
 
 METHODS = ("measured", "independent")
 MOST_PROBES = 10_000
+MOST_KEPT = 20_000_000  # scores in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,25 +51,34 @@ def threshold_at_fpir(templates, numbers, probes, own, fpir, method, size):
     subjects = len(templates)
     if subjects < 2 or not len(probes):
         raise ValueError(f"A threshold needs embeddings of at least two subjects. Received: a gallery of {subjects}")
-    comparisons = len(probes) * (subjects - 1)
     if method == METHODS[0]:
         if size not in (None, subjects):
             raise ValueError(
                 f"`size` must be None, or {subjects}, for method='measured'. {_validation.received('size', size)}"
             )
         checked_rate(fpir, len(probes), "fpir", "stored embeddings")
-        highest, _ = highest_impostors(templates, numbers, probes, own, 1)
+        highest = highest_impostors(templates, numbers, probes, own)
         cosine = threshold_at_rate(np.sort(highest)[::-1], fpir, len(probes), -1.0)
     else:
-        checked_rate(fpir, 1 << 60, "fpir", "searches")
         size = subjects if size is None else size
-        rate = -np.expm1(np.log1p(-fpir) / size) if fpir < 1 else 1.0
-        if accepted(rate, comparisons) < 1:
-            raise ValueError(
-                f"`fpir` must be larger: {fpir:g} among {size:,} subjects is a rate of {rate:.3g} a comparison, and "
-                f"{comparisons:,} comparisons of enrolled people resolve {1 / comparisons:.3g}"
-            )
-        highest, top = highest_impostors(templates, numbers, probes, own, accepted(rate, comparisons) + 1)
-        cosine = threshold_at_rate(top.largest(), rate, comparisons, -1.0)
+        cosine = _independent(templates, numbers, probes, own, fpir, size)
+        highest = highest_impostors(templates, numbers, probes, own)
     achieved = float(np.mean(highest >= cosine))
-    return IdentificationThreshold(float(fpir), float(cosine), method, size or subjects, len(probes), achieved)
+    return IdentificationThreshold(fpir, float(cosine), method, size or subjects, len(probes), achieved)
+
+
+def _independent(templates, numbers, probes, own, fpir, size):
+    """The cosine for the rate of one comparison at which `size` independent ones have the rate `fpir`."""
+    if fpir == 1:
+        return -1.0
+    comparisons = len(probes) * (len(templates) - 1)
+    rate = float(-np.expm1(np.log1p(-fpir) / size))
+    allowed = accepted(rate, comparisons) if rate > 0 else 0
+    if not 1 <= allowed <= MOST_KEPT:
+        limit = "larger, for at least 1" if allowed < 1 else f"smaller, for at most {MOST_KEPT:,}"
+        raise ValueError(
+            f"`fpir` must be {limit} of the {comparisons:,} comparisons of enrolled people: among {size:,} subjects it "
+            f"is a rate of {rate:.3g} a comparison. Received: fpir={fpir}"
+        )
+    top = top_impostors(templates, numbers, probes, own, allowed + 1)
+    return threshold_at_rate(top.largest(), rate, comparisons, -1.0)

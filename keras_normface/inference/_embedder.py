@@ -214,12 +214,12 @@ class Embedder:
                     progress(sum(map(len, blocks)))
         return self._joined(blocks)
 
-    def embed_every_face(self, photo, name="the photo"):
+    def embed_every_face(self, photo, name=None):
         """Embed all faces in one photo, for an embedder of photos.
 
         Args:
             photo: The bytes of a photo, or the path of its file.
-            name: Of the photo, for errors.
+            name: Of the photo, for errors. `None`: its path, or "the photo".
 
         Returns:
             Pair of a list of `prepare.Face`, from left to right, and a float32 array `(faces, dim)` of unit rows;
@@ -231,6 +231,12 @@ class Embedder:
         """
         if self._aligner is None:
             raise ValueError("`embed_every_face` needs an Embedder of photos. Received: faces='aligned'")
+        if not isinstance(photo, (bytes, str, os.PathLike)):
+            raise ValueError(
+                f"`photo` must be the bytes or the path of a photo. {_validation.received('photo', photo)}"
+            )
+        if name is None:
+            name = "the photo" if isinstance(photo, bytes) else os.fspath(photo)
         with self._aligner.decoding():
             (pixels,) = self._photos([photo], [name])
         found = self._aligner.every_face(pixels)

@@ -105,6 +105,11 @@ class TestIdentify:
         with pytest.raises(ValueError, match="threshold"):
             gallery.identify(people[0], threshold=threshold)
 
+    @pytest.mark.parametrize("row", [[np.nan] * 16, [np.nan] + [1.0] * 15, [np.inf] * 16])
+    def test_numbers_that_are_not_finite(self, gallery, people, row):
+        with pytest.raises(ValueError, match=r"`probe` holds no face|`embeddings` must be finite"):
+            gallery.identify(row, threshold=0.5)
+
     @pytest.mark.parametrize("probe", [[1.0, 2.0], [[1.0] * 16], "not/there.jpg", [0.0] * 16, ["a"] * 16])
     def test_probes_that_are_none(self, gallery, people, probe):
         with pytest.raises((ValueError, OSError)):
@@ -113,20 +118,31 @@ class TestIdentify:
 
 class TestSearch:
     @settings(max_examples=60, deadline=None)
-    @given(st.integers(1, 9000), st.integers(1, 70), st.integers(1, 12), st.integers(0, 1000), st.booleans())
-    def test_as_a_sort_of_all_scores(self, templates, probes, count, seed, tied):
+    @given(st.integers(1, 9000), st.integers(1, 70), st.integers(1, 12), st.integers(0, 1000), st.integers(1, 9000))
+    def test_as_a_sort_of_all_scores(self, templates, probes, count, seed, different):
         from keras_normface.gallery._search import best_matches
 
         rng = np.random.default_rng(seed)
-        # Small integers, so that sums are exact in any order, and many scores are equal.
-        sides = (-1, 2) if tied else (-900, 900)
-        rows = rng.integers(*sides, (templates, 4)).astype("float32")
-        wanted = rng.integers(*sides, (probes, 4)).astype("float32")
+        pool = directions(different, dim=8, seed=seed).astype("float32")
+        rows, wanted = (pool[rng.integers(0, different, number)] for number in (templates, probes))
         scores, places = best_matches(rows, wanted, count)
-        every = wanted.astype("float64") @ rows.T.astype("float64")
+        every = np.clip((wanted[:, None].astype("float64") * rows).sum(axis=2), -1, 1)
         order = np.argsort(-every, axis=1, kind="stable")[:, :count]
         np.testing.assert_array_equal(places, order)
         np.testing.assert_array_equal(scores, np.take_along_axis(every, order, axis=1))
+
+    @pytest.mark.parametrize("people", [7, 33, 203, 4099])
+    def test_equal_templates_have_equal_scores_however_they_are_searched(self, gallery, people):
+        row, probes = directions(1, dim=128), directions(20, dim=128, seed=3)
+        names = [f"p{number}" for number in range(people)]
+        gallery.enrol_embeddings(names, np.repeat(row, people, axis=0))
+        together = gallery.identify_many(probes, threshold=0)
+        for probe, found in zip(probes, together, strict=True):
+            assert [one.name for one in found.candidates] == names[:5]
+            assert len({one.score for one in found.candidates}) == 1
+            assert gallery.identify(probe, threshold=0) == found
+            assert gallery.verify(names[-1], probe, threshold=0).candidates[0].score == found.candidates[0].score
+        assert gallery.identify(row[0], threshold=0).candidates[0].score <= 1
 
 
 class TestThreshold:
@@ -134,7 +150,7 @@ class TestThreshold:
         gallery.enrol_embeddings(["a", "b", "c"], [[1, 0], [0.6, 0.8], [-1, 0.0]])
         # The highest cosines with another subject are .6, .6 and -.6.
         found = gallery.threshold_at_fpir(0.34)
-        assert found.cosine == np.nextafter(np.float32(0.6), np.float32(1))
+        assert found.cosine == np.nextafter(float(np.float32(0.6)), 1)
         assert (found.achieved_fpir, found.num_probes, found.num_subjects) == (0.0, 3, 3)
         assert found.cosine > 0.6  # one of three might be accepted, but two are tied
         two = gallery.threshold_at_fpir(0.67)
@@ -191,6 +207,24 @@ class TestThreshold:
         with pytest.raises(ValueError, match="two subjects"):
             gallery.threshold_at_fpir(0.5)
 
+    def test_rates_at_the_ends(self, gallery, people):
+        found = gallery.threshold_at_fpir(1.0, method="independent")
+        assert (found.cosine, found.achieved_fpir) == (-1.0, 1.0)
+        with pytest.raises(ValueError, match="`size`"):
+            gallery.threshold_at_fpir(0.5, method="independent", size=10**400)
+
+    def test_of_many_embeddings_some_are_taken_evenly_spread(self, gallery, people, monkeypatch):
+        monkeypatch.setattr("keras_normface.gallery._gallery.MOST_PROBES", 8)
+        found = gallery.threshold_at_fpir(1.0)
+        assert found.num_probes == 8
+        rows = np.concatenate([part[-1] for part in gallery._database.embeddings()])
+        own = np.arange(24) // 3
+        templates = np.stack([rows[own == number].mean(axis=0) for number in range(8)])
+        templates /= np.linalg.norm(templates, axis=1, keepdims=True)
+        chosen = np.linspace(0, 23, 8).astype(int)
+        scores = np.where(own[chosen, None] == np.arange(8), -2, rows[chosen] @ templates.T).max(axis=1)
+        assert gallery.threshold_at_fpir(0.2).cosine == pytest.approx(np.sort(scores)[-2], abs=1e-5)
+
 
 class TestChanges:
     def test_the_same_embedding_is_kept_once(self, gallery):
@@ -212,8 +246,9 @@ class TestChanges:
         assert "p2" not in gallery
         assert gallery.identify(people[2], threshold=0.9).name is None
         assert gallery.identify(people[7], threshold=0.9).name == "p7"
-        with pytest.raises(ValueError, match="`name`"):
-            gallery.remove("p2")
+        with pytest.raises(ValueError, match="`names`"):
+            gallery.remove(["p3", "p2"])
+        assert "p3" in gallery
         gallery.enrol_embeddings(["p2"], people[2:3])
         assert gallery.identify(people[2], threshold=0.9).name == "p2"
         assert gallery.check() == []
@@ -249,6 +284,51 @@ class TestChanges:
         gallery.merge("b", "a")
         assert gallery.subjects() == [("a", 2)]
         assert gallery.check() == []
+
+    def test_whole_names_are_overwritten_too(self, path):
+        rng = np.random.default_rng(1)
+        names = ["".join(rng.choice(list("abcdefgh ijklmno"), rng.integers(8, 30))) + str(n) for n in range(400)]
+        with Gallery(path, fingerprint="toy") as gallery:
+            for name, row in zip(names, directions(400), strict=True):
+                gallery.enrol_embeddings([name], row[None])
+            gone = rng.choice(names, 150, replace=False).tolist()
+            assert gallery.remove(gone) is True
+            content = path.read_bytes()
+            assert [name for name in gone if name.encode() in content] == []
+            assert os.path.getsize(f"{path}-wal") == 0
+            assert len(gallery) == 250
+
+    def test_a_reader_delays_the_overwriting_to_the_next_change(self, path):
+        def found():
+            files = [path, path.with_name(f"{path.name}-wal")]
+            return any(b"a secret name" in file.read_bytes() for file in files)
+
+        with Gallery(path, fingerprint="toy") as gallery:
+            gallery.enrol_embeddings(["a secret name", "other"], directions(2))
+            reader = sqlite3.connect(path, isolation_level=None)
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT count(*) FROM subject").fetchone() == (2,)
+            assert gallery.remove("a secret name") is False
+            assert found()
+            reader.execute("COMMIT")
+            reader.close()
+            gallery.enrol_embeddings(["third"], directions(1, seed=5))
+            assert not found()
+
+    def test_what_a_killed_process_had_not_overwritten_is_at_the_next_change(self, path, monkeypatch):
+        with monkeypatch.context() as patch, Gallery(path, fingerprint="toy") as gallery:
+            gallery.enrol_embeddings(["a secret name", "other"], directions(2))
+            patch.setattr("keras_normface.gallery._database.Database.erase", lambda self: False)
+            gallery.remove("a secret name")
+        with Gallery(path) as gallery:
+            gallery.enrol_embeddings(["third"], directions(1, seed=5))
+            assert not gallery._database._one("SELECT erase FROM gallery", (int,))[0]
+            assert b"a secret name" not in path.read_bytes()
+
+    def test_deleted_bytes_are_overwritten(self, gallery):
+        # Many builds of SQLite do so by default, so that the files would not show it.
+        assert gallery._database._one("PRAGMA secure_delete", (int,)) == (1,)
+        assert gallery._database._one("PRAGMA trusted_schema", (int,)) == (0,)
 
     @pytest.mark.parametrize("name", ODD_NAMES, ids=range(len(ODD_NAMES)))
     def test_odd_names(self, gallery, name):
@@ -299,6 +379,35 @@ class TestChanges:
         with pytest.raises(ValueError, match="`path` must end in"):
             gallery.export(tmp_path / "all.txt")
 
+    def test_an_export_is_another_file(self, tmp_path):
+        for name in ("people.csv", "people.npz"):
+            with Gallery(tmp_path / name, fingerprint="toy") as gallery:
+                gallery.enrol_embeddings(["a"], [[1, 0]])
+                (tmp_path / f"link{name}").symlink_to(tmp_path / name)
+                for path in (tmp_path / name, tmp_path / f"link{name}"):
+                    with pytest.raises(ValueError, match="`path` must be another file"):
+                        gallery.export(path)
+                assert gallery.subjects() == [("a", 1)]
+                with pytest.raises(FileNotFoundError, match="nowhere"):
+                    gallery.export(tmp_path / "nowhere" / "x.csv")
+
+    def test_an_export_of_names_that_are_too_long(self, gallery, tmp_path, monkeypatch):
+        gallery.enrol_embeddings(["x" * 1000, "y"], [[1, 0], [0, 1]])
+        monkeypatch.setattr("keras_normface.gallery._gallery.MOST_BYTES_OF_TEXTS", 7000)
+        with pytest.raises(ValueError, match=r"must end in .csv for names of 1,000 letters"):
+            gallery.export(tmp_path / "a.npz")
+        gallery.export(tmp_path / "a.csv")
+
+    @pytest.mark.parametrize("names", ["xy", [], ["a"] * 3])
+    def test_names_that_are_no_list_of_as_many(self, gallery, names):
+        with pytest.raises(ValueError, match="names"):
+            gallery.enrol_embeddings(names, [[1, 0], [0, 1]])
+
+    @pytest.mark.parametrize("probe", [[[1, 2], [3]], "x"])
+    def test_probes_of_several_lengths(self, gallery, people, probe):
+        with pytest.raises(ValueError, match="`probes`"):
+            gallery.identify_many(probe, threshold=0)
+
     def test_an_export_can_be_enrolled_elsewhere(self, gallery, people, tmp_path):
         gallery.export(tmp_path / "all.npz")
         with np.load(tmp_path / "all.npz") as arrays, Gallery(tmp_path / "b", fingerprint="toy") as other:
@@ -318,10 +427,20 @@ class TestFiles:
             assert gallery.identify([3, 4], threshold=0.99).name == "a"
 
     def test_another_model_is_refused(self, path):
-        Gallery(path, fingerprint="one").close()
+        with Gallery(path, fingerprint="one") as gallery:
+            gallery.enrol_embeddings(["a"], [[1, 0]])
         with pytest.raises(ValueError, match="embeddings of the model one"):
             Gallery(path, fingerprint="other")
         Gallery(path, fingerprint="one").close()
+
+    def test_one_in_which_nothing_was_stored_takes_another_model(self, path):
+        Gallery(path, fingerprint="one").close()
+        with Gallery(path, fingerprint="other") as gallery:
+            assert (gallery.fingerprint, gallery.model) == ("other", "other")
+            gallery.enrol_embeddings(["a"], [[1, 0]])
+            gallery.remove("a")
+        with pytest.raises(ValueError, match="embeddings of the model other"):
+            Gallery(path, fingerprint="one")
 
     def test_without_a_model_none_is_made(self, path):
         with pytest.raises(FileNotFoundError):
@@ -370,6 +489,8 @@ class TestFiles:
             "CREATE VIEW v AS SELECT 1",
             "DROP TABLE embedding",
             "PRAGMA application_id=5",
+            "INSERT INTO sqlite_master VALUES ('trigger', 'sqlite_evil', 'subject', 0, 'CREATE TRIGGER sqlite_evil "
+            "AFTER INSERT ON subject BEGIN DELETE FROM embedding; END')",
         ],
     )
     def test_a_schema_of_somebody_is_refused(self, path, statement):
@@ -377,6 +498,59 @@ class TestFiles:
         _execute(path, statement)
         with pytest.raises(ValueError, match="is not a gallery"):
             Gallery(path)
+
+    @pytest.mark.parametrize("tables", [True, False])
+    def test_a_database_of_another_program_stays_as_it_is_with_its_log(self, path, tables):
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("PRAGMA user_version=7")
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("CREATE TABLE mine (x)" if tables else "PRAGMA application_id=1234")
+        files = [path, path.with_name(f"{path.name}-wal")]
+        before = [file.read_bytes() for file in files]
+        assert before[1]
+        for fingerprint in (None, "toy"):
+            with pytest.raises(ValueError, match="of another program"):
+                Gallery(path, fingerprint=fingerprint)
+        assert [file.read_bytes() for file in files] == before
+        other.close()
+
+    def test_only_the_owner_may_read_it(self, path):
+        Gallery(path, fingerprint="toy").close()
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_removed_or_replaced_while_it_is_open(self, path):
+        with Gallery(path, fingerprint="toy") as gallery:
+            gallery.enrol_embeddings(["a"], [[1, 0]])
+            path.rename(path.with_name("moved"))
+            for content in (None, b""):
+                if content is not None:
+                    path.write_bytes(content)
+                with pytest.raises(OSError, match="removed or replaced while it was open") as raised:
+                    gallery.enrol_embeddings(["b"], [[0, 1]])
+                assert raised.value.filename == os.fspath(path)
+
+    def test_a_closed_one(self, path):
+        gallery = Gallery(path, fingerprint="toy")
+        gallery.close()
+        with pytest.raises(ValueError, match=r"people.gallery is closed"):
+            gallery.subjects()
+
+    def test_who_is_removed_while_a_photo_is_embedded_is_not_compared(self, path):
+        class Slow:
+            fingerprint, name, threshold = "toy", "toy", None
+
+            def embed(self, images, names=None):
+                with Gallery(path) as other:
+                    other.remove("Ada")
+                return np.array([[0.0, 1.0]], "float32")
+
+        with Gallery(path, Slow()) as gallery:
+            gallery.enrol_embeddings(["Ada", "Bob"], [[1, 0], [0, 1]])
+            with pytest.raises(ValueError, match="`name` must be a subject"):
+                gallery.verify("Ada", b"image", threshold=0.9)
+            with pytest.raises(ValueError, match="`name` must be a subject"):
+                gallery.merge("Ada", "Bob")
+            assert gallery.subjects() == [("Bob", 1)]
 
     def test_another_version(self, path):
         Gallery(path, fingerprint="toy").close()
@@ -392,6 +566,7 @@ class TestFiles:
             ("UPDATE template SET vector = (SELECT vector FROM template WHERE subject = 2) WHERE subject = 1", "mean"),
             ("DELETE FROM template WHERE subject = 1", "no template"),
             ("DELETE FROM embedding WHERE subject = 1", "no embedding"),
+            ("UPDATE embedding SET vector = x'00' WHERE id = 1", "has not 2 numbers"),
         ],
     )
     def test_check_names_what_is_wrong(self, path, statement, said):
@@ -403,6 +578,50 @@ class TestFiles:
             (fault,) = gallery.check()
         assert said in fault
         assert "Ada" in fault
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "DELETE FROM gallery",
+            "UPDATE gallery SET changes = 'many'",
+            "UPDATE gallery SET changes = 9223372036854775807",
+            "UPDATE gallery SET dimension = 'x'",
+            "UPDATE gallery SET dimension = NULL",
+            "UPDATE gallery SET fingerprint = x'ff'",
+            "UPDATE template SET changed = 0",
+            "UPDATE template SET changed = 99",
+            "UPDATE template SET vector = 'text'",
+            "UPDATE template SET vector = 5",
+            "UPDATE template SET subject = 77 WHERE subject = 1",
+            "UPDATE embedding SET subject = 77 WHERE subject = 1",
+            "UPDATE embedding SET digest = 'text'",
+            "UPDATE embedding SET image = x'ff'",
+            "UPDATE embedding SET vector = 0.5",
+            "UPDATE subject SET name = x'ff' WHERE id = 1",
+            "UPDATE subject SET name = CAST(x'ff' AS TEXT) WHERE id = 1",
+        ],
+    )
+    def test_stored_values_of_other_kinds_are_named(self, path, statement, tmp_path):
+        with Gallery(path, fingerprint="toy") as gallery:
+            gallery.enrol_embeddings(["Ada", "Bob"], [[1, 0], [0, 1]])
+        _execute(path, statement)
+        found = []
+        try:
+            with Gallery(path) as gallery:
+                for work in (
+                    gallery.check,
+                    gallery.subjects,
+                    lambda: gallery.identify([1, 0], threshold=0.5),
+                    lambda: gallery.export(tmp_path / "a.npz"),
+                    lambda: gallery.threshold_at_fpir(1.0),
+                    lambda: gallery.merge("Bob", "Ada"),
+                    lambda: gallery.enrol_embeddings(["Ada"], [[0.6, 0.8]]),
+                ):
+                    found += said_by(work) if work != gallery.check else gallery.check()
+        except ValueError as error:
+            found.append(str(error))
+        assert found
+        assert not any("\n" in text for text in found)
 
     @pytest.mark.parametrize("vector", [b"1234567", np.array([np.inf, 0], "<f4").tobytes()])
     def test_vectors_that_are_none_are_not_searched(self, path, vector):
@@ -443,8 +662,18 @@ class TestFiles:
         assert gallery.check() == []
 
 
+def said_by(work):
+    """The message of the ValueError that a function raises, in a list; or an empty one."""
+    try:
+        work()
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def _execute(path, statement):
     connection = sqlite3.connect(path)
+    connection.execute("PRAGMA writable_schema=ON")
     connection.execute(statement)
     connection.commit()
     connection.close()

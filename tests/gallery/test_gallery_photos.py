@@ -39,7 +39,7 @@ def test_photos_are_enrolled_and_identified(tmp_path, network, photos):
         done = gallery.enrol(
             "Bob", [photos[1], photos[1].read_bytes() if hasattr(photos[1], "read_bytes") else photos[1]]
         )
-        assert (done.new, done.known) == (1, 1)
+        assert (done.new, done.known) == (1, 0)  # twice the same
         assert gallery.identify(photos[0], threshold=0.99).name == "Ada"
         assert gallery.identify(read_whole(photos[1]), threshold=0.99).name == "Bob"
         expected = gallery.embedder.embed(photos[:2])
@@ -93,11 +93,23 @@ def test_progress_and_parts(tmp_path, network, photos, monkeypatch):
         assert len(gallery) == 3
 
 
+def test_what_a_failed_call_has_stored_before_is_known_at_the_next(tmp_path, network, photos, black, monkeypatch):
+    monkeypatch.setattr("keras_normface.gallery._enrol.IMAGES_AT_ONCE", 2)
+    with gallery_of(tmp_path, network) as gallery:
+        with pytest.raises(ValueError, match=r"black.png"):
+            gallery.enrol("Ada", [*photos[:3], black])
+        assert gallery.subjects() == [("Ada", 2)]
+        assert gallery.enrol("Ada", photos[:3]).known == 2
+        assert gallery.subjects() == [("Ada", 3)]
+
+
 def test_what_is_refused(tmp_path, network, photos):
     with gallery_of(tmp_path, network) as gallery:
-        for subjects in ({}, {"Ada": []}):
-            with pytest.raises(ValueError, match="`images`"):
+        for subjects in ({}, ["Ada"], "Ada", {"Ada": []}, {"Ada": 5}, {"Ada": [5]}, {"Ada": None}):
+            with pytest.raises(ValueError, match=r"`images`|`subjects`"):
                 gallery.enrol_many(subjects)
+        assert gallery.enrol_many({"Eve": photos[0]}).new == 1
+        gallery.remove("Eve")
         with pytest.raises(ValueError, match="`name`"):
             gallery.enrol("", photos[0])
         with pytest.raises(OSError, match="nowhere"):

@@ -172,3 +172,53 @@ def test_a_hundred_thousand_people(path):
         gallery.remove(f"person {chosen[0]}")
         assert gallery.identify(rows[chosen[0]], threshold=0.99).name is None
         assert len(gallery) == 99_999
+
+
+def test_an_interrupt_while_it_waits_leaves_no_transaction_open(path):
+    with Gallery(path, fingerprint="toy") as gallery:
+        gallery.enrol_embeddings(["a"], [[1, 0]])
+        code = (
+            "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+            "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); time.sleep(1.5); c.execute('ROLLBACK')"
+        )
+        holder = start(code, path)
+        assert holder.stdout.readline() == "held\n"
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                gallery.enrol_embeddings(["b"], [[1, 0]])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        holder.communicate()
+        gallery.enrol_embeddings(["c"], [[1, 0]])
+        with Gallery(path) as other:
+            other.enrol_embeddings(["d"], [[1, 0]])
+            names = [name for name, _ in other.subjects()]
+        assert [name for name in names if name != "b"] == ["a", "c", "d"]
+
+
+FORKS = """
+import os, sys
+from keras_normface.gallery import Gallery
+gallery = Gallery(sys.argv[1], fingerprint="toy")
+if not os.fork():
+    try:
+        gallery.enrol_embeddings(["child"], [[1, 0]])
+    except ValueError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+gallery.enrol_embeddings(["parent"], [[1, 0]])
+print(gallery.subjects())
+"""
+
+
+def test_after_a_fork_it_must_be_opened_anew(path):
+    process = start(FORKS, path)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    first, second = output.splitlines()
+    assert "was opened before a fork" in first
+    assert second == "[('parent', 1)]"

@@ -215,3 +215,12 @@ def test_every_face_of_a_photo_is_embedded_from_left_to_right(ready, photos, tmp
     assert embedder.embed_every_face(tmp_path / "black.png") == ([], None)
     with pytest.raises(ValueError, match="`embed_every_face` needs an Embedder of photos"):
         Embedder(ready, faces="aligned").embed_every_face(photos[0])
+    (tmp_path / "text.jpg").write_text("text")
+    for photo, named in (
+        ([1], "`photo`"),
+        (np.zeros(3), "`photo`"),
+        (tmp_path / "text.jpg", "text.jpg"),
+        (b"x", "the photo"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            embedder.embed_every_face(photo)
