@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_normface import Preprocessing, export_embedding_model
@@ -39,7 +40,14 @@ def network_of(name):
     if name == "dlib":
         ready = pretrained(name)
         return ready.network, ready.preprocessing, True
-    return IResNet(50), Preprocessing(size=(112, 112), template="arcface_112x112"), False
+    network, preprocessing = IResNet(50), Preprocessing(size=(112, 112), template="arcface_112x112")
+    # Without the statistics of any images the numbers grow from block to block, beyond what float32 holds.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), "uint8")
+    network(np.asarray(preprocessing(pixels)), training=True)
+    return network, preprocessing, False
 
 
 def aligned_faces(template, chosen):
