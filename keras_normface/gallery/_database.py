@@ -63,6 +63,7 @@ class Database:
     def __init__(self, path, fingerprint, model):
         self.path = os.path.abspath(path)
         self._lock, self._depth, self._process = threading.RLock(), 0, os.getpid()
+        self._is_written_anew = False  # since the last removal
         if os.path.lexists(self.path):
             self._check_head()
         elif fingerprint is None:
@@ -211,17 +212,26 @@ class Database:
         with self._lock, self._named():
             self._erase_is_due = True
             try:
-                # Pages that were split keep copies that no deletion overwrites.
-                self._connection.execute("VACUUM")
-                self._connection.execute("UPDATE gallery SET erase = 0")
+                if not self._is_written_anew:
+                    # Pages that were split keep copies that no deletion overwrites.
+                    self._connection.execute("VACUUM")
+                    self._is_written_anew = True
                 self._wait(0)
-                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                if self._log_is_kept():
+                    return False
+                # Not before: until the log is cut, whoever opens the file must know that it is to be.
+                self._connection.execute("UPDATE gallery SET erase = 0")
+                self._log_is_kept()
             except sqlite3.OperationalError:
                 return False
             finally:
                 self._wait(SECONDS_TO_WAIT)
-            self._erase_is_due = bool(busy)
-            return not busy
+            self._erase_is_due = False
+            return True
+
+    def _log_is_kept(self):
+        """Write the log into the file and cut it; `True` if another process keeps that from happening."""
+        return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
 
     def corrupt(self, why):
         """The error for a file that is not what this package writes."""
@@ -333,7 +343,7 @@ class Database:
         with self.writing() as connection:
             connection.executemany("DELETE FROM subject WHERE id = ?", [(number,) for number in find()])
             connection.execute("UPDATE gallery SET erase = 1")
-            self._erase_is_due = False  # as soon as this is committed
+            self._erase_is_due = self._is_written_anew = False  # as soon as this is committed
         return self.erase()
 
     def merge(self, find, name):

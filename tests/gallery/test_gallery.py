@@ -310,10 +310,18 @@ class TestChanges:
             assert reader.execute("SELECT count(*) FROM subject").fetchone() == (2,)
             assert gallery.remove("a secret name") is False
             assert found()
+            done = []
+            gallery._database._connection.set_trace_callback(done.append)
+            gallery.enrol_embeddings(["third"], directions(1, seed=5))
+            assert found()
+            # Whoever opens it after a crash of this process must know.
+            assert gallery._database._one("SELECT erase FROM gallery", (int,)) == (1,)
             reader.execute("COMMIT")
             reader.close()
-            gallery.enrol_embeddings(["third"], directions(1, seed=5))
+            gallery.enrol_embeddings(["fourth"], directions(1, seed=6))
             assert not found()
+            assert gallery._database._one("SELECT erase FROM gallery", (int,)) == (0,)
+            assert not any("VACUUM" in statement for statement in done)  # once is enough
 
     def test_what_a_killed_process_had_not_overwritten_is_at_the_next_change(self, path, monkeypatch):
         with monkeypatch.context() as patch, Gallery(path, fingerprint="toy") as gallery:
