@@ -9,10 +9,9 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import atomic_write, printable
-from keras_normface.gallery._database import Database
 from keras_normface.gallery._enrol import checked_images, checked_text, enrol_part, entries_of, parts, unit_where
 from keras_normface.gallery._results import Candidate, Enrolment, Identification
-from keras_normface.gallery._search import Templates, best_matches, scores_of, spread_embeddings
+from keras_normface.gallery._storage import open_storage
 from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
 
 SHOWN_DIGITS = 16
@@ -61,9 +60,8 @@ class Gallery:
         self.embedder = embedder
         expected = fingerprint if embedder is None else embedder.fingerprint
         model = fingerprint if embedder is None else printable(embedder.name)
-        self._database = Database(path, expected, model)
+        self._database = open_storage(path, expected, model)
         self.path = self._database.path
-        self._templates = Templates(self._database)
         stored, of, _, _ = self._database.head()
         if expected not in (None, stored) and not self._database.bind(expected, model):
             self.close()
@@ -230,19 +228,12 @@ class Gallery:
         there = ~np.isnan(rows).all(axis=1)
         unit = unit_where(rows, there)[there]
         with self._database.reading():
-            self._templates.refresh()
             self._check_dimension(rows)
-            scores, places = best_matches(self._templates.vectors, unit, count)
-            found = [
-                Identification(self._candidates(row, numbers), threshold)
-                for row, numbers in zip(scores, self._templates.numbers[places], strict=True)
-            ]
-        found = iter(found)
-        return [next(found) if known else None for known in there]
-
-    def _candidates(self, scores, numbers):
-        names = self._database.names_of(numbers.tolist())
-        return tuple(Candidate(name, float(score)) for name, score in zip(names, scores, strict=True))
+            found = iter(self._database.search(unit, count))
+        return [
+            Identification(tuple(Candidate(*pair) for pair in next(found)), threshold) if known else None
+            for known in there
+        ]
 
     def verify(self, name, probe, *, threshold=None):
         """Compare an image with one subject.
@@ -266,10 +257,9 @@ class Gallery:
         (unit,) = unit_where(rows, np.array([True]))
         with self._database.reading():
             number = self._number("name", name)  # who may have been removed meanwhile
-            self._templates.refresh()
             self._check_dimension(rows)
-            (score,) = scores_of(self._templates.of(number), unit)
-        return Identification((Candidate(name, float(score)),), threshold)
+            score = self._database.score_of(number, unit)
+        return Identification((Candidate(name, score),), threshold)
 
     def threshold_at_fpir(self, fpir, *, method="measured", size=None):
         """Find the threshold that rejects who is not enrolled, but for a wanted share, from those who are.
@@ -296,11 +286,8 @@ class Gallery:
         _validation.choice("method", method, METHODS)
         fpir = _validation.number("fpir", fpir, above=0, at_most=1)
         size = None if size is None else _validation.integer("size", size, 1, LARGEST_SIZE)
-        with self._database.reading():
-            self._templates.refresh()
-            own, rows = spread_embeddings(self._database, MOST_PROBES)
-            templates, numbers = self._templates.vectors, self._templates.numbers
-        return threshold_at_fpir(templates, numbers, rows, own, fpir, method, size)
+        with self._database.comparing(MOST_PROBES) as compared:
+            return threshold_at_fpir(*compared, fpir, method, size)
 
     def remove(self, names):
         """Delete subjects with all their embeddings, and overwrite what is deleted in the file, which is written anew.

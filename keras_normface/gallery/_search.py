@@ -94,19 +94,23 @@ def _candidates(templates, probes, count):
         yield places[values >= best[row, 0] - ROUNDING]
 
 
-def highest_impostors(templates, numbers, probes, own):
+def highest_impostors(blocks, probes, own):
     """(P,) float64: of each probe its highest score with the templates of subjects other than `own`."""
-    scores, places = best_matches(templates, probes, 2)
-    second = numbers[places[:, 0]] == own
-    return scores[np.arange(len(probes)), second.astype("int64")]
+    highest = np.full(len(probes), -np.inf)
+    for numbers, templates in blocks:
+        scores, places = best_matches(templates, probes, 2)
+        others = np.where(numbers[places] == own[:, None], -np.inf, scores)
+        highest = np.maximum(highest, others.max(axis=1))
+    return highest
 
 
-def top_impostors(templates, numbers, probes, own, keep):
+def top_impostors(blocks, probes, own, keep):
     """`TopScores` of the `keep` highest scores of probes with templates of others, to the rounding of float32."""
     top = TopScores(keep)
-    for start in range(0, len(probes), PROBES_AT_ONCE):
-        part = slice(start, start + PROBES_AT_ONCE)
-        for first in range(0, len(templates), TEMPLATES_AT_ONCE):
-            block = probes[part] @ templates[first : first + TEMPLATES_AT_ONCE].T
-            top.add(block[numbers[first : first + TEMPLATES_AT_ONCE] != own[part, None]])
+    for numbers, templates in blocks:
+        for start in range(0, len(probes), PROBES_AT_ONCE):
+            part = slice(start, start + PROBES_AT_ONCE)
+            for first in range(0, len(templates), TEMPLATES_AT_ONCE):
+                block = probes[part] @ templates[first : first + TEMPLATES_AT_ONCE].T
+                top.add(block[numbers[first : first + TEMPLATES_AT_ONCE] != own[part, None]])
     return top

@@ -46,9 +46,8 @@ class IdentificationThreshold:
         )
 
 
-def threshold_at_fpir(templates, numbers, probes, own, fpir, method, size):
-    """(N, dim) templates of subjects `numbers`, (P, dim) probes of subjects `own` → `IdentificationThreshold`."""
-    subjects = len(templates)
+def threshold_at_fpir(subjects, blocks, probes, own, fpir, method, size):
+    """Number of subjects, `blocks()` of (numbers, templates), (P, dim) probes of `own` → `IdentificationThreshold`."""
     if subjects < 2 or not len(probes):
         raise ValueError(f"A threshold needs embeddings of at least two subjects. Received: a gallery of {subjects}")
     if method == METHODS[0]:
@@ -57,21 +56,21 @@ def threshold_at_fpir(templates, numbers, probes, own, fpir, method, size):
                 f"`size` must be None, or {subjects}, for method='measured'. {_validation.received('size', size)}"
             )
         checked_rate(fpir, len(probes), "fpir", "stored embeddings")
-        highest = highest_impostors(templates, numbers, probes, own)
+        highest = highest_impostors(blocks(), probes, own)
         cosine = threshold_at_rate(np.sort(highest)[::-1], fpir, len(probes), -1.0)
     else:
         size = subjects if size is None else size
-        cosine = _independent(templates, numbers, probes, own, fpir, size)
-        highest = highest_impostors(templates, numbers, probes, own)
+        cosine = _independent(subjects, blocks, probes, own, fpir, size)
+        highest = highest_impostors(blocks(), probes, own)
     achieved = float(np.mean(highest >= cosine))
     return IdentificationThreshold(fpir, float(cosine), method, size or subjects, len(probes), achieved)
 
 
-def _independent(templates, numbers, probes, own, fpir, size):
+def _independent(subjects, blocks, probes, own, fpir, size):
     """The cosine for the rate of one comparison at which `size` independent ones have the rate `fpir`."""
     if fpir == 1:
         return -1.0
-    comparisons = len(probes) * (len(templates) - 1)
+    comparisons = len(probes) * (subjects - 1)
     rate = float(-np.expm1(np.log1p(-fpir) / size))
     allowed = accepted(rate, comparisons) if rate > 0 else 0
     if not 1 <= allowed <= MOST_KEPT:
@@ -80,5 +79,5 @@ def _independent(templates, numbers, probes, own, fpir, size):
             f"`fpir` must be {limit} of the {comparisons:,} comparisons of enrolled people: among {size:,} subjects it "
             f"is a rate of {rate:.3g} a comparison. Received: fpir={fpir}"
         )
-    top = top_impostors(templates, numbers, probes, own, allowed + 1)
+    top = top_impostors(blocks(), probes, own, allowed + 1)
     return threshold_at_rate(top.largest(), rate, comparisons, -1.0)
