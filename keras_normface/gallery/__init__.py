@@ -12,7 +12,7 @@ Whatever changes a gallery is one transaction: it is there as a whole when the c
 whenever the process is killed (`enrol` makes one of at most 256 images). Many processes may read a gallery while one
 writes to it; a second writer waits. After a fork, each process opens it anew.
 
-Order to read: `_gallery` (what people call) and `_results` (what they get), `_storage` (how what is stored is searched),
+Order to read: `_gallery` (what people call) and `_results` (what they get), `_storage` (what a storage must do),
 `_database` (what is stored, and how), `_search` (the array that is searched, by blocks of products), `_thresholds`.
 Importing this imports neither Keras nor TensorFlow.
 """

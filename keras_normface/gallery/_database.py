@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 from keras_normface._io import LockedError, printable, regular_file
+from keras_normface.gallery._vectors import SHOWN_LETTERS, faults_of, matrix, one_line, pooled
 
 MAGIC, HEAD_BYTES, APPLICATION_AT = b"SQLite format 3\0", 100, 68
 APPLICATION, VERSION = 0x6B6E6647, 1
@@ -17,7 +18,6 @@ SECONDS_TO_WAIT = 30
 ROWS_AT_ONCE = 8192
 LARGEST_DIMENSION, MOST_CHANGES = 1 << 20, 1 << 62
 PAGE_BYTES = 16384  # several vectors of 512 numbers fit
-NARROW = 1e-6  # a mean of unit vectors that is shorter has no direction
 # Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
 SCHEMA = {
     ("table", "gallery"): """CREATE TABLE gallery (
@@ -235,7 +235,7 @@ class Database:
 
     def corrupt(self, why):
         """The error for a file that is not what this package writes."""
-        return ValueError(f"{printable(self.path)} is not a valid gallery: {_line(why)}")
+        return ValueError(f"{printable(self.path)} is not a valid gallery: {one_line(why)}")
 
     def _select(self, query, types, *values):
         """Yield rows, each column of the type that it must have: files are not always written by this package."""
@@ -326,7 +326,7 @@ class Database:
         """Make the template of a subject anew: the mean of the unit embeddings, at unit length."""
         _, _, dimension, changes = self.head()
         rows = self._select("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (bytes,), number)
-        vector = pooled(_matrix([row for (row,) in rows], dimension, self.path), name)
+        vector = pooled(matrix([row for (row,) in rows], dimension, self.path), name)
         replace = "INSERT OR REPLACE INTO template VALUES (?, ?, ?)"
         self._connection.execute(replace, (number, changes + 1, vector.tobytes()))
 
@@ -363,7 +363,7 @@ class Database:
             dimension = self.head()[2]
             while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
                 numbers, vectors = zip(*part, strict=True)
-                yield np.array(numbers, "int64"), _matrix(vectors, dimension, self.path)
+                yield np.array(numbers, "int64"), matrix(vectors, dimension, self.path)
 
     def numbers(self):
         """Numbers (N,) int64 of all subjects, rising."""
@@ -383,14 +383,14 @@ class Database:
             dimension = self.head()[2]
             while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
                 numbers, names, images, digests, vectors = zip(*part, strict=True)
-                yield numbers, names, images, digests, _matrix(vectors, dimension, self.path)
+                yield numbers, names, images, digests, matrix(vectors, dimension, self.path)
 
     def faults(self):
         """What is wrong with the file, in words; an empty list if nothing is."""
         with self.reading() as connection:
             dimension = self.head()[2]
             lines = connection.execute("PRAGMA integrity_check(20)").fetchall()
-            found = [_line(text) for (text,) in lines if text != "ok"]
+            found = [one_line(text) for (text,) in lines if text != "ok"]
             if found:
                 return found
             orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
@@ -401,7 +401,7 @@ class Database:
             if found:
                 return found
             for number, name in list(self._select("SELECT id, name FROM subject ORDER BY id", (int, str))):
-                found += self._faults_of(number, printable(name)[:200], dimension)
+                found += self._faults_of(number, printable(name)[:SHOWN_LETTERS], dimension)
         return found
 
     def _faults_of(self, number, name, dimension):
@@ -410,46 +410,15 @@ class Database:
             [row for (row,) in self._select(query.format(table), (bytes,), number)]
             for table in ("embedding", "template")
         )
-        if not vectors or not templates:
-            return [f"{name} has no {'template' if vectors else 'embedding'}"]
         try:
-            rows = _matrix(vectors, dimension, self.path)
-            (template,) = _matrix(templates, dimension, self.path)
-            if not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
-                return [f"{name}: an embedding is not a unit vector"]
-            same = np.allclose(pooled(rows, name), template, atol=1e-5)
+            rows, template = matrix(vectors, dimension, self.path), matrix(templates, dimension, self.path)
         except ValueError as error:
             return [f"{name}: {error}"]
-        return [] if same else [f"{name}: the template is not the mean of the embeddings"]
-
-
-def pooled(rows, name):
-    """(n, dim) unit float32 rows of one subject → (dim,) their mean, at unit length."""
-    if not len(rows):
-        raise ValueError(f"{printable(name)[:200]} has no embedding")
-    mean = rows.mean(axis=0, dtype="float64")
-    length = np.linalg.norm(mean)
-    if not length > NARROW:
-        raise ValueError(f"The embeddings of {printable(name)[:200]} cancel each other: they have no mean direction")
-    return (mean / length).astype("<f4")
-
-
-def _matrix(vectors, dimension, path):
-    if dimension is None or any(len(vector) != 4 * dimension for vector in vectors):
-        raise ValueError(f"{printable(path)} is not a valid gallery: a vector has not {dimension} numbers")
-    rows = np.frombuffer(b"".join(vectors), "<f4").reshape(len(vectors), dimension)
-    if not np.isfinite(rows).all():
-        raise ValueError(f"{printable(path)} is not a valid gallery: a vector is not finite")
-    return rows
-
-
-def _line(error):
-    """One line of what SQLite says, which may quote the file."""
-    return printable(" ".join(str(error).split()))[:200]
+        return faults_of(name, rows, template)
 
 
 def _as_os_error(error, path):
-    text = _line(error)
+    text = one_line(error)
     if "readonly" in text:
         return OSError(errno.EACCES, f"{text}; SQLite writes beside a file that it reads", path)
     for words, number in (("full", errno.ENOSPC), ("I/O", errno.EIO)):
