@@ -127,7 +127,7 @@ manage = typer.Typer(name="gallery", cls=SafeGroup, no_args_is_help=True, rich_m
 
 @manage.callback()
 def about():
-    """List, remove, merge, export and check who is enrolled.
+    """List, remove, merge, export, copy and check who is enrolled.
 
     Example: keras-normface gallery list people.gallery
     """
@@ -183,6 +183,18 @@ def export(
     with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
         people.export(out)
         say(f"Written: {printable(out)}")
+
+
+@manage.command()
+def copy(gallery: Existing, to: Annotated[Path, typer.Argument(metavar="TO", dir_okay=False, help="Another gallery.")]):
+    """Copy all who are enrolled into another gallery, which is made, or in which is nobody: all at once.
+
+    Example: keras-normface gallery copy people.gallery backup.gallery
+    """
+    with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
+        with progress_bar("embeddings") as progress:
+            subjects, embeddings = people.copy(to, progress=progress)
+        say(f"Copied: {subjects:,} people, {embeddings:,} embeddings, as many as {printable(gallery)} holds")
 
 
 @manage.command()

@@ -13,8 +13,8 @@ whenever the process is killed (`enrol` makes one of at most 256 images). Many p
 writes to it; a second writer waits. After a fork, each process opens it anew.
 
 Order to read: `_gallery` (what people call) and `_results` (what they get), `_storage` (what a storage must do),
-`_database` (what is stored, and how), `_search` (the array that is searched, by blocks of products), `_thresholds`.
-Importing this imports neither Keras nor TensorFlow.
+`_records` and `_database` (what is stored, and how), `_search` (the array that is searched, by blocks of products),
+`_thresholds`. Importing this imports neither Keras nor TensorFlow.
 """
 
 from keras_normface.gallery._gallery import Gallery

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 
 from keras_normface._io import LockedError, printable, regular_file
-from keras_normface.gallery._vectors import SHOWN_LETTERS, faults_of, matrix, one_line, pooled
+from keras_normface.gallery._records import SHOWN_LETTERS, Records, faults_of, matrix, one_line, pooled
 
 MAGIC, HEAD_BYTES, APPLICATION_AT = b"SQLite format 3\0", 100, 68
 APPLICATION, VERSION = 0x6B6E6647, 1
@@ -57,12 +57,12 @@ OWN = {
 }
 
 
-class Database:
+class Database(Records):
     """One connection; any thread may use it. `fingerprint` and `model` are written into a file that is new."""
 
     def __init__(self, path, fingerprint, model):
-        self.path = os.path.abspath(path)
-        self._lock, self._depth, self._process = threading.RLock(), 0, os.getpid()
+        super().__init__(os.path.abspath(path), fingerprint)
+        self._lock, self._depth = threading.RLock(), 0
         self._is_written_anew = False  # since the last removal
         if os.path.lexists(self.path):
             self._check_head()
@@ -169,11 +169,9 @@ class Database:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # its messages hold text of the file
             raise self.corrupt(error) from error
 
-    def _check_usable(self):
-        if self._process is None:
-            raise ValueError(f"{printable(self.path)} is closed: open the gallery again")
-        if self._process != os.getpid():
-            raise ValueError(f"{printable(self.path)} was opened before a fork: each process must open it by itself")
+    def check_usable(self):
+        """Refuse what is closed, of another process, or another file than was opened."""
+        super().check_usable()
         if self._identity != self._identity_of_path():
             raise OSError(errno.ESTALE, "The gallery was removed or replaced while it was open", self.path)
 
@@ -183,7 +181,7 @@ class Database:
             if self._depth:  # within another of this thread
                 yield self._connection
                 return
-            self._check_usable()
+            self.check_usable()
             self._depth += 1
             try:
                 self._connection.execute(begin)
@@ -233,10 +231,6 @@ class Database:
         """Write the log into the file and cut it; `True` if another process keeps that from happening."""
         return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
 
-    def corrupt(self, why):
-        """The error for a file that is not what this package writes."""
-        return ValueError(f"{printable(self.path)} is not a valid gallery: {one_line(why)}")
-
     def _select(self, query, types, *values):
         """Yield rows, each column of the type that it must have: files are not always written by this package."""
         # An open cursor would keep a closed connection, and its locks, alive.
@@ -280,6 +274,15 @@ class Database:
             found = self._one("SELECT id FROM subject WHERE name = ?", (int,), name)
         return None if found is None else found[0]
 
+    def names(self):
+        """Names of all subjects, in the order of enrolment."""
+        with self.reading():
+            return [name for (name,) in self._select("SELECT name FROM subject ORDER BY id", (str,))]
+
+    def is_at(self, path):
+        """Whether `path` is that of the file."""
+        return os.path.exists(path) and os.path.samefile(path, self.path)
+
     def names_of(self, numbers):
         """Numbers of subjects → their names."""
         with self.reading():
@@ -297,38 +300,30 @@ class Database:
         with self.reading():
             return {digest for (digest,) in self._select(query, (bytes,), name)}
 
-    def add(self, entries):
-        """Entries (name, image, digest, unit float32 vector) → how many were new."""
-        with self.writing() as connection:
-            dimension = self.head()[2]
-            if dimension is None:
-                connection.execute("UPDATE gallery SET dimension = ?", (len(entries[0][3]),))
-            elif dimension != len(entries[0][3]):
-                raise ValueError(
-                    f"`embeddings` must have {dimension} columns, as the gallery has. Received: {len(entries[0][3])}"
-                )
-            numbers = {}
-            for name, _, _, _ in entries:
-                if name not in numbers:
-                    connection.execute("INSERT OR IGNORE INTO subject (name) VALUES (?)", (name,))
-                    numbers[name] = self.number_of(name)
-            before = connection.total_changes
-            connection.executemany(
-                "INSERT OR IGNORE INTO embedding (subject, image, digest, vector) VALUES (?, ?, ?, ?)",
-                [(numbers[name], image, digest, vector.tobytes()) for name, image, digest, vector in entries],
-            )
-            new = connection.total_changes - before
-            for name, number in numbers.items():
-                self._pool(number, name)
-            return new
+    def _set_dimension(self, dimension):
+        self._connection.execute("UPDATE gallery SET dimension = ?", (dimension,))
 
-    def _pool(self, number, name):
-        """Make the template of a subject anew: the mean of the unit embeddings, at unit length."""
+    def _introduce(self, names):
+        for name in names:
+            self._connection.execute("INSERT OR IGNORE INTO subject (name) VALUES (?)", (name,))
+        return {name: self.number_of(name) for name in names}
+
+    def _insert(self, entries, numbers):
+        before = self._connection.total_changes
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO embedding (subject, image, digest, vector) VALUES (?, ?, ?, ?)",
+            [(numbers[name], image, digest, vector.tobytes()) for name, image, digest, vector in entries],
+        )
+        return self._connection.total_changes - before
+
+    def _pool(self, numbers):
+        """Make templates of subjects anew: the mean of the unit embeddings, at unit length."""
         _, _, dimension, changes = self.head()
-        rows = self._select("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (bytes,), number)
-        vector = pooled(matrix([row for (row,) in rows], dimension, self.path), name)
-        replace = "INSERT OR REPLACE INTO template VALUES (?, ?, ?)"
-        self._connection.execute(replace, (number, changes + 1, vector.tobytes()))
+        for name, number in numbers.items():
+            rows = self._select("SELECT vector FROM embedding WHERE subject = ? ORDER BY id", (bytes,), number)
+            vector = pooled(matrix([row for (row,) in rows], dimension, self.path), name)
+            replace = "INSERT OR REPLACE INTO template VALUES (?, ?, ?)"
+            self._connection.execute(replace, (number, changes + 1, vector.tobytes()))
 
     def bind(self, fingerprint, model):
         """Give a gallery in which nothing was ever stored to another model; `False` if something was."""
@@ -352,7 +347,7 @@ class Database:
             number, into = find()
             connection.execute("UPDATE OR IGNORE embedding SET subject = ? WHERE subject = ?", (into, number))
             connection.execute("DELETE FROM subject WHERE id = ?", (number,))
-            self._pool(into, name)
+            self._pool({name: into})
 
     def changed_templates(self, since):
         """Yield parts of (numbers (n,) int64, vectors (n, dim) float32) changed after `since`, by number."""

@@ -1,22 +1,19 @@
 """A gallery: enrol people by their photos, and say whose face another photo shows."""
 
-import csv
-import errno
 import os
 from collections.abc import Mapping
 
 import numpy as np
 
 from keras_normface import _validation
-from keras_normface._io import atomic_write, printable
+from keras_normface._io import printable
 from keras_normface.gallery._enrol import checked_images, checked_text, enrol_part, entries_of, parts, unit_where
+from keras_normface.gallery._export import export
 from keras_normface.gallery._results import Candidate, Enrolment, Identification
-from keras_normface.gallery._storage import open_storage
+from keras_normface.gallery._storage import copy_storage, open_storage
 from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
 
-SHOWN_DIGITS = 16
 LARGEST_SIZE = 10**12
-MOST_BYTES_OF_TEXTS = 1 << 30
 
 
 class Gallery:
@@ -62,13 +59,6 @@ class Gallery:
         model = fingerprint if embedder is None else printable(embedder.name)
         self._database = open_storage(path, expected, model)
         self.path = self._database.path
-        stored, of, _, _ = self._database.head()
-        if expected not in (None, stored) and not self._database.bind(expected, model):
-            self.close()
-            raise ValueError(
-                f"{printable(self.path)} holds embeddings of the model {printable(of)} ({stored[:SHOWN_DIGITS]}), "
-                f"which cannot be compared with those of {expected[:SHOWN_DIGITS]}: enrol the images anew"
-            )
 
     def close(self):
         """Close the file."""
@@ -333,36 +323,24 @@ class Gallery:
                 in which each has the room of the longest, takes more than a gigabyte.
             OSError: If it cannot be written; what was there before stays then.
         """
-        ending = os.path.splitext(os.fspath(path))[1]
-        if ending not in (".npz", ".csv"):
-            raise ValueError(f"`path` must end in .npz or .csv. {_validation.received('path', os.fspath(path))}")
-        if os.path.exists(path) and os.path.samefile(path, self.path):
-            raise ValueError(f"`path` must be another file than the gallery. Received: path={printable(path)}")
-        if not os.path.isdir(os.path.dirname(path) or os.curdir):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.path.dirname(path))
-        with self._database.reading():
-            parts = list(self._database.embeddings())
-        with atomic_write(path) as beside:
-            if ending == ".csv":
-                with open(beside, "w", encoding="utf-8", newline="") as file:
-                    writer = csv.writer(file)
-                    writer.writerow(["name", "image", "sha256"])
-                    for _, names, images, digests, _ in parts:
-                        writer.writerows(zip(names, images, (digest.hex() for digest in digests), strict=True))
-                return
-            names, images = ([text for part in parts for text in part[place]] for place in (1, 2))
-            for texts in (names, images):
-                longest = max(map(len, texts), default=0)
-                if 4 * longest * len(texts) > MOST_BYTES_OF_TEXTS:
-                    raise ValueError(
-                        f"`path` must end in .csv for names of {longest:,} letters: an array of {len(texts):,} such "
-                        f"is too large. Received: path={printable(path)}"
-                    )
-            vectors = [part[4] for part in parts] or [np.empty((0, self.dimension or 0), "float32")]
-            with open(beside, "wb") as file:
-                np.savez(
-                    file, names=np.array(names, str), images=np.array(images, str), embeddings=np.concatenate(vectors)
-                )
+        export(self._database, path)
+
+    def copy(self, path, *, progress=None):
+        """Copy all that is enrolled into another gallery, all at once: it is there as a whole, or not at all.
+
+        Args:
+            path: Of a gallery with nobody in it, which is made if there is none; see `Gallery`. It belongs to the same
+                model then, and finds the same subjects with the same scores.
+            progress: `None`, or a function that is called with the number of embeddings done and that of all.
+
+        Returns:
+            Numbers of subjects and of embeddings, which were counted in the copy, subject by subject, too.
+
+        Raises:
+            ValueError: If somebody is enrolled there, it is the gallery of another model, or one of the two is corrupt.
+            OSError: If it cannot be written.
+        """
+        return copy_storage(self._database, path, progress)
 
     def check(self):
         """Look through the whole file for damage.

@@ -1,7 +1,7 @@
 """Where a gallery is stored, and how it is searched there.
 
-All that `Gallery` asks of a storage: what `Database` has, but `numbers`, `names_of` and `changed_templates`, and
-`search`, `score_of` and `comparing`.
+All that `Gallery` asks of a storage: what `Records` and `Database` have, but `numbers`, `names_of` and
+`changed_templates`, and `search`, `score_of` and `comparing`.
 """
 
 import contextlib
@@ -12,7 +12,20 @@ from keras_normface.gallery._search import Templates, best_matches, scores_of, s
 
 def open_storage(path, fingerprint, model):
     """The storage at `path`, made if there is none and `fingerprint` is not `None`."""
-    return FileStorage(path, fingerprint, model)
+    storage = FileStorage(path, fingerprint, model)
+    try:
+        storage.claim(fingerprint, model)
+    except BaseException:
+        storage.close()
+        raise
+    return storage
+
+
+def copy_storage(source, path, progress):
+    """Copy a storage to a new one at `path`, or one with nobody in it → numbers of subjects and embeddings."""
+    fingerprint, model, *_ = source.head()
+    with contextlib.closing(open_storage(path, fingerprint, model)) as storage:
+        return storage.fill(source, progress)
 
 
 class FileStorage(Database):

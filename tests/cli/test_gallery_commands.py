@@ -161,6 +161,14 @@ def test_merge_and_export(gallery, tmp_path):
     assert "`path` must end in" in refused("gallery", "export", gallery, tmp_path / "all.txt")
 
 
+def test_copy(gallery, tmp_path):
+    to = tmp_path / "copy.gallery"
+    done = good("gallery", "copy", gallery, to)
+    assert done == f"Copied: 2 people, 3 embeddings, as many as {gallery} holds\n"
+    assert good("gallery", "list", to) == good("gallery", "list", gallery)
+    assert "`path` must be that of a gallery with nobody in it" in refused("gallery", "copy", gallery, to)
+
+
 def test_damage_is_exit_code_1(gallery):
     with Gallery(gallery) as opened:
         opened._database._connection.execute("DELETE FROM template WHERE subject = 1")
@@ -242,7 +250,7 @@ def test_what_is_refused(tmp_path, gallery, folder, photos, monkeypatch):
 def test_the_commands_of_the_page_run_in_their_order(tmp_path, monkeypatch, photos):
     lines = [line[1:] for line in markdown.shell_lines("docs/gallery.md")]
     assert [line[0] for line in lines[:3]] == ["enrol", "identify", "identify"]
-    assert {line[1] for line in lines[3:]} == {"list", "remove", "merge", "export", "check"}
+    assert {line[1] for line in lines[3:]} == {"list", "remove", "merge", "export", "copy", "check"}
     monkeypatch.chdir(tmp_path)
     people = ["Ada Lovelace", "Ada Lovelace", "A. Lovelace", "Bob"]
     for number, name in enumerate(people):

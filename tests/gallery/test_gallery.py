@@ -401,7 +401,7 @@ class TestChanges:
 
     def test_an_export_of_names_that_are_too_long(self, gallery, tmp_path, monkeypatch):
         gallery.enrol_embeddings(["x" * 1000, "y"], [[1, 0], [0, 1]])
-        monkeypatch.setattr("keras_normface.gallery._gallery.MOST_BYTES_OF_TEXTS", 7000)
+        monkeypatch.setattr("keras_normface.gallery._export.MOST_BYTES_OF_TEXTS", 7000)
         with pytest.raises(ValueError, match=r"must end in .csv for names of 1,000 letters"):
             gallery.export(tmp_path / "a.npz")
         gallery.export(tmp_path / "a.csv")
@@ -423,6 +423,57 @@ class TestChanges:
             assert other.subjects() == gallery.subjects()
         with pytest.raises(ValueError, match="each name once"):  # names of subjects, not of images
             load_embeddings(tmp_path / "all.npz")
+
+
+class TestCopy:
+    def test_the_same_is_found_with_the_same_scores(self, gallery, people, tmp_path, monkeypatch):
+        monkeypatch.setattr("keras_normface.gallery._database.ROWS_AT_ONCE", 5)
+        gallery.enrol_embeddings(["x", "y", "z"], [people[0]] * 3, ["x.jpg", "y.jpg", "z.jpg"])
+        # Those of z are older than those of y now, but y was enrolled first.
+        gallery.merge("x", into="z")
+        # Two embeddings that cancel each other until the third, which lies in another part.
+        gallery.enrol_embeddings(["w"] * 3, [people[1], -people[1], people[2]])
+        seen = []
+        assert gallery.copy(tmp_path / "copy", progress=lambda *counts: seen.append(counts)) == (11, 29)
+        assert (seen[0], seen[-1], len(seen)) == ((5, 29), (29, 29), 6)
+        probes = directions(30, seed=3)
+        with Gallery(tmp_path / "copy") as copy:
+            assert (copy.fingerprint, copy.model, copy.subjects()) == ("toy", "toy", gallery.subjects())
+            assert copy.identify_many(probes, threshold=0, count=11) == gallery.identify_many(
+                probes, threshold=0, count=11
+            )
+            assert copy.threshold_at_fpir(0.1) == gallery.threshold_at_fpir(0.1)
+            assert copy.check() == []
+            assert copy.enrol_embeddings(["x"], people[:1]) == 1
+            for other in (gallery, copy):
+                other.export(tmp_path / f"{other is copy}.csv")
+        assert (tmp_path / "True.csv").read_text().startswith((tmp_path / "False.csv").read_text())
+
+    def test_nobody_to_copy(self, gallery, tmp_path):
+        assert gallery.copy(tmp_path / "copy") == (0, 0)
+        with Gallery(tmp_path / "copy") as copy:
+            assert (copy.fingerprint, copy.dimension) == ("toy", None)
+
+    def test_what_is_refused(self, gallery, people, path, tmp_path):
+        gallery.copy(tmp_path / "copy")
+        for there in (tmp_path / "copy", path):
+            with pytest.raises(ValueError, match="`path` must be that of a gallery with nobody in it"):
+                gallery.copy(there)
+        with Gallery(tmp_path / "other", fingerprint="other") as other:
+            other.enrol_embeddings(["a"], [[1, 0]])
+            other.remove("a")
+        with pytest.raises(ValueError, match="embeddings of the model other"):
+            gallery.copy(tmp_path / "other")
+
+    def test_one_that_fails_leaves_nobody(self, gallery, people, tmp_path):
+        def stop(done, total):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            gallery.copy(tmp_path / "copy", progress=stop)
+        with Gallery(tmp_path / "copy") as copy:
+            assert len(copy) == 0
+        assert gallery.copy(tmp_path / "copy") == (8, 24)
 
 
 class TestFiles:
@@ -449,6 +500,14 @@ class TestFiles:
             gallery.remove("a")
         with pytest.raises(ValueError, match="embeddings of the model other"):
             Gallery(path, fingerprint="one")
+
+    def test_one_that_became_another_model_s_meanwhile_takes_no_more_of_this(self, path):
+        with Gallery(path, fingerprint="one") as gallery:
+            with Gallery(path, fingerprint="other") as other:
+                other.enrol_embeddings(["a"], [[1, 0]])
+            with pytest.raises(ValueError, match="embeddings of the model other"):
+                gallery.enrol_embeddings(["b"], [[1, 0]])
+            assert gallery.subjects() == [("a", 1)]
 
     def test_without_a_model_none_is_made(self, path):
         with pytest.raises(FileNotFoundError):
