@@ -46,7 +46,7 @@ ROOMS = {
     "training": "checkpoints, exact resume, evaluation while training",
     "callbacks": "the callbacks of `training`, as users import them",
     "recipes": "the papers' experiments, each number with its source",
-    "gallery": "people enrolled by their embeddings, found again: one SQLite file",
+    "gallery": "people enrolled by their embeddings, found again: one SQLite file, or PostgreSQL",
     "cli": "the command `keras-normface`",
     "__init__": "the names at the top",
 }

@@ -34,8 +34,11 @@ def subjects_of(sources, name, aligned):
 
 
 @contextlib.contextmanager
-def opened(path, model, *, skip_no_face, aligned, **options):
-    """A gallery with the `Embedder` of a model."""
+def opened(path, model, *, new, skip_no_face, aligned, **options):
+    """A gallery with the `Embedder` of a model, made only if it may be `new`."""
+    if not new:
+        with stored(path):
+            pass
     no_face = "nan" if skip_no_face and not aligned else "error"
     with Gallery(path, open_embedder(model, aligned=aligned, no_face=no_face, **options)) as gallery:
         yield gallery
@@ -56,6 +59,13 @@ def faults_of(path):
             return faults, "?" if faults else f"{len(gallery):,}"
     except ValueError as error:
         return [str(error)], "?"
+
+
+def why_not_overwritten(path):
+    """What is said after a removal that left something behind."""
+    if "://" in path:
+        return "The server keeps what was deleted in its files until it is vacuumed and overwritten, and in its backups"
+    return "Another process uses the gallery, or the disk is full: it is overwritten at the next change"
 
 
 def list_without_face(done):

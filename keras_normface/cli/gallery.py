@@ -1,5 +1,6 @@
 """`keras-normface enrol` and `identify`: people by their photos; `gallery`: what is enrolled."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,27 @@ from keras_normface.cli.verify import Aligned, CenterCrop, Model, Resize, check_
 
 FOUND_FAULTS = 1
 Method = choice("Method", FPIR_METHODS)
-New = Annotated[Path, typer.Argument(metavar="GALLERY", dir_okay=False, help="File of the gallery; made if need be.")]
-Existing = Annotated[Path, typer.Argument(metavar="GALLERY", exists=True, dir_okay=False, help="File of the gallery.")]
+
+
+def new_place(text):
+    """A file that is no directory, or a URL, as they are: of a URL `Path` would lose a slash."""
+    if "://" not in text and os.path.isdir(text):
+        raise typer.BadParameter(f"{text!r} is a directory")
+    return text
+
+
+def place(text):
+    """Likewise, of a gallery that exists."""
+    if "://" not in text and not os.path.exists(text):
+        raise typer.BadParameter(f"{text!r} does not exist")
+    return new_place(text)
+
+
+URL = "or postgresql://user@host/database"
+New = Annotated[
+    str, typer.Argument(metavar="GALLERY", parser=new_place, help=f"File of the gallery, {URL}; made if need be.")
+]
+Existing = Annotated[str, typer.Argument(metavar="GALLERY", parser=place, help=f"File of the gallery, {URL}.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of an enrolled person.")]
 
 
@@ -57,7 +77,7 @@ def enrol(
         subjects, others = run.subjects_of(sources, name, aligned)
         if others:
             say(f"Not taken: {others:,} files of other kinds", err=True)
-        with run.opened(gallery, model, skip_no_face=skip_no_face, **options) as people:
+        with run.opened(gallery, model, new=True, skip_no_face=skip_no_face, **options) as people:
             with progress_bar("images") as progress:
                 done = people.enrol_many(subjects, progress=progress)
             run.list_without_face(done)
@@ -113,7 +133,7 @@ def identify(
         images, others = run.images_of(sources, aligned)
         if others:
             say(f"Not taken: {others:,} files of other kinds", err=True)
-        with run.opened(gallery, model, skip_no_face=True, **options) as people:
+        with run.opened(gallery, model, new=False, skip_no_face=True, **options) as people:
             limit = run.limit_of(people, threshold, fpir, method.value)
             with progress_bar("images") as progress:
                 answers = run.identified(people, images, limit, every_face, candidates, progress)
@@ -149,7 +169,7 @@ def remove(
     gallery: Existing,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of enrolled people.")],
 ):
-    """Delete people with all their embeddings, for good: the file is written anew.
+    """Delete people with all their embeddings, for good: a file is written anew.
 
     Example: keras-normface gallery remove people.gallery "Ada Lovelace"
     """
@@ -157,7 +177,7 @@ def remove(
         overwritten = people.remove(names)
         say(f"Removed: {', '.join(map(printable, names))}")
         if not overwritten:
-            say("Another process uses the gallery, or the disk is full: it is overwritten at the next change", err=True)
+            say(loaded("_gallery_run", tensorflow=False).why_not_overwritten(gallery), err=True)
 
 
 @manage.command()
@@ -174,7 +194,7 @@ def merge(gallery: Existing, name: Name, into: Annotated[str, typer.Argument(met
 @manage.command()
 def export(
     gallery: Existing,
-    out: Annotated[Path, typer.Argument(metavar="OUT", dir_okay=False, help="File to write, .npz or .csv.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", parser=new_place, help="File to write, .npz or .csv.")],
 ):
     """Write names, images and embeddings as .npz, or names and images as .csv.
 
@@ -186,20 +206,26 @@ def export(
 
 
 @manage.command()
-def copy(gallery: Existing, to: Annotated[Path, typer.Argument(metavar="TO", dir_okay=False, help="Another gallery.")]):
+def copy(
+    gallery: Existing,
+    to: Annotated[str, typer.Argument(metavar="TO", parser=new_place, help=f"Another file, {URL}.")],
+):
     """Copy all who are enrolled into another gallery, which is made, or in which is nobody: all at once.
 
-    Example: keras-normface gallery copy people.gallery backup.gallery
-    """
+    \b
+    Examples:
+    keras-normface gallery copy people.gallery backup.gallery
+    keras-normface gallery copy people.gallery postgresql://user@host/database
+    """  # noqa: D301
     with failures_in_one_line(resumable=False), loaded("_gallery_run", tensorflow=False).stored(gallery) as people:
         with progress_bar("embeddings") as progress:
             subjects, embeddings = people.copy(to, progress=progress)
-        say(f"Copied: {subjects:,} people, {embeddings:,} embeddings, as many as {printable(gallery)} holds")
+        say(f"Copied: {subjects:,} people, {embeddings:,} embeddings, as many as {printable(people.path)} holds")
 
 
 @manage.command()
 def check(gallery: Existing):
-    """Look through the whole file for damage; exit code 1 if there is any.
+    """Look through the whole gallery for damage; exit code 1 if there is any.
 
     Example: keras-normface gallery check people.gallery
     """

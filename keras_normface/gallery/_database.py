@@ -15,7 +15,6 @@ from keras_normface.gallery._records import SHOWN_LETTERS, Records, faults_of, m
 MAGIC, HEAD_BYTES, APPLICATION_AT = b"SQLite format 3\0", 100, 68
 APPLICATION, VERSION = 0x6B6E6647, 1
 SECONDS_TO_WAIT = 30
-ROWS_AT_ONCE = 8192
 LARGEST_DIMENSION, MOST_CHANGES = 1 << 20, 1 << 62
 PAGE_BYTES = 16384  # several vectors of 512 numbers fit
 # Compared with what a file holds, so that one with a trigger or a view of somebody's is refused.
@@ -356,7 +355,7 @@ class Database(Records):
         query = f"SELECT subject, vector FROM template WHERE {column} > ? ORDER BY subject"  # noqa: S608
         with self.reading(), contextlib.closing(self._select(query, (int, bytes), since)) as rows:
             dimension = self.head()[2]
-            while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            while part := list(itertools.islice(rows, self.rows_at_once)):
                 numbers, vectors = zip(*part, strict=True)
                 yield np.array(numbers, "int64"), matrix(vectors, dimension, self.path)
 
@@ -376,7 +375,7 @@ class Database(Records):
         types = (int, str, str, bytes, bytes)
         with self.reading(), contextlib.closing(self._select(query, types)) as rows:
             dimension = self.head()[2]
-            while part := list(itertools.islice(rows, ROWS_AT_ONCE)):
+            while part := list(itertools.islice(rows, self.rows_at_once)):
                 numbers, names, images, digests, vectors = zip(*part, strict=True)
                 yield numbers, names, images, digests, matrix(vectors, dimension, self.path)
 

@@ -8,12 +8,15 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import atomic_write, printable
+from keras_normface.gallery._storage import is_url
 
 MOST_BYTES_OF_TEXTS = 1 << 30
 
 
 def export(storage, path):
     """Write the records of a storage into `path`, which ends in .npz or .csv."""
+    if is_url(path):
+        raise ValueError("`path` must be a file: `copy` writes to a server. Received: a URL")
     ending = os.path.splitext(os.fspath(path))[1]
     if ending not in (".npz", ".csv"):
         raise ValueError(f"`path` must end in .npz or .csv. {_validation.received('path', os.fspath(path))}")

@@ -17,24 +17,28 @@ LARGEST_SIZE = 10**12
 
 
 class Gallery:
-    """People by their embeddings, in one file.
+    """People by their embeddings, in one file or in a PostgreSQL server.
 
     Args:
         path: The file, an SQLite database, which is made if there is none and an embedder or a fingerprint is given.
             While it is open there are two more files beside it, with `-wal` and `-shm` after its name: copy a gallery
-            by `export`, or when nobody has it open. It must be on a local disk.
+            by `copy`, or when nobody has it open. It must be on a local disk. Or a URL for SQLAlchemy,
+            `"postgresql://user@host/database"`, of a server with pgvector, which then holds the same and searches it.
+            The gallery is in the schema `keras_normface`, or that of `?schema=`. It needs the extra `postgres`.
         embedder: An `inference.Embedder`, which turns images into embeddings. `None`: embeddings are given as numbers.
         fingerprint: Instead of an embedder: a text that names the model that makes the embeddings. Embeddings of
             different models must not be compared, so a gallery takes those of one only.
 
     Attributes:
-        path: The absolute path of the file.
+        path: The absolute path of the file, or the URL without its password.
         embedder: As given.
 
     Raises:
-        FileNotFoundError: If there is no such file, or no such directory, and it cannot be made.
-        ValueError: If the file is not a gallery, is corrupt, or is that of another model.
-        OSError: If it cannot be read.
+        FileNotFoundError: If there is no such file, or no such directory, or no gallery in a server, and it cannot be
+            made.
+        ValueError: If the file is not a gallery, is corrupt, or is that of another model; likewise of a schema.
+        OSError: If it cannot be read. As `ConnectionError`: if a server cannot be reached, or no longer.
+        ImportError: If what a server needs is not installed.
 
     Example:
     >>> import tempfile
@@ -287,7 +291,8 @@ class Gallery:
 
         Returns:
             Whether they are overwritten. `False`: they are deleted, but another process that reads, or writes, or a
-            full disk keeps the file from being cleaned; it is at the next change that nothing hinders.
+            full disk keeps the file from being cleaned; it is at the next change that nothing hinders. PostgreSQL does
+            not overwrite what is deleted: always `False`.
 
         Raises:
             ValueError: If nobody of one of the names is enrolled.

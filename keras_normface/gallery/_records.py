@@ -13,6 +13,8 @@ SHOWN_LETTERS, SHOWN_DIGITS = 200, 16
 class Records:
     """A storage of subjects and embeddings at `path`, which was opened for the model `expected`, or `None` for any."""
 
+    rows_at_once = 8192
+
     def __init__(self, path, expected):
         self.path, self._expected = path, expected
         self._process = os.getpid()

@@ -43,10 +43,15 @@ class Templates:
         return self.vectors[place]
 
 
+def evenly_spread(total, most):
+    """Places, rising, of at most `most` of `total`."""
+    return np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype("int64"))
+
+
 def spread_embeddings(database, most):
     """Subjects (P,) and rows (P, dim) of the stored embeddings; of more than `most` so many, evenly spread."""
     total = sum(count for _, count in database.subjects())
-    chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, most)).astype("int64"))
+    chosen = evenly_spread(total, most)
     own, rows, start = [np.empty(0, "int64")], [np.empty((0, database.head()[2] or 0), "float32")], 0
     for numbers, *_, vectors in database.embeddings():
         here = chosen[(chosen >= start) & (chosen < start + len(numbers))] - start

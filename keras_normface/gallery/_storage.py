@@ -5,6 +5,7 @@ All that `Gallery` asks of a storage: what `Records` and `Database` have, but `n
 """
 
 import contextlib
+import re
 
 from keras_normface.gallery._database import Database
 from keras_normface.gallery._search import Templates, best_matches, scores_of, spread_embeddings
@@ -12,13 +13,26 @@ from keras_normface.gallery._search import Templates, best_matches, scores_of, s
 
 def open_storage(path, fingerprint, model):
     """The storage at `path`, made if there is none and `fingerprint` is not `None`."""
-    storage = FileStorage(path, fingerprint, model)
+    storage = (_server_storage() if is_url(path) else FileStorage)(path, fingerprint, model)
     try:
         storage.claim(fingerprint, model)
     except BaseException:
         storage.close()
         raise
     return storage
+
+
+def is_url(path):
+    """Whether a path is the URL of a server."""
+    return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+
+
+def _server_storage():
+    try:
+        from keras_normface.gallery._postgres import PostgresStorage
+    except ImportError as error:
+        raise ImportError('A gallery in PostgreSQL needs: pip install "keras-normface[postgres]"') from error
+    return PostgresStorage
 
 
 def copy_storage(source, path, progress):

@@ -19,6 +19,7 @@ from keras_normface.cli._console import FAILED
 from keras_normface.gallery import METHODS, Gallery
 from keras_normface.inference import Embedder
 from tests.support import markdown, ready
+from tests.support.postgres import PostgresServer
 
 
 def call(*arguments):
@@ -52,6 +53,13 @@ def installed(monkeypatch, network):
     """The ready network is the tiny one, and two faces are found everywhere but in black."""
     monkeypatch.setattr("keras_normface.backbones.pretrained", lambda name: network)
     monkeypatch.setattr("keras_normface.prepare._aligner.Mtcnn", lambda: ready.found_at)
+
+
+@pytest.fixture(scope="module")
+def server():
+    started = PostgresServer()
+    yield started
+    started.close()
 
 
 @pytest.fixture
@@ -247,10 +255,12 @@ def test_what_is_refused(tmp_path, gallery, folder, photos, monkeypatch):
     assert "holds embeddings of the model tiny" in refused("identify", gallery, photos[0])
 
 
-def test_the_commands_of_the_page_run_in_their_order(tmp_path, monkeypatch, photos):
+def test_the_commands_of_the_page_run_in_their_order(tmp_path, monkeypatch, photos, server):
     lines = [line[1:] for line in markdown.shell_lines("docs/gallery.md")]
     assert [line[0] for line in lines[:3]] == ["enrol", "identify", "identify"]
-    assert {line[1] for line in lines[3:]} == {"list", "remove", "merge", "export", "copy", "check"}
+    assert {line[1] for line in lines[3:-1]} == {"list", "remove", "merge", "export", "copy", "check"}
+    shown, url = lines[-1][1], server.url("page")
+    assert shown.startswith("postgresql://")
     monkeypatch.chdir(tmp_path)
     people = ["Ada Lovelace", "Ada Lovelace", "A. Lovelace", "Bob"]
     for number, name in enumerate(people):
@@ -261,10 +271,11 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path, monkeypatch, phot
     shutil.copy(tmp_path / "photos" / "Bob" / "3.png", tmp_path / "party.jpg")
     for line in lines:
         # Four embeddings resolve no rate of 1 %; and who was removed is enrolled again for the next command.
-        good(*(word.replace("0.01", "0.25") for word in line))
+        good(*(word.replace("0.01", "0.25").replace(shown, url) for word in line))
         if line[1] == "remove":
             good(*lines[0])
     assert good("gallery", "list", "people.gallery").split() == ["3", "Ada", "Lovelace", "1", "Bob"]
+    assert good("gallery", "list", url) == good("gallery", "list", "people.gallery")
 
 
 def test_a_reader_that_stops_early_is_no_error(gallery):
@@ -276,3 +287,36 @@ def test_a_reader_that_stops_early_is_no_error(gallery):
     os.close(writer)
     assert done.returncode == FAILED
     assert done.stderr == ""
+
+
+def test_a_server_instead_of_a_file(server, tmp_path, folder, photos, gallery):
+    server.execute("CREATE ROLE careful LOGIN SUPERUSER PASSWORD 's3cret'")
+    url = server.url(user="careful:s3cret")
+    shown = server.url(user="careful").replace("=/", "=%2F").replace("/pg-", "%2Fpg-")
+    outputs = [good("enrol", url, folder)]
+    assert rows(outputs[0])["people in the gallery"] == "2"
+    answer = good("identify", url, photos[3], "--json", "--candidates", "2")
+    in_file = json.loads(good("identify", gallery, photos[3], "--json", "--candidates", "2"))
+    assert json.loads(answer) == {**in_file, "gallery": shown}
+    assert good("gallery", "list", url) == good("gallery", "list", gallery)
+    done = good("gallery", "copy", url, tmp_path / "copy")
+    assert done == f"Copied: 2 people, 3 embeddings, as many as {shown} holds\n"
+    done = good("gallery", "copy", gallery, server.url("second"))
+    assert done == f"Copied: 2 people, 3 embeddings, as many as {gallery} holds\n"
+    outputs += [answer, done, good("gallery", "export", url, tmp_path / "all.csv")]
+    assert good("gallery", "check", url) == "2 people, 0 faults\n"
+    outputs.append(good("gallery", "merge", url, "Bob", "Ada"))
+    result = call("gallery", "remove", url, "Ada")
+    assert (result.exit_code, result.stdout) == (0, "Removed: Ada\n")
+    assert "keeps what was deleted" in result.stderr
+    for arguments, named in (
+        (("identify", server.url("nowhere"), photos[0]), "There is no gallery"),
+        (("gallery", "list", url.replace("s3cret", "s3crets")), "cannot be reached"),
+        (("gallery", "list", "postgresql://u:s3cret@127.0.0.1:1/db"), "cannot be reached"),
+        (("gallery", "list", "mysql://u:s3cret@host/db"), "`path` must be"),
+        (("gallery", "export", gallery, url), "`path` must be a file"),
+        (("gallery", "copy", gallery, server.url("second")), "nobody in it"),
+    ):
+        outputs.append(refused(*arguments))
+        assert named in outputs[-1], arguments
+    assert not any("s3cret" in text for text in outputs)

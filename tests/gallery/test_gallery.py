@@ -427,7 +427,7 @@ class TestChanges:
 
 class TestCopy:
     def test_the_same_is_found_with_the_same_scores(self, gallery, people, tmp_path, monkeypatch):
-        monkeypatch.setattr("keras_normface.gallery._database.ROWS_AT_ONCE", 5)
+        monkeypatch.setattr("keras_normface.gallery._records.Records.rows_at_once", 5)
         gallery.enrol_embeddings(["x", "y", "z"], [people[0]] * 3, ["x.jpg", "y.jpg", "z.jpg"])
         # Those of z are older than those of y now, but y was enrolled first.
         gallery.merge("x", into="z")

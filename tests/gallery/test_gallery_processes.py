@@ -73,16 +73,18 @@ def after(lines, stored):
     return stored
 
 
-def test_killed_at_random_moments_nothing_is_lost_and_nothing_is_half_there(path):
+def killed_at_random_moments(path, kills, seconds=0.15):
+    """Writers that are killed: what they said to be stored is there; of the change after it, all or nothing."""
     rng, stored, number = random.Random(0), {}, 0
     Gallery(path, fingerprint="toy").close()
     total = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = start(CHANGES, path, number)
         assert process.stdout.readline() == "ready\n", process.stderr.read()
-        time.sleep(rng.uniform(0.0, 0.15))
+        time.sleep(rng.uniform(0.0, seconds))
         process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate()
+        output = process.stdout.read()  # `communicate` would lose what was read ahead with the first line
+        process.communicate()
         lines = [line for line in output.split("\n")[:-1] if line]
         total += len(lines)
         stored = after(lines, stored)
@@ -104,7 +106,11 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_is_half_there(path
             stored = found
             # The next process begins a new round of three.
             number = 3 * (newest // 3 + 2)
-    assert total > KILLS
+    assert total > kills // 2
+
+
+def test_killed_at_random_moments_nothing_is_lost_and_nothing_is_half_there(path):
+    killed_at_random_moments(path, KILLS)
 
 
 def test_two_writers_and_a_reader(path):
