@@ -24,6 +24,12 @@ DRIVERS = ("postgresql", "postgresql+psycopg", "postgres")
 SHOWN_OPTIONS = ("host", "port", "service")
 LOCK_OF_CREATION = 0x6B6E6647
 SECONDS_TO_CONNECT, SECONDS_TO_WAIT, SECONDS_IDLE = 10, 30, 300
+# Unless the URL says otherwise; and not what the environment says of the encoding.
+CONNECTION = {
+    "connect_timeout": SECONDS_TO_CONNECT,
+    "application_name": "keras-normface",
+    "client_encoding": "utf8",
+}
 SETTINGS = sa.text(
     "SELECT set_config('search_path', :home, true), set_config('jit', 'off', true), "
     "set_config('lock_timeout', :wait, true), "
@@ -63,8 +69,7 @@ class Server(Records):
             url,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"connect_timeout": SECONDS_TO_CONNECT, "application_name": "keras-normface"}
-            | {key: value for key, value in url.query.items() if key in ("connect_timeout", "application_name")},
+            connect_args=CONNECTION | {key: value for key, value in url.query.items() if key in CONNECTION},
         )
         try:
             with self._named():
@@ -197,11 +202,11 @@ class Server(Records):
 
     @contextlib.contextmanager
     def _transaction(self, writing):
-        held = getattr(self._local, "connection", None)
-        if held is not None:  # within another of this thread
-            yield held
-            return
         with self._named():
+            held = getattr(self._local, "connection", None)
+            if held is not None:  # within another of this thread
+                yield held
+                return
             self.check_usable()
             with self._connected(writing) as connection:
                 self._register(connection)
