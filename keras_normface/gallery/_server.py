@@ -266,10 +266,13 @@ def parsed(text):
         url = sa.make_url(text)
     except (sa.exc.ArgumentError, ValueError):
         url = None
-    if url is None or url.drivername not in DRIVERS:
-        # Nothing of it is shown: there may be a password in it.
+    texts = () if url is None else (url.username, url.password, url.host, url.database)
+    odd = any("\0" in (text or "") for text in texts) or "@" in (getattr(url, "host", None) or "")
+    if url is None or url.drivername not in DRIVERS or odd:
+        # Nothing of it is shown: there may be a password anywhere in it.
         raise ValueError(
-            "`path` must be a file, or postgresql://user@host:port/database. Received: another URL"
+            "`path` must be a file, or postgresql://user@host:port/database, in which an @ of a password is %40. "
+            "Received: another URL"
         ) from None
     schema = url.query.get("schema", SCHEMA)
     if not isinstance(schema, str) or not 0 < len(schema.encode()) <= LONGEST_SCHEMA or "\0" in schema:

@@ -416,6 +416,8 @@ class TestSecrets:
             "mysql://u:s3cret@host/db",
             "postgresql://u:s3cret@host:port/db",
             "postgresql+asyncpg://u:s3cret@host/db",
+            "postgresql://u:x@s3cret@host/db",
+            "postgresql://u%00:s3cret@host/db",
             "postgresql://u:s3cret@host/db?schema=a&schema=b",
             f"postgresql://u:s3cret@host/db?schema={'x' * 64}",
         ],
