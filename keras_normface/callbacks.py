@@ -1,5 +1,5 @@
-"""Callbacks for `fit`: the scale watched, bad numbers stopped, pairs evaluated, weights and logs kept."""
+"""Callbacks for `fit`: the scale watched, bad numbers stopped, pairs evaluated, the best weights kept, logs written."""
 
-from keras_normface.training import NanGuard, PairEvaluation, ScalarLog, ScaleMonitor, WeightSnapshots
+from keras_normface.training import BestWeights, NanGuard, PairEvaluation, ScalarLog, ScaleMonitor, WeightSnapshots
 
-__all__ = ["NanGuard", "PairEvaluation", "ScalarLog", "ScaleMonitor", "WeightSnapshots"]
+__all__ = ["BestWeights", "NanGuard", "PairEvaluation", "ScalarLog", "ScaleMonitor", "WeightSnapshots"]

@@ -10,7 +10,7 @@ NO_FACE = ("skip", "center")
 FLIPS = ("none", "sum", "concatenate", "maximum")
 RECIPES = (
     *("am_softmax_casia", "am_softmax_no_feature_norm", "l2_softmax", "normface_casia", "normface_contrastive"),
-    *("normface_finetune", "normface_finetune_lightcnn", "normface_joint", "normface_triplet"),
+    *("normface_finetune", "normface_finetune_lightcnn", "normface_joint", "normface_ready", "normface_triplet"),
     *("sphereface_r_v1", "sphereface_r_v1_hfn", "sphereface_r_v1_nfn", "sphereface_r_v1_sfn"),
     *("sphereface_r_v2", "sphereface_r_v2_hfn", "sphereface_r_v2_nfn", "sphereface_r_v2_sfn"),
 )

@@ -17,7 +17,6 @@ from keras_normface.recipes import serialized
 from keras_normface.training import NanGuard, PairImages, fit_resumable
 
 FAR = 0.01
-IMAGES = 10  # of each person held out; of 500 people that makes 12 million pairs
 POINTS = 2000  # of a curve
 ENOUGH_PEOPLE, ENOUGH_SEEDS = 1000, 3
 
@@ -51,7 +50,7 @@ def compare(request):
     if recipe.initial_weights_needed:
         raise ValueError(f"{request.recipe} begins with a trained network, not from scratch: give another --recipe")
     strategy = _experiment.strategy_of(request)
-    data, images, people = split(recipe, request)
+    data, (images, people) = _experiment.split_data(recipe, request)
     run = _run_directory.facts(recipe, data, request, held_out=request.held_out)
     _run_directory.record(recipe, run, strategy, request.out)
     drawn = importlib.util.find_spec("matplotlib") is not None
@@ -77,20 +76,6 @@ def compare(request):
         }
         _run_directory.record(recipe, run, strategy, request.out)
     say(f"\n{text}\n{request.out}/losses.md" + (f", {request.out}/roc.png" if drawn else ""))
-
-
-def split(recipe, request):
-    """Recipe → the batches without the last identities, and the images and labels of those."""
-    reader = _experiment.training_data(recipe.replace(excluded_identities=[]), request).reader
-    if request.held_out > reader.num_identities - 2:
-        raise ValueError(
-            f"--held-out must leave two identities. Received: {request.held_out} of {reader.num_identities}"
-        )
-    names = list(reader.identities)[-request.held_out :]
-    people = range(reader.num_identities - request.held_out, reader.num_identities)
-    unseen = np.concatenate([np.flatnonzero(reader.labels == person)[:IMAGES] for person in people])
-    rest = _experiment.training_data(recipe.replace(excluded_identities=names), request)
-    return rest, reader.encoded(unseen), reader.labels[unseen]
 
 
 def _trained(loss, seed, recipe, data, strategy, request):

@@ -1,5 +1,6 @@
 """What is trained: the recipe with the changes of the command line, devices, batches and pairs."""
 
+import dataclasses
 import json
 import re
 
@@ -15,6 +16,8 @@ from keras_normface.training import PairEvaluation
 
 # Template of the data, template and size of the recipe: where cutting gives the one from the other.
 EXACT_CUT = ("arcface_112x112", "sphereface_112x96", (112, 96))
+HELD_OUT_IMAGES = 10  # of each person held out; of 500 people that makes 12 million pairs
+FEWEST_HELD_OUT, MOST_HELD_OUT = 2, 100
 WAYS_OUT = (
     "Here: --center-crop cuts larger images; --set preprocessing.size=[height,width] changes the recipe's size, and "
     "--set preprocessing.template=null its template; or align the photos anew with keras-normface align --template."
@@ -94,6 +97,38 @@ def training_data(recipe, request):
             f"{'x'.join(map(str, recipe.preprocessing.size))} (height x width). {WAYS_OUT}"
         )
     return data
+
+
+def split_data(recipe, request, excluded=()):
+    """The batches without the last `held_out` identities, and pair of images and labels of these; `None` of nobody."""
+    recipe = recipe.replace(excluded_identities=list(excluded))
+    if not request.held_out:
+        return training_data(recipe, request), None
+    reader = training_data(recipe, request).reader
+    if request.held_out > reader.num_identities - 2:
+        raise ValueError(
+            f"--held-out must leave two identities. Received: {request.held_out} of {reader.num_identities}"
+        )
+    names = list(reader.identities)[-request.held_out :]
+    people = range(reader.num_identities - request.held_out, reader.num_identities)
+    places = np.concatenate([np.flatnonzero(reader.labels == person)[:HELD_OUT_IMAGES] for person in people])
+    rest = training_data(recipe.replace(excluded_identities=[*excluded, *names]), request)
+    return rest, (reader.encoded(places), reader.labels[places])
+
+
+def fitted_to_few(recipe, request):
+    """Recipe and options for a ready network and few people: a fifth is held out, a batch is not more than there is."""
+    counts = np.bincount(open_reader(request.data, request.format).labels)
+    held_out = request.held_out
+    if held_out is None:
+        held_out = min(len(counts) // 5, MOST_HELD_OUT)
+        held_out = held_out if held_out >= FEWEST_HELD_OUT else 0
+    if not held_out:
+        say("Nobody is held out: all steps are trained, whether they help or not, and no threshold is stored")
+    images = int(counts[: len(counts) - held_out].sum())
+    if request.batch_size is None and 0 < images < recipe.batch_size:
+        recipe = recipe.replace(batch_size=images)
+    return recipe, dataclasses.replace(request, held_out=held_out)
 
 
 def pair_evaluations(recipe, request):

@@ -40,7 +40,7 @@ class ListsCommand(TyperCommand):
 class TrainingRequest:
     """The options that the three commands share, under their own names; see their help."""
 
-    recipe: str
+    recipe: str | None
     describe: bool
     changes: tuple[str, ...]
     steps: int | None
@@ -61,6 +61,8 @@ class TrainingRequest:
     tensorboard: bool = False
     trained: Path | None = None
     weights: Path | None = None
+    photos: Path | None = None
+    head: str | None = None
     held_out: int | None = None
     losses: tuple[str, ...] = ()
     seeds: int = 1
@@ -150,15 +152,40 @@ def train(
 
 
 def finetune(
-    recipe: Annotated[
-        RecipeName, typer.Option(metavar="NAME", help="Recipe to fine-tune by; see --list.")
-    ] = RecipeName.normface_finetune,
-    trained: Annotated[
+    photos: Annotated[
         Path | None,
-        typer.Option("--from", metavar="RUN", help="OUT of `keras-normface train`: network and preprocessing are its."),
+        typer.Argument(
+            exists=True, file_okay=False, help="A folder of photos for each person: faces are aligned into OUT/aligned."
+        ),
+    ] = None,
+    recipe: Annotated[
+        RecipeName | None,
+        typer.Option(
+            metavar="NAME", help="Recipe to fine-tune by; normface_ready with --from dlib, else normface_finetune."
+        ),
+    ] = None,
+    trained: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="dlib, the ready network, or OUT of `keras-normface train`: network and preprocessing are its.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights of the recipe's own network (.weights.h5) instead.")
+    ] = None,
+    head: Annotated[
+        RecipeName | None, typer.Option(metavar="NAME", help="Recipe whose heads, losses and margins, are taken.")
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of people not trained on, who say when to stop; by default a fifth of them with --from dlib, "
+            "else none.",
+        ),
     ] = None,
     list_recipes: ListRecipes = False,
     describe: Describe = False,
@@ -180,15 +207,17 @@ def finetune(
     tensorboard: TensorBoard = False,
     out: Out = Path("runs/normface"),
 ):
-    """Fine-tune a trained network under one of NormFace's losses, and verify it before and after.
+    """Fine-tune a trained network on people of your own, under NormFace's loss or that of any recipe.
 
-    The class centres start anew, and the last snapshots are averaged. The same command again resumes where it ended;
-    OUT is as of `keras-normface train`.
+    Photos are aligned first, or --data names faces that are. The last --held-out people are not trained on: their
+    pairs say which weights are kept, and give the exported model its threshold. The same command again resumes where
+    it ended; OUT is as of `keras-normface train`.
 
     \b
     Examples:
+    keras-normface finetune photos/ --from dlib --out runs/mine
+    keras-normface finetune photos/ --from dlib --head am_softmax_casia --out runs/am
     keras-normface finetune --from runs/casia --data shards/ --pairs lfw.bin --out runs/normface
-    keras-normface finetune --recipe normface_contrastive --from runs/casia --data shards/ --out runs/c
     """  # noqa: D301
     _perform("_train_run", "finetune", locals())
 
@@ -241,8 +270,10 @@ def _perform(file, function, options):
         return
     request = TrainingRequest(**{name: _plain(value) for name, value in options.items()})
     with failures_in_one_line():
-        if request.data is None and not request.describe:
-            raise ValueError("--data must be given: shards, a RecordIO file, a folder or a list; see --help")
+        if (request.data is None) == (request.photos is None) and not request.describe:
+            both = " and not both" if function == "finetune" else ""
+            what = "PHOTOS or --data" if function == "finetune" else "--data"
+            raise ValueError(f"{what} must be given{both}: shards, a RecordIO file, a folder or a list; see --help")
         if function == "finetune" and not request.describe and (request.trained is None) == (request.weights is None):
             raise ValueError("One of --from and --weights must be given, and not both")
     run = loaded(file)

@@ -195,6 +195,7 @@ OURS = {
     "LightCNN": backbones.LightCNN,
     "IResNet": backbones.IResNet,
     "MobileFaceNet": backbones.MobileFaceNet,
+    "DlibResNet": backbones.DlibResNet,
 }
 
 

@@ -19,6 +19,8 @@ from keras_normface.recipes._components import (
     serialized,
 )
 
+INITIAL_CENTERS = ("random", "class_means")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -28,8 +30,8 @@ class Recipe:
 
     Args:
         name: Name under which it is registered.
-        backbone: "SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "MobileFaceNet", or the name of a function of
-            `keras.applications`.
+        backbone: "SphereFaceNet", "ResNet27", "LightCNN", "IResNet", "MobileFaceNet", "DlibResNet", or the name of a
+            function of `keras.applications`.
         backbone_options: Arguments of that function, such as `{"depth": 20}`.
         embedding_dim: Numbers in an embedding.
         dropout: Fraction dropped before the last dense layer.
@@ -53,6 +55,13 @@ class Recipe:
         snapshot_share: Over which last part of the steps the snapshots are spread evenly, above 0, up to 1.
         excluded_identities: Names of identities that are not trained on.
         initial_weights_needed: Whether training begins with the weights of a trained network.
+        initial_centers: Where the class centres begin: "random", as the heads draw them, or "class_means", at the mean
+            embedding of each class.
+        frozen_steps: Steps before all others in which only the heads are trained, on the embeddings of the network as
+            it is; see `training.fit_heads`.
+        frozen_learning_rate: The learning rate of these steps.
+        evaluation_steps: Steps between two looks at held-out people, if there are any; see `training.BestWeights`.
+        patience: After how many looks without a better one training ends.
 
     Raises:
         ValueError: If a field does not fit, when the recipe is made.
@@ -79,8 +88,20 @@ class Recipe:
     snapshot_share: float = 0.5
     excluded_identities: tuple = ()
     initial_weights_needed: bool = False
+    initial_centers: str = "random"
+    frozen_steps: int = 0
+    frozen_learning_rate: float = 0.1
+    evaluation_steps: int = 1000
+    patience: int = 5
 
-    sources = {}  # noqa: RUF012 - no field: field, or the beginning of its dotted name, to Source
+    # No field: from a field, or the beginning of its dotted name, to its Source. These stand where a recipe has no own.
+    sources = {  # noqa: RUF012
+        "initial_centers": _registry.Source("the author of NormFace, in issues 1 and 4 of its code", "authors' code"),
+        "frozen_steps": _registry.Source("no source freezes the network", "ours"),
+        "frozen_learning_rate": _registry.Source("without frozen steps it does nothing", "ours"),
+        "evaluation_steps": _registry.Source("no source looks at held-out people", "ours"),
+        "patience": _registry.Source("no source ends training early", "ours"),
+    }
 
     def __post_init__(self):
         checked = {
@@ -104,6 +125,11 @@ class Recipe:
             "snapshot_share": _validation.number("snapshot_share", self.snapshot_share, above=0, at_most=1),
             "excluded_identities": _validation.strings("excluded_identities", self.excluded_identities),
             "initial_weights_needed": _validation.boolean("initial_weights_needed", self.initial_weights_needed),
+            "initial_centers": _validation.choice("initial_centers", self.initial_centers, INITIAL_CENTERS),
+            "frozen_steps": _validation.integer("frozen_steps", self.frozen_steps, 0),
+            "frozen_learning_rate": _validation.number("frozen_learning_rate", self.frozen_learning_rate, above=0),
+            "evaluation_steps": _validation.integer("evaluation_steps", self.evaluation_steps, 1),
+            "patience": _validation.integer("patience", self.patience, 1),
         }
         for field, value in checked.items():
             object.__setattr__(self, field, value)

@@ -96,6 +96,7 @@ def experiment(name):
 
     def finish(recipe_class):
         recipe_class = dataclasses.dataclass(frozen=True, kw_only=True)(recipe_class)
+        recipe_class.sources = {**recipe_class.__mro__[-2].sources, **recipe_class.sources}  # those of `Recipe` itself
         register(name)(recipe_class)
         lines = (f"- {row.field} = {row.value}: {row.source} ({row.certainty})." for row in get(name).describe())
         head = f"{recipe_class.__doc__.rstrip()}\n\nNumbers, with their source and its certainty:\n\n"
@@ -180,7 +181,7 @@ def as_text(value):
 
 
 FILE_NAME = "recipe.json"
-FORMAT = JsonFormat("keras_normface.recipe", 2)
+FORMAT = JsonFormat("keras_normface.recipe", 3)
 
 
 def write(directory, name, fields):

@@ -48,6 +48,7 @@ def _normalised_softmax(start, floor):
     return serialized(MarginSoftmaxHead, feature_norm="hard", scale=scale)
 
 
+NORMALISED_SOFTMAX = _normalised_softmax(10.0, 0.01)
 CONTRASTIVE_HEAD = serialized(AgentContrastiveHead, positive_margin=0.0, negative_margin=1.0)
 
 
@@ -63,7 +64,7 @@ class NormFaceCasia(Recipe):
     name: str = "normface_casia"
     backbone: str = "ResNet27"
     preprocessing: Preprocessing = PREPROCESSING["sphereface"]
-    heads: tuple = (_normalised_softmax(10.0, 0.01),)
+    heads: tuple = (NORMALISED_SOFTMAX,)
     milestones: tuple = (16000, 24000, 28000)
     multipliers: tuple = (BIASES,)
     excluded_identities: tuple = tuple(sorted(CASIA_LFW_OVERLAP))

@@ -70,6 +70,8 @@ def test_recipes_are_listed_and_described():
         ("train", ["--data", "x", "--set", "backbone=MobileNet"], "must be FIELD=JSON"),
         ("train", ["--data", "x", "--steps", "0"], "steps=0"),
         ("train", ["--data", "x", "--format", "folder", "--identities", "names.txt"], "--identities is for RecordIO"),
+        ("finetune", ["--from", "a"], "PHOTOS or --data must be given and not both"),
+        ("finetune", [".", "--from", "a", "--data", "x"], "PHOTOS or --data must be given and not both"),
         ("finetune", ["--data", "x"], "One of --from and --weights"),
         ("finetune", ["--data", "x", "--from", "a", "--weights", "b"], "One of --from and --weights"),
         ("finetune", ["--data", "x", "--from", "no/run"], "no/run/recipe.json"),

@@ -30,6 +30,7 @@ NUMBERS = {
     "l2_softmax": (0.1, (16000, 24000, 28000), 256, 30000),
     "am_softmax_casia": (0.1, (16000, 24000, 28000), 256, 30000),
     "am_softmax_no_feature_norm": (0.1, (16000, 24000, 28000), 256, 30000),
+    "normface_ready": (1e-5, (), 32, 120),
     "sphereface_r_v1": (0.1, (40000, 60000), 512, 70000),
     "sphereface_r_v2": (0.1, (40000, 60000), 512, 70000),
 }
@@ -46,8 +47,10 @@ def test_the_numbers(name):
     expected = NUMBERS[re.sub("_[hsn]fn$", "", name)]
     assert (recipe.learning_rate, recipe.milestones, recipe.batch_size, recipe.steps) == expected
     assert (recipe.momentum, recipe.weight_decay, recipe.learning_rate_factor) == (0.9, 5e-4, 0.1)
-    assert recipe.initial_weights_needed == bool(re.search("finetune|contrastive|triplet|joint", name))
-    assert recipe.excluded_identities == (() if "sphereface" in name else tuple(sorted(CASIA_LFW_OVERLAP)))
+    assert recipe.initial_weights_needed == bool(re.search("finetune|contrastive|triplet|joint|ready", name))
+    on_casia = not re.search("sphereface|ready", name)
+    assert recipe.excluded_identities == (tuple(sorted(CASIA_LFW_OVERLAP)) if on_casia else ())
+    assert (recipe.initial_centers, recipe.frozen_steps) == (("class_means", 200) if "ready" in name else ("random", 0))
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.steps = 3
 
@@ -121,7 +124,7 @@ def test_exactly_the_variables_that_should_are_decayed(name):
         else:
             np.testing.assert_allclose(after, before * (1 - 0.5 * 5e-4), rtol=1e-6, atol=1e-7)
     paths = [variable.path for variable in model.trainable_variables]
-    if "sphereface_r" in name:
+    if "sphereface_r" in name or name == "normface_ready":
         assert spared == []
     elif name in ("normface_contrastive", "normface_triplet"):
         assert spared == [path for path in paths if path.endswith("/bias") or name in path]

@@ -5,6 +5,7 @@ import io
 import os
 
 import keras
+import numpy as np
 from PIL import Image
 
 from keras_normface import Preprocessing
@@ -52,3 +53,20 @@ def write_photos(folder):
         os.makedirs(folder / f"p{number}")
         image.save(folder / f"p{number}" / "1.png", exif=exif)
     return sorted((folder).rglob("*.png"))
+
+
+def write_album(folder, people, each, size=(184, 224), room=73):
+    """A folder for each person of ORL, with photos as a camera makes them: enlarged, with room around the head."""
+    for person in range(1, people + 1):
+        directory = os.path.join(folder, f"{person:07d}")
+        os.makedirs(directory)
+        for number in range(1, each + 1):
+            face = Image.open(io.BytesIO(faces.face(person, number))).convert("RGB").resize(size)
+            photo = np.pad(np.asarray(face), ((room, room), (room, room), (0, 0)), mode="edge")
+            Image.fromarray(photo).save(os.path.join(directory, f"{number:03d}.png"))
+    return folder
+
+
+def write_aligned(folder, people, each):
+    """A folder for each person with faces of 150×150, as if they were aligned for the ready network."""
+    return write_album(folder, people, each, (150, 150), 0)
