@@ -61,6 +61,15 @@ def _has_bools(value):
     return any(_type_name(leaf).startswith("bool") for leaf in leaves)
 
 
+def targets_called(name, y):
+    """Targets of a batch, a dictionary or the labels alone → those that are called so."""
+    if not isinstance(y, dict):
+        return y
+    if name not in y:
+        raise ValueError(f"`y` must hold {name!r}, which a head of the model needs. Received: y with {sorted(y)}")
+    return y[name]
+
+
 def is_sparse(labels, shape):
     """Whether `labels` are class ids of shape `(...)` or `(..., 1)`, and not rows over the classes."""
     labels_shape, leading = tuple(labels.shape), shape[:-1]

@@ -6,6 +6,7 @@ import math
 import keras
 from keras import ops
 
+from keras_normface._labels import targets_called
 from keras_normface.distribute import ReplicaXLA
 
 
@@ -34,7 +35,8 @@ def _embedding_dim(shape):
 class EmbeddingModel(ReplicaXLA, keras.Model):
     """Backbone and heads: `model(x)` and `predict` give embeddings, `fit` trains on the heads' losses.
 
-    `compile` takes no loss: the heads are the losses. Every head gets the labels and has its own class centres. The
+    `compile` takes no loss: the heads are the losses. Every head gets the labels and has its own class centres; a
+    `DistillationHead` gets a teacher's embeddings, for which `y` is `{"labels": ids, "teacher": rows}`. The
     first head reports accuracy and the mean angle (degrees) between an embedding and the centre of its class, from the
     same pass as the loss; Keras's callbacks know which way each should move. Over a backbone that is built, the model
     is built too. Augmentation and dropout of the backbone act in `fit` and with `training=True`, nowhere else.
@@ -120,7 +122,7 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
 
         Args:
             x: Inputs; not used.
-            y: Labels.
+            y: Labels, or a dictionary of them and other heads' targets.
             y_pred: Embeddings.
             sample_weight: Weights of the samples, `(batch,)`.
             training: Whether this is a training step.
@@ -131,7 +133,7 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
         """
         samples = [None] * len(self.heads) if samples is None else samples
         statistics = [
-            head.statistics(y, y_pred, training=training, sample=sample)
+            head.statistics(targets_called(head.target, y), y_pred, training=training, sample=sample)
             for head, sample in zip(self.heads, samples, strict=True)
         ]
         # `ops.add` and not `+`: heads may be of different float types.

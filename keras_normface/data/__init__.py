@@ -14,10 +14,11 @@ read images.
 
 Order to read: `_reader` (the interface), `_folder` (the shortest reader), `_image_list`, `_recordio`,
 `_tfrecord_shards` with `shards` (the files of a directory of shards, for those who write them), `_open`; then
-`_images` and `_batches`; `_pairs` with `_pickle` (the restricted unpickler) stand alone.
+`_images`, `_plans` and `_batches`; `_array_batches`; `_pairs` with `_pickle` (the restricted unpickler) stand alone.
 """
 
-from keras_normface.data._batches import ArrayBatches, ImageBatches, ResumableData
+from keras_normface.data._array_batches import ArrayBatches
+from keras_normface.data._batches import ImageBatches, ResumableData
 from keras_normface.data._folder import EXTENSIONS, PHOTO_EXTENSIONS, IdentityFolder
 from keras_normface.data._image_list import ImageList
 from keras_normface.data._images import Augmentation, center_crop, decode_image, resize_image

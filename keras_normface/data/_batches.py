@@ -1,4 +1,4 @@
-"""Training batches that can be entered at any step of any epoch, from a reader or from arrays."""
+"""Training batches of images that can be entered at any step of any epoch."""
 
 import copy
 import dataclasses
@@ -11,6 +11,7 @@ import numpy as np
 from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
 from keras_normface.data._images import Augmentation, center_crop, check_images_fit, decode_image, resize_image
+from keras_normface.data._plans import IdentityBatches, ShuffledBatches, check_position, evenly
 
 
 class ResumableData(Protocol):
@@ -32,80 +33,7 @@ class ResumableData(Protocol):
         """Return the batches of `epoch` from `step` on, a `tf.data.Dataset`."""
 
 
-def check_position(epoch, step, steps_per_epoch):
-    """Refuse a place in the data that there is not."""
-    if epoch < 0 or not 0 <= step <= steps_per_epoch:
-        raise ValueError(
-            f"`epoch` must not be negative and `step` must be from 0 to {steps_per_epoch}. "
-            f"Received: epoch={epoch}, step={step}"
-        )
-
-
-class ShuffledBatches:
-    """Each sample once an epoch, in a new order each epoch."""
-
-    def __init__(self, samples, batch_size, seed, drop_remainder):
-        _validation.integer("batch_size", batch_size, 1, samples)
-        self.samples, self.batch_size, self.seed, self.drop_remainder = samples, batch_size, seed, drop_remainder
-
-    @property
-    def steps_per_epoch(self):
-        """Number of batches in an epoch."""
-        full, rest = divmod(self.samples, self.batch_size)
-        return full + (1 if rest and not self.drop_remainder else 0)
-
-    def of_epoch(self, epoch):
-        """Return the function from a step of that epoch to the numbers of its samples."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
-        order = order.astype("int32") if self.samples < 2**31 else order
-        return lambda step: order[step * self.batch_size : (step + 1) * self.batch_size]
-
-
-class IdentityBatches:
-    """Batches of P identities with K samples each, drawn for each batch anew."""
-
-    drop_remainder = True
-
-    def __init__(self, labels, batch_size, images_per_identity, seed):
-        identities = int(labels.max()) + 1
-        if images_per_identity < 1 or batch_size % images_per_identity:
-            raise ValueError(
-                "`images_per_identity` must divide the batch size. "
-                f"Received: images_per_identity={images_per_identity}, batch_size={batch_size}"
-            )
-        self.identities_per_batch = batch_size // images_per_identity
-        if not 1 <= self.identities_per_batch <= identities:
-            raise ValueError(
-                f"A batch must hold from 1 to {identities} identities, as many as there are. Received: "
-                f"batch_size={batch_size}, images_per_identity={images_per_identity}"
-            )
-        self.images_per_identity, self.seed, self.identities = images_per_identity, seed, identities
-        self.steps_per_epoch = max(len(labels) // batch_size, 1)
-        small = "int32" if len(labels) < 2**31 else "int64"
-        self._by_identity = np.argsort(labels, kind="stable").astype(small)
-        self._starts = np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=identities))])
-
-    def of_epoch(self, epoch):
-        """Return the function from a step of that epoch to the numbers of its samples."""
-
-        def batch(step):
-            rng = np.random.default_rng([self.seed, epoch, step])
-            chosen = rng.choice(self.identities, self.identities_per_batch, replace=False)
-            return np.concatenate([self._images_of(identity, rng) for identity in chosen])
-
-        return batch
-
-    def _images_of(self, identity, rng):
-        own = self._by_identity[self._starts[identity] : self._starts[identity + 1]]
-        missing = self.images_per_identity - len(own)
-        if missing > 0:
-            return np.concatenate([own, rng.choice(own, missing)])
-        return rng.choice(own, self.images_per_identity, replace=False)
-
-
 MIRRORED = Augmentation()
-ROWS_IN_FINGERPRINT = 1024
-HASHED_WHOLE = 1 << 26
 BATCHES_AT_ONCE = 8
 
 
@@ -133,6 +61,9 @@ class ImageBatches:
             each, drawn anew for each batch, as losses on pairs and triplets need them. An epoch has as many
             batches as without it; not every image need occur in it.
         drop_remainder: Whether an incomplete last batch is dropped.
+        teacher: `None`, or a teacher's embeddings `(images, dim)`, a row for each image of the reader in its order. A
+            batch's labels then are `{"labels": ids, "teacher": rows}`, as `heads.DistillationHead` needs them. A
+            memory-mapped array stays one.
 
     Raises:
         ValueError: If an argument does not fit, or the images are of another size or template, naming both and the
@@ -156,7 +87,7 @@ class ImageBatches:
 
     def __init__(
         self, reader, batch_size, preprocessing, seed=0, *, augmentation=MIRRORED, scale=True, resize=False,
-        center_crop=False, images_per_identity=None, drop_remainder=True,
+        center_crop=False, images_per_identity=None, drop_remainder=True, teacher=None,
     ):  # fmt: skip
         _validation.integer("seed", seed, 0)
         if resize and center_crop:
@@ -169,6 +100,7 @@ class ImageBatches:
             self._plan = ShuffledBatches(len(reader), batch_size, seed, drop_remainder)
         else:
             self._plan = IdentityBatches(reader.labels, batch_size, images_per_identity, seed)
+        self.teacher = None if teacher is None else _checked_teacher(teacher, len(reader))
         self.worker, self.workers = 0, 1
 
     @property
@@ -193,6 +125,7 @@ class ImageBatches:
             "center_crop": self.center_crop,
             "labels_sha256": hashlib.sha256(np.ascontiguousarray(self.reader.labels, "<i4")).hexdigest(),
             "names_sha256": _names_digest(self.reader),
+            "teacher_sha256": None if self.teacher is None else _rows_digest(self.teacher),
         }
 
     def share(self, worker, workers):
@@ -223,7 +156,8 @@ class ImageBatches:
             step: How many batches to skip at its beginning.
 
         Returns:
-            A `tf.data.Dataset` of `steps_per_epoch - step` batches of images and int32 labels `(batch,)`.
+            A `tf.data.Dataset` of `steps_per_epoch - step` batches of images and int32 labels `(batch,)`, in
+            a dictionary beside the float32 rows `(batch, dim)` of a `teacher` if there is one.
 
         Raises:
             ValueError: If `epoch` or `step` is out of range.
@@ -241,7 +175,8 @@ class ImageBatches:
         """Return the TensorFlow function from a step to its encoded images, labels, mirrorings and seeds."""
         import tensorflow as tf
 
-        of_step, kinds = self._plan.of_epoch(epoch), (tf.string, tf.int32, tf.int32, tf.int32)
+        of_step, kinds = self._plan.of_epoch(epoch), [tf.string, tf.int32, tf.int32, tf.int32]
+        kinds += [] if self.teacher is None else [tf.float32]
 
         def read(step):
             indices = of_step(step)
@@ -253,18 +188,20 @@ class ImageBatches:
             indices = indices[part]
             encoded = self.reader.encoded(indices)
             check_pixels(encoded, lambda place: self.reader.name(indices[place]))
-            return np.array(encoded, dtype=object), self.reader.labels[indices], mirrored[part], seeds[part]
+            rows = [] if self.teacher is None else [np.asarray(self.teacher[indices], "float32")]
+            return np.array(encoded, dtype=object), self.reader.labels[indices], mirrored[part], seeds[part], *rows
 
         def graph(step):
             values = tf.numpy_function(read, [step], kinds, stateful=False)
             rows = self.batch_size // self.workers if self._plan.drop_remainder else None
-            shapes = ([rows], [rows], [rows], [rows, 2])
+            shapes = [[rows], [rows], [rows], [rows, 2]]
+            shapes += [] if self.teacher is None else [[rows, self.teacher.shape[1]]]
             return tuple(tf.ensure_shape(value, shape) for value, shape in zip(values, shapes, strict=True))
 
         return graph
 
-    def _images(self, encoded, labels, mirrored, seeds):
-        """Return the images of a batch and their labels."""
+    def _images(self, encoded, labels, mirrored, seeds, *teacher):
+        """Return the images of a batch and their labels, with the teacher's rows if there are any."""
         import tensorflow as tf
 
         shape = self.preprocessing.output_shape if self.scale else (*self.preprocessing.size, 3)
@@ -274,7 +211,7 @@ class ImageBatches:
             fn_output_signature=tf.TensorSpec(shape, "float32" if self.scale else "uint8"),
             parallel_iterations=-(-_cores() // BATCHES_AT_ONCE),
         )
-        return images, labels
+        return images, {"labels": labels, "teacher": teacher[0]} if teacher else labels
 
     def _image(self, encoded, mirrored, seed):
         """Return one image."""
@@ -308,7 +245,7 @@ def _one_thread_an_operation():
 
 def _names_digest(reader):
     """Checksum of the names of up to 1024 samples, evenly spaced."""
-    names = (reader.name(index) for index in _evenly(len(reader)).tolist())
+    names = (reader.name(index) for index in evenly(len(reader)).tolist())
     return hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -320,135 +257,25 @@ def _plain(augmentation):
     return {**dataclasses.asdict(dataclasses.replace(augmentation, image=None)), "image": function}
 
 
-def _evenly(count):
-    return np.unique(np.linspace(0, count - 1, min(count, ROWS_IN_FINGERPRINT)).astype("int64"))
-
-
 def _recorded_size(reader):
     size = getattr(reader, "image_size", None)
     return None if size is None else tuple(size)
 
 
-class ArrayBatches:
-    """Batches of arrays, in an order that differs by epoch, repeats by seed, and can be entered at any step.
-
-    Nothing is computed for the steps that are skipped, except the permutation of the epoch.
-
-    Args:
-        x: Array `(samples, ...)`, or a nest of them (for several inputs).
-        y: Like `x`.
-        batch_size: Samples in a batch; with several replicas, in that of all of them.
-        seed: Non-negative integer. The order and the augmentation follow from it.
-        sample_weight: `None`, or weights `(samples,)`.
-        augment: `None`, or a TensorFlow function `(x, y, seed) -> (x, y)` of a whole batch. Its seed is int32
-            of shape `(2,)`, made for the `tf.random.stateless_*` functions, and follows from the seed, the
-            epoch and the step alone. Other random numbers would not repeat after a resume.
-        drop_remainder: Whether an incomplete last batch is dropped.
-
-    Raises:
-        ValueError: If lengths differ, or `batch_size` or `seed` do not fit.
-
-    Example:
-    >>> import numpy as np
-    >>> data = ArrayBatches(np.arange(10.0), np.arange(10), batch_size=4, seed=7)
-    >>> data.steps_per_epoch
-    2
-    >>> from_the_start = [y.numpy().tolist() for _, y in data(epoch=3, step=0)]
-    >>> from_step_one = [y.numpy().tolist() for _, y in data(epoch=3, step=1)]
-    >>> from_the_start[1:] == from_step_one
-    True
-    """
-
-    def __init__(self, x, y, batch_size, seed, *, sample_weight=None, augment=None, drop_remainder=True):
-        import keras
-
-        arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
-        lengths = {len(array) for array in keras.tree.flatten(arrays)}
-        if len(lengths) != 1:
-            raise ValueError(f"`x`, `y` and `sample_weight` must be equally long. Received: lengths {lengths}")
-        (self.samples,) = lengths
-        _validation.integer("batch_size", batch_size, 1, self.samples)
-        _validation.integer("seed", seed, 0)
-        self.batch_size, self.seed = batch_size, seed
-        self.augment, self.drop_remainder = augment, drop_remainder
-        self.arrays = _on_the_host(arrays)
-
-    @property
-    def steps_per_epoch(self):
-        """Number of batches in an epoch."""
-        full, rest = divmod(self.samples, self.batch_size)
-        return full + (1 if rest and not self.drop_remainder else 0)
-
-    @property
-    def fingerprint(self):
-        """What makes them these data, a dictionary that JSON can hold; of arrays over 64 MiB, 1024 rows count."""
-        import keras
-
-        return {
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "samples": self.samples,
-            "steps_per_epoch": self.steps_per_epoch,
-            "augment": None if self.augment is None else getattr(self.augment, "__qualname__", "a callable object"),
-            "arrays_sha256": [_array_digest(array) for array in keras.tree.flatten(self.arrays)],
-        }
-
-    def __call__(self, epoch, step):
-        """Return the rest of an epoch.
-
-        Args:
-            epoch: Which epoch, from 0.
-            step: How many batches to skip at its beginning.
-
-        Returns:
-            A `tf.data.Dataset` of `steps_per_epoch - step` batches `(x, y)` or `(x, y, sample_weight)`.
-
-        Raises:
-            ValueError: If `epoch` or `step` is out of range.
-        """
-        import tensorflow as tf
-
-        check_position(epoch, step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
-        rest = tf.data.Dataset.from_tensor_slices(order[step * self.batch_size :])
-        rest = rest.batch(self.batch_size, drop_remainder=self.drop_remainder)
-        rest = rest.map(self._gather, num_parallel_calls=tf.data.AUTOTUNE)
-        if self.augment is not None:
-            steps = tf.data.Dataset.range(step, self.steps_per_epoch)
-            of_epoch = tf.random.fold_in([self.seed % 2**31, self.seed // 2**31 % 2**31], epoch)
-            rest = tf.data.Dataset.zip((steps, rest)).map(
-                lambda number, batch: self._augmented(tf.random.fold_in(of_epoch, number), batch),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-        return rest.prefetch(tf.data.AUTOTUNE)
-
-    def _gather(self, indices):
-        import keras
-        import tensorflow as tf
-
-        return keras.tree.map_structure(lambda array: tf.gather(array, indices), self.arrays)
-
-    def _augmented(self, seed, batch):
-        import tensorflow as tf
-
-        return (*self.augment(batch[0], batch[1], tf.cast(seed, "int32")), *batch[2:])
+def _checked_teacher(teacher, samples):
+    """A teacher's embeddings as an array, as many rows as samples."""
+    teacher = np.asanyarray(teacher)
+    if teacher.ndim != 2 or len(teacher) != samples or teacher.dtype.kind != "f":
+        raise ValueError(
+            f"`teacher` must be floats (images, dim), a row for each of {samples} images. "
+            f"Received: teacher of shape {teacher.shape}, {teacher.dtype}"
+        )
+    if not np.isfinite(teacher).all():
+        raise ValueError(f"`teacher` must be finite. Received: teacher[{int(np.isfinite(teacher).all(1).argmin())}]")
+    return teacher
 
 
-def _array_digest(array):
-    """Checksum of dtype, shape and values of a tensor; of a large one, of evenly spaced rows."""
-    import tensorflow as tf
-
-    rows = array
-    if array.dtype != tf.string and array.dtype.size * array.shape.num_elements() > HASHED_WHOLE:
-        rows = tf.gather(array, _evenly(len(array)))
-    values = rows.numpy()
-    content = repr(values.tolist()).encode() if values.dtype == object else np.ascontiguousarray(values).tobytes()
-    return hashlib.sha256(f"{array.dtype.name} {array.shape}\0".encode() + content).hexdigest()
-
-
-def _on_the_host(arrays):
-    import keras
-    import tensorflow as tf
-
-    with tf.device("CPU:0"):
-        return keras.tree.map_structure(tf.convert_to_tensor, arrays)
+def _rows_digest(teacher):
+    """Checksum of the shape of a matrix and of up to 1024 of its rows."""
+    rows = np.ascontiguousarray(teacher[evenly(len(teacher))], "<f4")
+    return hashlib.sha256(f"{teacher.shape}\0".encode() + rows.tobytes()).hexdigest()

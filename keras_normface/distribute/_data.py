@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from keras_normface._labels import targets_called
+
 
 def is_arrays(x):
     """Whether `x` is an array or tensor, or a list or dict of them."""
@@ -63,8 +65,9 @@ def class_weighting(class_weight):
 
     def weigh(*batch):
         x, y = batch[:2]
-        one_hot = len(y.shape) > 1 and y.shape[-1] != 1
-        ids = tf.argmax(y, axis=-1) if one_hot else tf.reshape(y, [tf.shape(y)[0]])
+        labels = targets_called("labels", y)
+        one_hot = len(labels.shape) > 1 and labels.shape[-1] != 1
+        ids = tf.argmax(labels, axis=-1) if one_hot else tf.reshape(labels, [tf.shape(labels)[0]])
         ids = tf.cast(ids, "int32")
         known = ids < size
         return x, y, tf.where(known, tf.gather(table, tf.where(known, ids, 0)), tf.ones_like(table[:1]))

@@ -7,7 +7,7 @@ is compiled gets the rows as tensors.
 import keras
 from keras import ops
 
-from keras_normface._labels import class_ids
+from keras_normface._labels import class_ids, targets_called
 from keras_normface.heads import SampledMarginSoftmaxHead
 
 
@@ -79,7 +79,7 @@ class SampledKernels:
 
     def draw(self, data):
         """Draw the classes of a step and read their class centres."""
-        samples = [self._sample(head, data[1]) for head in self.heads]
+        samples = [self._sample(head, targets_called(head.target, data[1])) for head in self.heads]
         return samples, [self._read(head.kernel, sample.ids) for head, sample in zip(self.heads, samples, strict=True)]
 
     def _sample(self, head, labels):

@@ -8,16 +8,20 @@ The names that matter:
 - `MarginSoftmaxHead`: NormFace, AM-Softmax, ArcFace and SphereFace-R, by its margin and its feature norm.
 - `AgentContrastiveHead`, `AgentTripletHead`: NormFace Eq. 10 and 11.
 - `SampledMarginSoftmaxHead`: the same softmax over a sample of the classes.
+- `DistillationHead`: no classes; a teacher's embeddings instead.
+- `FixedCentersHead`: class centres of an older model, whose embeddings the new ones may then be compared with.
 - `class_sharding`: the classes split over devices, on JAX.
 - `head.cost`: what a training step takes, before it starts.
 
 Read `_base.py` first (`Head`, `HeadStatistics`), then `_margin_softmax.py`, `_agents.py` and `_sampled.py`;
-`_sharding.py` and `_cost.py` last.
+`_distillation.py` and `_fixed.py` are short; `_sharding.py` and `_cost.py` last.
 """
 
 from keras_normface.heads._agents import AgentContrastiveHead, AgentTripletHead
 from keras_normface.heads._base import Head, HeadStatistics
 from keras_normface.heads._cost import HeadCost
+from keras_normface.heads._distillation import DistillationHead
+from keras_normface.heads._fixed import FixedCentersHead
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead, SoftmaxHead
 from keras_normface.heads._sampled import SampledMarginSoftmaxHead
 from keras_normface.heads._sharding import class_sharding
@@ -25,6 +29,8 @@ from keras_normface.heads._sharding import class_sharding
 __all__ = [
     "AgentContrastiveHead",
     "AgentTripletHead",
+    "DistillationHead",
+    "FixedCentersHead",
     "Head",
     "HeadCost",
     "HeadStatistics",

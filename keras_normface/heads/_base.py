@@ -61,6 +61,9 @@ class Head(keras.layers.Layer):
         ValueError: If `units` is not a positive integer.
     """
 
+    target = "labels"
+    """What of a batch's targets a head is given, where these are a dictionary."""
+
     optimizer_trains_kernel = True
     """Whether the model's optimizer trains the kernel, and not the head itself."""
 

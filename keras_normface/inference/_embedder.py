@@ -90,7 +90,7 @@ class Embedder:
     Aligned faces are decoded as in training (by Pillow for an ONNX or LiteRT model, which need no TensorFlow) and
     given to the model as raw RGB pixels: the model itself scales them, as it was exported with its `Preprocessing`. In
     a photo, `prepare.FaceAligner` first finds the face, of several the one that `prepare.chosen_face` chooses, and
-    brings it to the template of the model's `Preprocessing`.
+    brings it to the template of the model's `Preprocessing`, then to its size if that is another of the same shape.
 
     Args:
         model: Directory of an exported model, or a `backbones.PretrainedNetwork`.
@@ -117,7 +117,7 @@ class Embedder:
         FileNotFoundError: If there is no model in the directory.
         ValueError: If `model` is neither, or it was exported without `preprocessing`, its card is corrupt, or it does
             not map one input to one matrix; or if `faces` is "photo" and its preprocessing names no template, or one
-            of another size.
+            of another ratio of height to width.
         ImportError: If the package that runs the model, or with "photo" the one that finds faces, is not installed.
 
     Example:
@@ -243,7 +243,7 @@ class Embedder:
         if not found:
             return [], None
         parts = [found[start : start + self.batch_size] for start in range(0, len(found), self.batch_size)]
-        rows = [self._embedded(np.stack([pixels for _, pixels in part]), False) for part in parts]
+        rows = [self._embedded(self._fitted([pixels for _, pixels in part]), False) for part in parts]
         self.embedded += len(found)
         return [face for face, _ in found], np.concatenate(rows)
 
@@ -257,10 +257,14 @@ class Embedder:
             raise ValueError(f"{names[int(np.argmin(there))]} holds no face that is found")
         if not there.any():
             return np.empty((len(faces), 0), "float32")
-        found = self._embedded(np.stack([face for face in faces if face is not None]), mirror)
+        found = self._embedded(self._fitted([face for face in faces if face is not None]), mirror)
         rows = np.full((len(faces), found.shape[1]), np.nan, "float32")
         rows[there] = found
         return rows
+
+    def _fitted(self, faces):
+        """Faces in the template's size → (n, *size, 3) in the model's."""
+        return np.stack([resized_face(face, self.preprocessing.size) for face in faces])
 
     def _joined(self, blocks):
         dimension = max(block.shape[1] for block in blocks) or self.dimension
@@ -336,7 +340,7 @@ class Embedder:
                 "faces='aligned' (--aligned), or export it with a `Preprocessing` that has a `template`"
             )
         aligner = FaceAligner(template, detect=detect)
-        if aligner.size != tuple(size):
+        if aligner.size[0] * size[1] != aligner.size[1] * size[0]:
             raise ValueError(
                 f"{self.name} takes faces of {size[0]} x {size[1]} pixels, but its template {template} makes them of "
                 f"{aligner.size[0]} x {aligner.size[1]}: align them yourself and give faces='aligned' (--aligned)"

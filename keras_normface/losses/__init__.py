@@ -5,10 +5,12 @@ The five that matter: `NormFaceLoss` (normalised softmax), `MarginSoftmaxLoss` (
 (NormFace's metric losses, in which an agent, the class centre, stands for its class), `TripletSemiHardLoss`.
 
 Order to read: `_softmax` (the base `SphereLoss`, the margin softmax and its names), `_agents`, then `_metric`,
-`_pairwise` and `_triplet` for the losses that mine pairs inside a batch, under tensorflow-addons' names.
+`_pairwise` and `_triplet` for the losses that mine pairs inside a batch, under tensorflow-addons' names;
+`_distillation` has two functions, of which `heads.DistillationHead` makes a loss.
 """
 
 from keras_normface.losses._agents import AgentContrastiveLoss, AgentTripletLoss
+from keras_normface.losses._distillation import cosine_distillation, relational_distillation
 from keras_normface.losses._metric import (
     ContrastiveLoss,
     EmbeddingLoss,
@@ -54,10 +56,12 @@ __all__ = [
     "SphereLoss",
     "TripletHardLoss",
     "TripletSemiHardLoss",
+    "cosine_distillation",
     "margin_cosines",
     "pairwise_angular_distance",
     "pairwise_distance",
     "pairwise_squared_distance",
+    "relational_distillation",
     "resolve_distance",
     "softmax_loss",
 ]

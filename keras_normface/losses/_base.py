@@ -1,8 +1,15 @@
 """What all losses share: the types they take and compute in."""
 
 import keras
+from keras import ops
 
 from keras_normface import _labels
+
+
+def in_float32_at_least(embeddings):
+    """Tensor, array or lists → tensor of float32, or float64 if it was."""
+    embeddings = ops.convert_to_tensor(embeddings)
+    return ops.cast(embeddings, keras.backend.result_type(embeddings.dtype, "float32"))
 
 
 class CheckedLoss(keras.losses.Loss):

@@ -1,8 +1,8 @@
 """Distances of every embedding of a batch to every other, and which pairs are positive."""
 
-import keras
 from keras import ops
 
+from keras_normface.losses._base import in_float32_at_least
 from keras_normface.sphere import normalize
 
 
@@ -26,7 +26,7 @@ def pairwise_squared_distance(embeddings):
     >>> ops.convert_to_numpy(pairwise_squared_distance(ops.array([[3.0, 0.0], [0.0, 4.0]]))).tolist()
     [[0.0, 25.0], [25.0, 0.0]]
     """
-    x = _in_float32_at_least(embeddings)
+    x = in_float32_at_least(embeddings)
     norms = ops.sum(ops.square(x), axis=-1, keepdims=True)
     squared = norms + ops.transpose(norms) - 2.0 * ops.matmul(x, ops.transpose(x))
     squared = ops.where(squared <= 0, ops.zeros_like(squared), squared)
@@ -73,14 +73,9 @@ def pairwise_angular_distance(embeddings):
     >>> ops.convert_to_numpy(pairwise_angular_distance(ops.array([[2.0, 0.0], [0.0, 3.0]]))).tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
-    x = normalize(_in_float32_at_least(embeddings))
+    x = normalize(in_float32_at_least(embeddings))
     distance = 1.0 - ops.matmul(x, ops.transpose(x))
     return ops.where(distance <= 0, ops.zeros_like(distance), distance)
-
-
-def _in_float32_at_least(embeddings):
-    embeddings = ops.convert_to_tensor(embeddings)
-    return ops.cast(embeddings, keras.backend.result_type(embeddings.dtype, "float32"))
 
 
 DISTANCES = {

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_normface import CosineDense, NormFaceLoss, Preprocessing, embedding_model, fit_resumable
+from keras_normface import CosineDense, EmbeddingModel, NormFaceLoss, Preprocessing, embedding_model, fit_resumable
 from keras_normface.data import Augmentation, IdentityFolder, ImageBatches, ImageList, RecordIO, TFRecordShards
+from keras_normface.heads import DistillationHead, MarginSoftmaxHead
 from keras_normface.layers import PixelScaling
 from keras_normface.metrics import equal_error_rate, pair_scores
 from keras_normface.preprocessing import SCALINGS
@@ -58,6 +59,9 @@ class Numbered:
 
     def __len__(self):
         return len(self.labels)
+
+    def name(self, index):
+        return str(index)
 
     def encoded(self, indices):
         self.read.extend(indices.tolist())
@@ -225,15 +229,52 @@ def test_a_broken_image_is_an_error_not_a_black_picture():
         batches(ImageBatches(Broken(4), 4, TINY))
 
 
+def rows_of_numbers(samples, dim=3):
+    """Rows that hold the number of their image."""
+    return np.arange(samples, dtype="float32")[:, None] + np.zeros(dim, "float32")
+
+
+@pytest.mark.parametrize("options", [{"drop_remainder": False}, {"images_per_identity": 1}])
+def test_a_teachers_rows_come_with_their_images(options):
+    data = ImageBatches(Numbered(7), 3, TINY, seed=1, teacher=rows_of_numbers(7), augmentation=None, **options)
+    sizes = []
+    for images, y in data(1, 0):
+        assert sorted(y) == ["labels", "teacher"]
+        np.testing.assert_array_equal(images[:, 0, 0, 0], y["labels"])
+        np.testing.assert_array_equal(y["teacher"], rows_of_numbers(7)[y["labels"].numpy()])
+        sizes.append(len(images))
+    assert sizes == ([3, 3, 1] if "drop_remainder" in options else [3, 3])
+    rest = [y["teacher"].numpy() for _, y in data(1, 1)]
+    np.testing.assert_array_equal(rest[0], [y["teacher"].numpy() for _, y in data(1, 0)][1])
+
+
+def test_workers_share_a_teachers_rows_and_another_teacher_is_other_data(tmp_path):
+    np.save(tmp_path / "rows.npy", rows_of_numbers(8))
+    data = ImageBatches(Numbered(8), 4, TINY, seed=1, teacher=np.load(tmp_path / "rows.npy", mmap_mode="r"))
+    shares = [next(iter(data.share(worker, 2)(0, 0)))[1]["teacher"].numpy() for worker in range(2)]
+    np.testing.assert_array_equal(np.concatenate(shares), next(iter(data(0, 0)))[1]["teacher"])
+    prints = [ImageBatches(Numbered(8), 4, TINY, teacher=t).fingerprint for t in (None, rows_of_numbers(8))]
+    assert prints[0]["teacher_sha256"] is None
+    assert prints[1]["teacher_sha256"] == data.fingerprint["teacher_sha256"]
+    assert data.fingerprint != ImageBatches(Numbered(8), 4, TINY, 1, teacher=rows_of_numbers(8) + 1).fingerprint
+
+
+@pytest.mark.parametrize("teacher", [np.ones((3, 2)), np.ones(4), np.ones((4, 2), int), np.full((4, 2), np.nan)])
+def test_a_teacher_must_fit(teacher):
+    with pytest.raises(ValueError, match="`teacher` must be"):
+        ImageBatches(Numbered(4), 2, TINY, teacher=teacher)
+
+
 def test_training_on_images_goes_on_bit_for_bit_after_a_crash(tmp_path, folder):
-    data = ImageBatches(folder, 4, ORL, seed=1, augmentation=Augmentation(crop=4))
+    teacher = np.random.default_rng(0).normal(size=(len(folder), 8)).astype("float32")
+    data = ImageBatches(folder, 4, ORL, seed=1, augmentation=Augmentation(crop=4), teacher=teacher)
 
     def trained(directory, callbacks=()):
         keras.utils.set_random_seed(0)
         layers = [keras.Input((112, 92, 3)), keras.layers.AveragePooling2D(8), keras.layers.Flatten()]
-        model = keras.Sequential([*layers, keras.layers.Dropout(0.2), keras.layers.Dense(PEOPLE)])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss, jit_compile=False)
+        backbone = keras.Sequential([*layers, keras.layers.Dropout(0.2), keras.layers.Dense(8)])
+        model = EmbeddingModel(backbone, [MarginSoftmaxHead(PEOPLE), DistillationHead()])
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=False)
         fit_resumable(model, data, 2, directory, save_every=2, callbacks=callbacks, verbose=0)
         return model.get_weights()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from keras_normface.data import CASIA_LFW_OVERLAP, ImageList
-from keras_normface.data._batches import IdentityBatches
+from keras_normface.data._plans import IdentityBatches
 from tests.support import faces
 
 

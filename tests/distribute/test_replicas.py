@@ -19,6 +19,7 @@ SCORES = {"validation": True, "evaluate": True, "predict": True}
 WITH_XLA = {
     "last batch": {"rows": 13, "epochs": 2, "regularizer": "l2", "metrics": True},
     "last batch of one": {"rows": 9, "epochs": 2, "model": "embedding", "regularizer": "l2"},
+    "distilled": {"model": "distilled", "rows": 13, "epochs": 2},
     "accumulate": {"optimizer": "accumulate"},
     "scaled": {"optimizer": "scaled"},
     "steps per execution": {"steps_per_execution": 7, "rows": 80, "epochs": 2},

@@ -11,7 +11,7 @@ from PIL import Image
 from keras_normface import Preprocessing
 from keras_normface.data import IdentityFolder
 from keras_normface.inference import Embedder, embed_images, read_card, write_card
-from keras_normface.prepare import Face, align_images
+from keras_normface.prepare import Face, FaceAligner, align_images
 from tests.support import faces, products
 from tests.support.ready import TEMPLATE, THRESHOLD, found_at, network, ready_network, write_photos
 
@@ -49,6 +49,18 @@ def test_a_photo_gets_the_embedding_of_the_face_that_align_writes(ready, photos,
     pixels = np.stack([np.asarray(Image.open(path)) for path in aligned])
     rows = np.asarray(ready.network(TEMPLATE(pixels)))
     np.testing.assert_allclose(of_faces, rows / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_smaller_model_of_the_same_template_gets_the_faces_resized(photos):
+    small = (TEMPLATE.size[0] // 2, TEMPLATE.size[1] // 2)
+    ready = dataclasses.replace(ready_network(), network=network(small), preprocessing=TEMPLATE.replace(size=small))
+    with Image.open(photos[0]) as photo:
+        (pixels,) = FaceAligner(TEMPLATE.template, detect=found_at)([np.asarray(photo.convert("RGB"))])
+    face = Image.fromarray(pixels).resize(small[::-1], Image.Resampling.BILINEAR)
+    rows = np.asarray(ready.network(ready.preprocessing(np.asarray(face)[None])))[0]
+    embedder = Embedder(ready, detect=found_at)
+    np.testing.assert_allclose(embedder.embed(photos[:1])[0], rows / np.linalg.norm(rows), atol=1e-6)
+    np.testing.assert_allclose(embedder.embed_every_face(photos[0])[1][1], rows / np.linalg.norm(rows), atol=1e-6)
 
 
 def test_a_directory_and_a_network_say_the_same(ready, exported, photos):

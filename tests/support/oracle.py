@@ -91,3 +91,18 @@ def margin_matrix(name, cosines, ids, reach=1.0, **numbers):
             own = j == ids[i]
             matrix[i, j] = psi(name, theta, **numbers) if own else eta(name, theta, numbers.get("m"))
     return matrix
+
+
+def cosine_distillation_losses(teacher, pupil):
+    """One minus the cosine, row by row."""
+    return np.array([1 - float(np.dot(t, x)) for t, x in zip(unit(teacher), unit(pupil), strict=True)])
+
+
+def relational_distillation_losses(teacher, pupil):
+    """For each row the mean squared difference of its cosines to the other rows, pupil against teacher."""
+    ours, theirs = cosine_matrix(pupil, pupil), cosine_matrix(teacher, teacher)
+    losses = []
+    for i in range(len(ours)):
+        squares = [(ours[i, j] - theirs[i, j]) ** 2 for j in range(len(ours)) if j != i]
+        losses.append(sum(squares) / len(squares) if squares else 0.0)
+    return np.array(losses)

@@ -46,6 +46,9 @@ def make_model(options):
         features = EXTRA_LAYERS[kind]()(features)
     features = keras.layers.Dense(4, dtype="float32")(features)
     base = keras.Model if options["plain"] else nf.DistributedModel
+    if kind == "distilled":
+        pair = [heads.MarginSoftmaxHead(CLASSES, fused=False), heads.DistillationHead(relation_weight=0.0)]
+        return nf.EmbeddingModel(keras.Model(inputs, features), pair), None, None
     if kind == "embedding":
         return make_embedding_model(keras.Model(inputs, features), options), None, None
     if kind == "joint":
@@ -105,6 +108,8 @@ def make_data(options):
     x = rng.normal(size=(options["rows"], *shape)).astype("float32")
     labels = rng.integers(0, CLASSES, options["rows"])
     y = [labels, labels] if options["model"] == "joint" else labels
+    if options["model"] == "distilled":
+        y = {"labels": labels, "teacher": rng.normal(size=(options["rows"], 4)).astype("float32")}
     weights = {
         None: {},
         "sample": {"sample_weight": rng.uniform(size=options["rows"]).astype("float32")},
