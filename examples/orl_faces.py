@@ -20,6 +20,7 @@ load_tensorflow()  # first, so that its notices about GPUs stay off the screen
 
 import keras
 import numpy as np
+import orl_finetune
 import orl_photos
 import tensorflow as tf
 from PIL import Image
@@ -57,7 +58,8 @@ from keras_normface.training import ScaleMonitor
 PEOPLE, IMAGES_EACH, FOLDS = orl_photos.PEOPLE, orl_photos.IMAGES_EACH, 4
 HEIGHT, WIDTH = 56, 46
 FAR = 0.01
-READY = "dlib's network, ready"
+READY, TUNED = "dlib's network, ready", "the same, fine-tuned with NormFace"
+FINETUNING_STEPS = 40
 BASELINES = ("raw pixels", "Fisherfaces")
 METHODS = ("NormFace", "softmax", "C-contrastive", "C-triplet", "NormFace + C-contrastive")
 
@@ -172,8 +174,7 @@ def embedder(method, images, people, args, progress, description):
 def open_set(methods, images, people, args, progress):
     """Pair scores of every fold's ten unseen people, and the last fold's embeddings, for each method."""
     scores, views = {method: [] for method in methods}, {}
-    for fold in range(args.folds):
-        unseen = people // (PEOPLE // FOLDS) == fold
+    for fold, unseen in enumerate(unseen_people(people, args.folds)):
         for method in methods:
             note = f"{method}, fold {fold + 1} of {args.folds}"
             embed = embedder(method, images[~unseen], people[~unseen], args, progress, note)
@@ -200,23 +201,36 @@ def closed_set(methods, images, people, args, progress):
 
 
 def ready_embedder():
-    """The ready network behind a detector, or `None` and why it is missing."""
+    """The ready network for aligned faces, or `None` and why it is missing."""
     try:
-        return Embedder(pretrained("dlib")), None
+        return Embedder(pretrained("dlib"), faces="aligned"), None
     except ImportError as error:
         return None, error
 
 
-def ready_results(embedder, people, folds, progress):
+def ready_results(embedder, faces, people, folds):
     """Pair scores of every fold's unseen people, rank-1 and EER of the closed set, of a network trained elsewhere."""
-    photos = [orl_photos.png(orl_photos.photo(file)) for file in orl_photos.face_files()]
-    task = progress.add_task(f"{READY}: photos", total=len(photos))
-    embeddings = embedder.embed(photos, progress=lambda done: progress.update(task, completed=done))
+    embeddings = embedder.embed([orl_photos.png(face) for face in faces])
     first = np.tile(np.arange(IMAGES_EACH) < IMAGES_EACH // 2, PEOPLE)
     rank_one = rank_accuracy(embeddings[first], people[first], embeddings[~first], people[~first])
     closed = rank_one, equal_error_rate(*pair_scores(embeddings[~first], people[~first]))
-    unseen = (people // (PEOPLE // FOLDS) == fold for fold in range(folds))
-    return [pair_scores(embeddings[some], people[some]) for some in unseen], closed
+    return [pair_scores(embeddings[some], people[some]) for some in unseen_people(people, folds)], closed
+
+
+def tuned_results(faces, people, args, progress):
+    """Pair scores of every fold's unseen people, of the ready network fine-tuned on the others."""
+    scores = []
+    for fold, unseen in enumerate(unseen_people(people, args.folds), 1):
+        bar = ProgressBar(progress, f"{TUNED}, fold {fold} of {args.folds}", FINETUNING_STEPS)
+        options = {"steps": FINETUNING_STEPS, "seed": args.seed, "callbacks": [bar]}
+        embed, _ = orl_finetune.finetuned(faces[~unseen], people[~unseen], **options)
+        scores.append(pair_scores(embed(faces[unseen]), people[unseen]))
+    return scores
+
+
+def unseen_people(people, folds):
+    """(400,) bool for each fold: who is not trained on."""
+    return [people // (PEOPLE // FOLDS) == fold for fold in range(folds)]
 
 
 def summary(scores, closed):
@@ -290,7 +304,10 @@ def main():
         scores, views = open_set(methods, images, people, args, progress)
         closed, model = closed_set(BASELINES + METHODS[:1], images, people, args, progress)
         if ready is not None:
-            scores[READY], closed[READY] = ready_results(ready, people, args.folds, progress)
+            task = progress.add_task("photos aligned for the ready network", total=len(people))
+            faces = orl_finetune.aligned_faces(progress=lambda done: progress.update(task, completed=done))
+            scores[READY], closed[READY] = ready_results(ready, faces, people, args.folds)
+            scores[TUNED] = tuned_results(faces, people, args, progress)
     write_pictures(scores, views, args.out)
     export_and_check(model, images, args.out)
     console.print(summary(scores, closed))
