@@ -9,6 +9,7 @@ The names that matter:
 - `AgentContrastiveHead`, `AgentTripletHead`: NormFace Eq. 10 and 11.
 - `SampledMarginSoftmaxHead`: the same softmax over a sample of the classes.
 - `class_sharding`: the classes split over devices, on JAX.
+- `WholeBatch`: what a head with such a margin is told where it sees a share of a batch.
 - `head.cost`: what a training step takes, before it starts.
 
 Read `_base.py` first (`Head`, `HeadStatistics`), then `_margin_softmax.py`, `_agents.py` and `_sampled.py`;
@@ -21,6 +22,7 @@ from keras_normface.heads._cost import HeadCost
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead, SoftmaxHead
 from keras_normface.heads._sampled import SampledMarginSoftmaxHead
 from keras_normface.heads._sharding import class_sharding
+from keras_normface.heads._whole_batch import WholeBatch
 
 __all__ = [
     "AgentContrastiveHead",
@@ -31,5 +33,6 @@ __all__ = [
     "MarginSoftmaxHead",
     "SampledMarginSoftmaxHead",
     "SoftmaxHead",
+    "WholeBatch",
     "class_sharding",
 ]

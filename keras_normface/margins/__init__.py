@@ -1,0 +1,39 @@
+"""Angular margins: ψ for the target class and η for the others, as functions of the cosine.
+
+SphereFace-R's frame (arXiv 2109.05565): `L = −log e^{ρψ(θ_y)} / (e^{ρψ(θ_y)} + Σ_{j≠y} e^{ρη(θ_j)})`. Each margin is a
+pair ψ, η. Angles are in radians.
+
+The names that matter:
+
+- `NoMargin`, `AdditiveCosine`, `AdditiveAngular`, `MultiplicativeAngular`, `CombinedMargin`: the same for all samples.
+- `AdaFace`, `MagFace`, `ElasticFace`: by the sample's norm or by a draw; they need a head, such as
+  `MarginSoftmaxHead`.
+- `Margin`: the base, for margins of your own.
+
+Read `_base.py` first, then `_fixed.py` and `_by_sample.py`.
+"""
+
+from keras_normface.margins._base import CLIP, Margin
+from keras_normface.margins._by_sample import AdaFace, ElasticFace, MagFace
+from keras_normface.margins._fixed import (
+    AdditiveAngular,
+    AdditiveCosine,
+    CombinedMargin,
+    MultiplicativeAngular,
+    NoMargin,
+    get,
+)
+
+__all__ = [
+    "CLIP",
+    "AdaFace",
+    "AdditiveAngular",
+    "AdditiveCosine",
+    "CombinedMargin",
+    "ElasticFace",
+    "MagFace",
+    "Margin",
+    "MultiplicativeAngular",
+    "NoMargin",
+    "get",
+]
