@@ -9,7 +9,8 @@ also shown at its own 8·B·C·D. "to plain" is the time over that of the faster
 is installed.
 
 `--margins` compares the heads of all margins with NormFace's instead: whole heads in training, what they keep included,
-in one process a form, in which they take turns step by step; the median ratio to NormFace's time counts.
+in one process a form, in which they take turns step by step. The time is that of the processor over all threads, which
+other jobs on the machine hardly change; the median ratio to NormFace's counts.
 
 Examples:
     python benchmarks/head.py --classes 98304 --batch 128
@@ -45,6 +46,8 @@ MARGINS = {
     "MagFace": ("MagFace", {}),
     "ElasticFace": ("ElasticFace", {}),
     "ElasticFace+": ("ElasticFace", {"by_rank": True}),
+    "CurricularFace": ("CurricularFace", {}),
+    "MV-Softmax": ("MVSoftmax", {}),
 }
 HEADS = {
     "margin-softmax": {},
@@ -148,9 +151,9 @@ def measure_margins(options):
     seconds = {name: [] for name in steps}
     for _ in range(options["steps"] + WARM_UP_STEPS):
         for name, step in steps.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             step(*tensors)
-            seconds[name].append(time.perf_counter() - begun)
+            seconds[name].append(time.process_time() - begun)
     return {name: times[WARM_UP_STEPS:] for name, times in seconds.items()}
 
 

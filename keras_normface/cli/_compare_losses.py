@@ -40,6 +40,8 @@ HEADS = {
     "MagFace": [_margin(margins.MagFace)],
     "ElasticFace": [_margin(margins.ElasticFace)],
     "ElasticFace+": [_margin(margins.ElasticFace, by_rank=True)],
+    "CurricularFace": [_margin(margins.CurricularFace)],
+    "MV-Softmax": [_margin(margins.MVSoftmax)],
     "C-contrastive": [_CONTRASTIVE],
     "C-triplet": [serialized(heads.AgentTripletHead, positive_pull=True)],
     "NormFace + C-contrastive": [_SCALED, _CONTRASTIVE],

@@ -8,9 +8,10 @@ The names that matter:
 - `NoMargin`, `AdditiveCosine`, `AdditiveAngular`, `MultiplicativeAngular`, `CombinedMargin`: the same for all samples.
 - `AdaFace`, `MagFace`, `ElasticFace`: by the sample's norm or by a draw; they need a head, such as
   `MarginSoftmaxHead`.
+- `CurricularFace`, `MVSoftmax`: classes above the sample's own ψ count for more; the former needs a head.
 - `Margin`: the base, for margins of your own.
 
-Read `_base.py` first, then `_fixed.py` and `_by_sample.py`.
+Read `_base.py` first, then `_fixed.py`, `_by_sample.py` and `_own.py`.
 """
 
 from keras_normface.margins._base import CLIP, Margin
@@ -23,6 +24,7 @@ from keras_normface.margins._fixed import (
     NoMargin,
     get,
 )
+from keras_normface.margins._own import CurricularFace, MVSoftmax
 
 __all__ = [
     "CLIP",
@@ -30,7 +32,9 @@ __all__ = [
     "AdditiveAngular",
     "AdditiveCosine",
     "CombinedMargin",
+    "CurricularFace",
     "ElasticFace",
+    "MVSoftmax",
     "MagFace",
     "Margin",
     "MultiplicativeAngular",

@@ -161,6 +161,11 @@ class Margin:
         return cls(**config)
 
 
+def pair(value):
+    """The two parts of a value; a number alone is that of an average sample."""
+    return value if isinstance(value, tuple | list) else (value, 0.0)
+
+
 def in_range(argument, number, least, most):
     """A number as a float; raise if it is not in [least, most], or is infinite."""
     if not least <= number <= most or math.isinf(number):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_normface import _validation
-from keras_normface.margins._base import Margin, in_range
+from keras_normface.margins._base import Margin, in_range, pair
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -74,7 +74,7 @@ class AdaFace(Margin):
         return {name: ops.where(enough, old + self.rate * (new[name] - old), old) for name, old in state.items()}
 
     def _psi(self, cosine, value):
-        margin, z = _pair(value)
+        margin, z = pair(value)
         return ops.cos(ops.clip(self._angle(cosine) - margin * z, 0.0, math.pi)) - (margin + margin * z)
 
     def get_config(self):
@@ -229,8 +229,3 @@ class ElasticFace(Margin):
         """Return the arguments of the constructor."""
         own = ("deviation", "variant", "by_rank", "seed")
         return {"margin": self.value, **{name: getattr(self, name) for name in own}, **super().get_config()}
-
-
-def _pair(value):
-    """The two parts of a value; a number alone is that of an average sample."""
-    return value if isinstance(value, tuple | list) else (value, 0.0)

@@ -19,7 +19,7 @@ Read `papers.py` first: it is the table of sources; `later_papers.py` has the ma
 from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import CERTAINTIES, Row, Source, all_names, experiment, forget, get, read, table
-from keras_normface.recipes.later_papers import AdaFaceCasia, MagFaceCasia
+from keras_normface.recipes.later_papers import AdaFaceCasia, CurricularFaceCasia, MagFaceCasia
 from keras_normface.recipes.papers import (
     AMSoftmaxCasia,
     AMSoftmaxNoFeatureNorm,
@@ -42,6 +42,7 @@ __all__ = [
     "AMSoftmaxCasia",
     "AMSoftmaxNoFeatureNorm",
     "AdaFaceCasia",
+    "CurricularFaceCasia",
     "L2Softmax",
     "MagFaceCasia",
     "NormFaceCasia",

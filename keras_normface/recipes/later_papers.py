@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_normface.heads import MarginSoftmaxHead
-from keras_normface.margins import AdaFace, MagFace
+from keras_normface.margins import AdaFace, CurricularFace, MagFace
 from keras_normface.preprocessing import PREPROCESSING, Preprocessing
 from keras_normface.recipes._components import serialized
 from keras_normface.recipes._registry import Source, experiment
@@ -96,4 +96,35 @@ class MagFaceCasia(AdaFaceCasia):
         "dropout": Source("models/iresnet.py, which drops whole channels", "authors' code"),
         "heads": Source("models/magface.py and run/trainer.py", "authors' code"),
         "head_weights": Source("models/magface.py: one loss", "authors' code"),
+    }
+
+
+@experiment("curricularface_casia")
+class CurricularFaceCasia(AdaFaceCasia):
+    """CurricularFace with its code's numbers on IResNet-50, on CASIA-WebFace.
+
+    The head is the authors'; network, steps and rates are not.
+
+    Source: CurricularFace (arXiv 2004.00288); HuangYG123/CurricularFace, `head/metrics.py`.
+    """
+
+    name: str = "curricularface_casia"
+    backbone_options: dict = dataclasses.field(default_factory=lambda: {"depth": 50, "variant": "insightface"})
+    heads: tuple = (
+        serialized(
+            MarginSoftmaxHead,
+            feature_norm="hard",
+            margin=serialized(CurricularFace, margin=0.5, rate=0.01, gradient="exact"),
+            scale=64.0,
+        ),
+    )
+
+    sources = {  # noqa: RUF012
+        **AS_USUAL,
+        "backbone": Source("that of adaface_casia", "ours"),
+        "backbone_options": Source("InsightFace's variant", "ours"),
+        "dropout": Source("that of adaface_casia", "ours"),
+        "embedding_dim": Source("512", "ours"),
+        "heads": Source("head/metrics.py", "authors' code"),
+        "head_weights": Source("head/metrics.py: one loss", "authors' code"),
     }

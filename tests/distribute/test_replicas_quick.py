@@ -11,4 +11,4 @@ def test_two_replicas_with_xla_are_as_plain_keras_on_one(tmp_path):
     two, one = results_of(two), results_of(one)
     for name in models:
         assert_same(two[name], one[name], 1e-5)
-    assert len(one["by sample"]["kept"]) == 4
+    assert len(one["by sample"]["kept"]) == 5

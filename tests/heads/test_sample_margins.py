@@ -7,7 +7,16 @@ from keras import ops
 
 from keras_normface import EmbeddingModel, MarginSoftmaxHead, SampledMarginSoftmaxHead
 from keras_normface.heads import WholeBatch
-from keras_normface.margins import AdaFace, AdditiveAngular, AdditiveCosine, ElasticFace, MagFace, NoMargin
+from keras_normface.margins import (
+    AdaFace,
+    AdditiveAngular,
+    AdditiveCosine,
+    CurricularFace,
+    ElasticFace,
+    MagFace,
+    MVSoftmax,
+    NoMargin,
+)
 from tests.support import oracle
 from tests.support import sample_oracle as truth
 from tests.support.helpers import COMPILED, central_differences, check_layer, to_numpy, value_and_gradients
@@ -21,7 +30,8 @@ IDS = np.array([0, 10, 4, 4, 8, 4], dtype="int32")
 CLASSES, SCALE, STEP = 11, 9.3, 3
 BOUNDS = (3.0, 20.0)
 FORMS = (False, "buffer", "stream", "sampled")
-STATE = {"norm_mean": 7.0, "norm_deviation": 3.0}
+STATE = {"norm_mean": 7.0, "norm_deviation": 3.0, "mean_target_cosine": 0.15}
+NORMS = ("norm_mean", "norm_deviation")
 
 
 def data(seed=0, classes=CLASSES):
@@ -44,7 +54,7 @@ def norms(x):
 
 
 def adaface(margin, x, cosines, training):
-    state = tuple(STATE.values())
+    state = tuple(STATE[name] for name in NORMS)
     if training:
         state = truth.moving(np.clip(norms(x), 0.001, 100.0), *state, margin.rate)
     options = {"m": margin.value, "h": margin.concentration, "mean": state[0], "deviation": state[1]}
@@ -66,12 +76,31 @@ def elastic(margin, x, cosines, training):
     return {"psi": lambda i, theta, row: truth.elastic(theta, e[i], margin.variant)}
 
 
+def curricular(margin, x, cosines, training):
+    t = STATE["mean_target_cosine"]
+    t = margin.rate * np.mean(cosines) + (1 - margin.rate) * t if training else t
+    return {
+        "psi": lambda i, theta, row: np.cos(min(np.pi, theta + margin.value)),
+        "eta": lambda i, cosine, own, there: cosine * (t + cosine) if there > own else cosine,
+    }
+
+
+def mv_softmax(margin, x, cosines, training):
+    t = margin.hardness
+    return {
+        "psi": lambda i, theta, row: np.cos(min(np.pi, theta + margin.value)),
+        "eta": lambda i, cosine, own, there: t * cosine + t - 1 if there > own else cosine,
+    }
+
+
 CASES = {
     "adaface": (lambda **kw: AdaFace(0.4, rate=0.3, **kw), adaface),
     "magface": (lambda **kw: MagFace(0.7, least_margin=0.2, norms=BOUNDS, norm_weight=1.5, **kw), magface),
     "magface, positive": (lambda **kw: MagFace(norms=BOUNDS, only_positive_cosines=True, **kw), magface),
     "elastic": (lambda **kw: ElasticFace(deviation=0.1, seed=5, **kw), elastic),
     "elastic by rank": (lambda **kw: ElasticFace(deviation=0.1, by_rank=True, **kw), elastic),
+    "curricular": (lambda **kw: CurricularFace(0.6, rate=0.3, **kw), curricular),
+    "mv": (lambda **kw: MVSoftmax(AdditiveAngular(0.3, **kw), hardness=1.3), mv_softmax),
     "elastic cosine": (lambda **kw: ElasticFace(deviation=0.1, variant="cosine", **kw), elastic),
 }
 
@@ -133,6 +162,9 @@ LIMITS = {
         MagFace(0.5, least_margin=0.5, norm_weight=0.0, norms=BOUNDS),
         AdditiveAngular(0.5),
     ),
+    "MV-Softmax, t = 1": (MVSoftmax(AdditiveCosine(0.35), hardness=1.0), AdditiveCosine(0.35)),
+    "MV-Softmax, t = 1, on angles": (MVSoftmax(AdditiveAngular(0.5), hardness=1.0), AdditiveAngular(0.5)),
+    "MV-Softmax around AdaFace, t = 1": (MVSoftmax(AdaFace(rate=0.3), hardness=1.0), AdaFace(rate=0.3)),
     "ElasticFace, no deviation": (ElasticFace(0.5, 0.0), AdditiveAngular(0.5)),
     "ElasticFace by rank, no deviation": (ElasticFace(0.5, 0.0, by_rank=True), AdditiveAngular(0.5)),
     "ElasticFace on cosines, no deviation": (ElasticFace(0.35, 0.0, variant="cosine"), AdditiveCosine(0.35)),
@@ -152,6 +184,51 @@ def test_limits_are_the_older_margins(name, form):
     np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
     for slope, wanted in zip(slopes, expected, strict=True):
         np.testing.assert_allclose(slope, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.skipif(not EXACT, reason="JAX computes in float32 here")
+@pytest.mark.parametrize("form", FORMS)
+def test_curricularface_is_arcface_without_hard_classes(form):
+    agents = np.eye(11, 4) + 0.1 * np.random.default_rng(0).normal(size=(11, 4))
+    agents[4:] = -np.abs(agents[4:])
+    x = 7.0 * agents[np.array([0, 1, 2, 3, 0, 1])] + 0.1
+    found = []
+    for margin in (CurricularFace(0.4), AdditiveAngular(0.4)):
+        head = make(margin, form, agents)
+        ids = np.array([0, 1, 2, 3, 0, 1], dtype="int32")
+
+        def losses(e, w, head=head, ids=ids):
+            with keras.StatelessScope(state_mapping=[(head.kernel, w)]):
+                if form != "sampled":
+                    return head.loss(ids, e, training=True)
+                slots = head.sample(ops.convert_to_tensor(ids), STEP)
+                return head.statistics(ids, e, training=True, sample=(slots, w)).loss
+
+        found.append(value_and_gradients(losses, x, agents, dtype=FLOAT))
+    cosines = oracle.cosine_matrix(x, agents)
+    psi = np.cos(np.arccos(cosines[np.arange(6), ids]) + 0.4)
+    assert (np.sort(cosines, axis=1)[:, -2] < psi).all()
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12, atol=1e-12)
+    for ours, wanted in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", [False, "buffer", "stream"])
+def test_curricularface_by_hand(form):
+    # Own class at 60 degrees, one at a cosine of 0.8, which is hard, and one at -0.6; t = 0 gives 0.8 squared.
+    agents = np.array([[0.5, np.sqrt(0.75)], [0.8, 0.6], [-0.6, 0.8]])
+    head = MarginSoftmaxHead(3, CurricularFace(rate=0.5), scale=2.0, fused=form, dtype=FLOAT)
+    head.build((None, 2))
+    head.kernel.assign(agents)
+    x, ids = np.array([[4.0, 0.0]]), np.array([0])
+    own = np.cos(np.pi / 3 + 0.5)
+    for training, t in ((False, 0.0), (True, 0.25), (False, 0.25)):
+        loss = to_numpy(head.loss(ids, x, training=training))
+        terms = np.exp(2.0 * (0.8 * (t + 0.8) - own)) + np.exp(2.0 * (-0.6 - own))
+        np.testing.assert_allclose(loss, [np.log(1 + terms)], rtol=1e-6)
+    assert float(head.margin_state["mean_target_cosine"]) == pytest.approx(0.25, rel=1e-6)
+    head.loss(ids, np.full((1, 2), np.nan), training=True)
+    assert float(head.margin_state["mean_target_cosine"]) == pytest.approx(0.25, rel=1e-6)
 
 
 def test_moving_averages_by_hand():
@@ -239,6 +316,8 @@ def test_shares_of_a_batch_give_what_the_batch_gives(name, cut):
 
 
 USUAL = {
+    "curricular": lambda **kw: MarginSoftmaxHead(5, CurricularFace(), scale=20.0, **kw),
+    "mv": lambda **kw: MarginSoftmaxHead(5, MVSoftmax(AdaFace()), scale=20.0, **kw),
     "adaface": lambda **kw: MarginSoftmaxHead(5, AdaFace(), scale=20.0, **kw),
     "magface": lambda **kw: MarginSoftmaxHead(5, MagFace(norms=(0.5, 6.0), norm_weight=0.1), scale=20.0, **kw),
     "elastic": lambda **kw: MarginSoftmaxHead(5, ElasticFace(by_rank=True), scale=20.0, **kw),
@@ -282,7 +361,7 @@ def test_a_separable_problem_is_learnt_and_what_is_kept_is_saved(name, tmp_path)
 def test_a_schedule_replaces_the_margin():
     x, agents = data()
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.25])
-    for new in (AdaFace, MagFace, lambda m: ElasticFace(m, 0.0)):
+    for new in (AdaFace, MagFace, lambda m: ElasticFace(m, 0.0), CurricularFace, lambda m: MVSoftmax(AdaFace(m))):
         scheduled = make(new(0.1), False, agents, margin_schedule=schedule)
         fixed = make(new(0.25), False, agents)
         np.testing.assert_allclose(to_numpy(scheduled.loss(IDS, x)), to_numpy(fixed.loss(IDS, x)), rtol=1e-6)

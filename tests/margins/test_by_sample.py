@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_normface.losses import AMSoftmaxLoss, MarginSoftmaxLoss
-from keras_normface.margins import AdaFace, ElasticFace, MagFace, Margin
+from keras_normface.margins import (
+    AdaFace,
+    AdditiveAngular,
+    AdditiveCosine,
+    CurricularFace,
+    ElasticFace,
+    MagFace,
+    Margin,
+    MultiplicativeAngular,
+    MVSoftmax,
+)
 from tests.support import sample_oracle as truth
 from tests.support.helpers import to_numpy, value_and_gradients
 
@@ -49,6 +59,39 @@ def test_magface_never_rises_with_the_angle_or_the_norm(low, high, norm):
 def test_elasticface_never_rises_with_the_angle(e, variant):
     psi = never_rises(ElasticFace(variant=variant), e)
     np.testing.assert_allclose(psi, [truth.elastic(t, e, variant) for t in GRID], atol=2e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(m=ANGLES, t=st.floats(-1.0, 1.0), cosine=st.floats(-1.0, 1.0))
+def test_curricularface_never_rises_with_the_angle_and_changes_hard_classes_alone(m, t, cosine):
+    never_rises(CurricularFace(), (m, t))
+    own = ops.array([cosine + 0.1, cosine, cosine - 0.1], "float32")
+    margin, cosines = CurricularFace(), ops.full((3,), cosine, "float32")
+    expected = [cosine, cosine, cosine * (t + cosine)]
+    np.testing.assert_allclose(to_numpy(margin.non_target(cosines, (m, t), own)), expected, atol=1e-6)
+    slopes = to_numpy(margin.non_target_slope(cosines, (m, t), own))
+    np.testing.assert_allclose(slopes, [1.0, 1.0, t + 2 * cosine], atol=1e-6)
+    np.testing.assert_array_equal(to_numpy(margin.non_target(cosines)), to_numpy(cosines))
+    np.testing.assert_array_equal(to_numpy(margin.non_target_slope(cosines)), 1.0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(m=ANGLES, t=st.floats(1.0, 3.0), own=st.floats(-1.0, 1.0))
+def test_mv_softmax_never_rises_with_the_angle_and_its_hard_classes_lie_higher(m, t, own):
+    margin = MVSoftmax(AdditiveAngular(m), hardness=t)
+    never_rises(margin, None)
+    cosines = ops.cast(np.cos(GRID), "float32")
+    eta, slope = margin.non_target(cosines, own=own), margin.non_target_slope(cosines, own=own)
+    hard = to_numpy(cosines) > np.float32(own)
+    np.testing.assert_allclose(to_numpy(slope), np.where(hard, t, 1.0), rtol=1e-6)
+    assert (to_numpy(eta) >= to_numpy(cosines) - 1e-6).all()
+    assert (np.diff(to_numpy(eta)) <= 2e-6).all()
+
+
+def test_mv_softmax_is_a_loss_too():
+    loss = MarginSoftmaxLoss(MVSoftmax(AdditiveCosine(0.25), hardness=1.5), scale=2.0)
+    value = float(to_numpy(loss(np.array([0]), np.array([[0.5, 0.5, 0.125]], "float32"))))
+    assert value == pytest.approx(math.log(1 + math.exp(2 * (1.25 - 0.25)) + math.exp(2 * (0.125 - 0.25))), rel=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -112,6 +155,9 @@ def test_what_passes_a_gradient_to_the_norm():
         MagFace(0.7, least_margin=0.2, norms=(1.0, 9.0), norm_weight=2.0, only_positive_cosines=True),
         ElasticFace(0.3, 0.1, variant="cosine", by_rank=True, seed=4),
         ElasticFace(),
+        CurricularFace(0.3, rate=0.5, gradient="exact"),
+        MVSoftmax(ElasticFace(0.3, seed=2), hardness=1.5),
+        MVSoftmax(),
     ],
 )
 def test_round_trip(margin):
@@ -141,6 +187,12 @@ def test_defaults_are_the_papers():
         (lambda: ElasticFace(variant="arc"), "`variant`"),
         (lambda: ElasticFace(deviation=-1.0), "`deviation`"),
         (lambda: ElasticFace(seed=-1), "`seed`"),
+        (lambda: CurricularFace(4.0), "`margin`"),
+        (lambda: CurricularFace(rate=0.0), "`rate`"),
+        (lambda: MVSoftmax(MultiplicativeAngular(variant="v2")), "`margin` must leave the other classes"),
+        (lambda: MVSoftmax(CurricularFace()), "`margin` must leave the other classes"),
+        (lambda: MVSoftmax(hardness=0.9), "`hardness`"),
+        (lambda: MarginSoftmaxLoss(CurricularFace()), "`margin` must follow from the cosine"),
         (lambda: MarginSoftmaxLoss(AdaFace()), "`margin` must follow from the cosine.*MarginSoftmaxHead"),
     ],
 )

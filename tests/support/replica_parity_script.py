@@ -41,6 +41,7 @@ HEADS = {
             knf.margins.AdaFace(rate=0.3),
             knf.margins.MagFace(norms=(0.2, 2.0), norm_weight=0.1),
             knf.margins.ElasticFace(deviation=0.1, by_rank=True),
+            knf.margins.CurricularFace(rate=0.3),
         )
     ],
     "head-joint": lambda: [knf.AgentContrastiveHead(CLASSES), knf.AgentTripletHead(CLASSES)],

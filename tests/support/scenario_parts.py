@@ -83,7 +83,8 @@ def heads_by_sample(options):
         for margin in (
             margins.AdaFace(rate=0.3),
             margins.MagFace(norms=(0.2, 2.0), norm_weight=0.1),
-            margins.ElasticFace(deviation=0.1),
+            margins.MVSoftmax(margins.ElasticFace(deviation=0.1)),
+            margins.CurricularFace(rate=0.3),
             margins.ElasticFace(deviation=0.1, by_rank=True, seed=1),
         )
     ]

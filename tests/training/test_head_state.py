@@ -6,13 +6,14 @@ import pytest
 
 from keras_normface import EmbeddingModel, MarginSoftmaxHead, SampledMarginSoftmaxHead, fit_resumable
 from keras_normface.data import ArrayBatches
-from keras_normface.margins import AdaFace, ElasticFace, MagFace
+from keras_normface.margins import AdaFace, CurricularFace, ElasticFace, MagFace, MVSoftmax
 from tests.support import tiny
 
 MARGINS = {
     "adaface": lambda: AdaFace(rate=0.1),
     "magface": lambda: MagFace(norms=(0.1, 4.0), norm_weight=0.1),
     "elastic": lambda: ElasticFace(by_rank=True),
+    "curricular": lambda: CurricularFace(rate=0.1),
 }
 
 
@@ -23,9 +24,9 @@ def make(heads, **options):
     return model
 
 
-def run(directory, head, cut_at=None, jit_compile=False):
+def run(directory, name, head, cut_at=None, jit_compile=False):
     keras.utils.set_random_seed(0)
-    model = make([head(tiny.CLASSES, new(), scale=8.0) for new in MARGINS.values()], jit_compile=jit_compile)
+    model = make(head(tiny.CLASSES, MARGINS[name](), scale=8.0), jit_compile=jit_compile)
     cut = [tiny.CutAt(cut_at)] if cut_at else []
     data = ArrayBatches(*tiny.arrays(), tiny.BATCH, seed=3)
     return model, fit_resumable(model, data, 2, directory, save_every=4, callbacks=cut, verbose=0).history
@@ -36,30 +37,34 @@ def sampled(units, margin, **options):
 
 
 @pytest.mark.parametrize(
-    ("head", "jit_compile"),
+    ("name", "head", "jit_compile"),
     [
-        (MarginSoftmaxHead, False),
-        pytest.param(sampled, False, marks=pytest.mark.slow),
-        pytest.param(MarginSoftmaxHead, True, marks=pytest.mark.slow),
+        ("adaface", MarginSoftmaxHead, False),
+        *(pytest.param(name, MarginSoftmaxHead, True, marks=pytest.mark.slow) for name in MARGINS),
+        *(pytest.param(name, sampled, False, marks=pytest.mark.slow) for name in MARGINS),
     ],
 )
-def test_a_cut_training_ends_bit_for_bit_like_a_whole_one(tmp_path, head, jit_compile):
-    whole, history = run(tmp_path / "whole", head, jit_compile=jit_compile)
+def test_a_cut_training_ends_bit_for_bit_like_a_whole_one(tmp_path, name, head, jit_compile):
+    # One head: the sum of several heads' gradients is not the same to the last bit in each run without XLA.
+    whole, history = run(tmp_path / "whole", name, head, jit_compile=jit_compile)
     with pytest.raises(tiny.Cut):
-        run(tmp_path / "cut", head, 6, jit_compile)
-    resumed, resumed_history = run(tmp_path / "cut", head, jit_compile=jit_compile)
+        run(tmp_path / "cut", name, head, 6, jit_compile)
+    resumed, resumed_history = run(tmp_path / "cut", name, head, jit_compile=jit_compile)
     assert resumed_history == history
     assert tiny.state(resumed) == tiny.state(whole)
-    kept = {name: float(v) for name, v in resumed.heads[0].margin_state.items()}
-    assert kept["norm_mean"] < 10
-    assert float(resumed.heads[2].step) == 2 * tiny.STEPS
+    (trained,) = resumed.heads
+    for kept, value in trained.margin_state.items():
+        assert float(value) != trained.margin.state[kept]
+    if trained.counts_steps:
+        assert float(trained.step) == 2 * tiny.STEPS
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", ["adaface", "magface", "elastic"])
+@pytest.mark.parametrize("name", ["adaface", "magface", "elastic", "curricular", "mv"])
 def test_two_hundred_steps_at_the_defaults_stay_finite(name, policy):
-    margin = {"adaface": AdaFace, "magface": MagFace, "elastic": ElasticFace}[name]()
+    margins = {"adaface": AdaFace, "magface": MagFace, "elastic": ElasticFace, "curricular": CurricularFace}
+    margin = {**margins, "mv": MVSoftmax}[name]()
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     try:
