@@ -4,8 +4,8 @@ ADDONS_PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # On JAX most of the time of small tests is compilation: less of it, for the same numbers.
-CORE := $(addprefix tests/,test_sphere.py test_margins.py test_layers.py test_optimizers.py test_preprocessing.py test_checks.py \
-	losses fused heads backbones/test_backbone_forward.py)
+CORE := $(addprefix tests/,test_sphere.py test_layers.py test_optimizers.py test_preprocessing.py test_checks.py \
+	margins losses fused heads backbones/test_backbone_forward.py)
 QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true
 
 # In the order of tests/conftest.py, not by the number of tests in a file.

@@ -8,10 +8,15 @@ at 6·B·C·D operations a step, as a share of the rate of a matrix product meas
 also shown at its own 8·B·C·D. "to plain" is the time over that of the faster plain head. PyTorch is measured where it
 is installed.
 
+`--margins` compares the heads of all margins with NormFace's instead: whole heads in training, what they keep included,
+in one process a form, in which they take turns step by step. The time is that of the processor over all threads, which
+other jobs on the machine hardly change; the median ratio to NormFace's counts.
+
 Examples:
     python benchmarks/head.py --classes 98304 --batch 128
     python benchmarks/head.py --classes 10572 98304 --precision float32 --steps 5 --rounds 3
     python benchmarks/head.py --head triplet --classes 98304 --batch 256
+    python benchmarks/head.py --margins --classes 98304 --batch 128 --steps 11
 """
 
 import argparse
@@ -31,6 +36,19 @@ PRECISIONS = ("float32", "bfloat16")
 SCALE, MARGIN, WARM_UP_STEPS, WARM_UP_CLASSES = 30.0, 0.35, 2, 8192
 LINES = ("plain", "plain, XLA", "buffer", "buffer, XLA", "stream", "stream, XLA", "PyTorch", "PyTorch CosFaceLoss")
 PLAIN = LINES[:2]
+MARGINS = {
+    "NormFace": ("NoMargin", {}),
+    "AM-Softmax": ("AdditiveCosine", {}),
+    "ArcFace": ("AdditiveAngular", {}),
+    "SphereFace-R v1": ("MultiplicativeAngular", {"variant": "v1"}),
+    "SphereFace-R v2": ("MultiplicativeAngular", {"variant": "v2"}),
+    "AdaFace": ("AdaFace", {}),
+    "MagFace": ("MagFace", {}),
+    "ElasticFace": ("ElasticFace", {}),
+    "ElasticFace+": ("ElasticFace", {"by_rank": True}),
+    "CurricularFace": ("CurricularFace", {}),
+    "MV-Softmax": ("MVSoftmax", {}),
+}
 HEADS = {
     "margin-softmax": {},
     "contrastive": {},
@@ -98,6 +116,63 @@ def keras_step(name, half, head):
         return loss, *tape.gradient(loss, [x, kernel])
 
     return lambda *tensors: [tensor.numpy() for tensor in step(*tensors)[:1]], tf.constant
+
+
+def margin_step(name, line, classes):
+    """Loss and gradients of a margin's head in training, as one function on tensors."""
+    import keras
+    import tensorflow as tf
+
+    from keras_normface import MarginSoftmaxHead, margins
+
+    kind, _, xla = line.partition(", ")
+    margin_class, options = MARGINS[name]
+    margin = getattr(margins, margin_class)(**options)
+    form = False if kind == "plain" else kind
+    head = MarginSoftmaxHead(classes, margin, scale=64.0, fused=form, kernel_initializer="zeros")
+    head.build((None, DIM))
+
+    @tf.function(jit_compile=bool(xla), autograph=False)
+    def step(x, kernel, ids):
+        with tf.GradientTape() as tape, keras.StatelessScope(state_mapping=[(head.kernel, kernel)]):
+            tape.watch([x, kernel])
+            loss = tf.reduce_mean(head.statistics(ids, x, training=True).loss)
+        return loss, *tape.gradient(loss, [x, kernel])
+
+    return lambda *tensors: step(*tensors)[0].numpy()
+
+
+def measure_margins(options):
+    """Seconds of each margin's steps, which take turns in this process."""
+    import tensorflow as tf
+
+    tensors = [tf.constant(array) for array in arrays(options["classes"], options["batch"])]
+    steps = {name: margin_step(name, options["line"], options["classes"]) for name in options["margins"]}
+    seconds = {name: [] for name in steps}
+    for _ in range(options["steps"] + WARM_UP_STEPS):
+        for name, step in steps.items():
+            begun = time.process_time()
+            step(*tensors)
+            seconds[name].append(time.process_time() - begun)
+    return {name: times[WARM_UP_STEPS:] for name, times in seconds.items()}
+
+
+def print_margins(classes, batch, arguments):
+    """Measure the margins in each form, and print the table of ratios to NormFace's time."""
+    lines = [line for line in arguments.lines if not line.startswith("PyTorch")]
+    columns = {}
+    for line in lines:
+        options = {"line": line, "classes": classes, "batch": batch, "steps": arguments.steps}
+        columns[line] = run_child(__file__, {**options, "margins": list(MARGINS)})
+    print(f"\n{classes} classes, batch {batch}, float32, load {os.getloadavg()[0]:.1f}\n")
+    print(f"| margin | {' | '.join(lines)} |\n|---|{'--:|' * len(lines)}")
+    for name in MARGINS:
+        cells = []
+        for seconds in columns.values():
+            ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds["NormFace"], strict=True))
+            first = f"{statistics.median(seconds[name]) * 1e3:.0f} ms"
+            cells.append(first if name == "NormFace" else f"{ratio:.2f}")
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def torch_step(name, half, _head):
@@ -218,12 +293,19 @@ def main():
         default="margin-softmax",
         help="the agent-based heads in float32, without PyTorch (default: margin-softmax)",
     )
+    parser.add_argument("--margins", action="store_true", help="all margins against NormFace, in float32")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a process (default: 5)")
     parser.add_argument("--rounds", type=int, default=3, help="processes a line; the median counts (default: 3)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(measure(json.loads(arguments.child))))
+        options = json.loads(arguments.child)
+        print(json.dumps((measure_margins if "margins" in options else measure)(options)))
+        return
+    if arguments.margins:
+        for classes in arguments.classes:
+            for batch in arguments.batch:
+                print_margins(classes, batch, arguments)
         return
     if arguments.head != "margin-softmax":
         arguments.precision = ("float32",)

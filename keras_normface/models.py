@@ -117,7 +117,9 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
             )
         super().compile(optimizer=optimizer, **kwargs)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True, *, samples=None):
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True, *, samples=None, batches=None
+    ):  # fmt: skip
         """Return the scalar loss of a batch, and update accuracy and angle.
 
         Args:
@@ -127,14 +129,15 @@ class EmbeddingModel(ReplicaXLA, keras.Model):
             sample_weight: Weights of the samples, `(batch,)`.
             training: Whether this is a training step.
             samples: What each head takes as `sample`, a list; `None` means none for any.
+            batches: What each head takes as `batch`, a list; `None` means that this is the whole batch.
 
         Returns:
             Scalar tensor: the heads' mean losses, weighted, and the regularization losses.
         """
-        samples = [None] * len(self.heads) if samples is None else samples
+        samples, batches = (given or [None] * len(self.heads) for given in (samples, batches))
         statistics = [
-            head.statistics(targets_called(head.target, y), y_pred, training=training, sample=sample)
-            for head, sample in zip(self.heads, samples, strict=True)
+            head.statistics(targets_called(head.target, y), y_pred, training=training, sample=sample, batch=batch)
+            for head, sample, batch in zip(self.heads, samples, batches, strict=True)
         ]
         # `ops.add` and not `+`: heads may be of different float types.
         weighted = [s.loss * weight for s, weight in zip(statistics, self.head_weights, strict=True)]

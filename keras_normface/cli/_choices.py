@@ -9,8 +9,10 @@ ENCODINGS = ("jpeg", "png")
 NO_FACE = ("skip", "center")
 FLIPS = ("none", "sum", "concatenate", "maximum")
 RECIPES = (
-    *("am_softmax_casia", "am_softmax_no_feature_norm", "l2_softmax", "normface_casia", "normface_contrastive"),
-    *("normface_finetune", "normface_finetune_lightcnn", "normface_joint", "normface_ready", "normface_triplet"),
+    *("adaface_casia", "am_softmax_casia", "am_softmax_no_feature_norm", "curricularface_casia", "l2_softmax"),
+    "magface_casia",
+    *("normface_casia", "normface_contrastive", "normface_finetune", "normface_finetune_lightcnn", "normface_joint"),
+    *("normface_ready", "normface_triplet"),
     *("sphereface_r_v1", "sphereface_r_v1_hfn", "sphereface_r_v1_nfn", "sphereface_r_v1_sfn"),
     *("sphereface_r_v2", "sphereface_r_v2_hfn", "sphereface_r_v2_nfn", "sphereface_r_v2_sfn"),
 )
@@ -18,6 +20,7 @@ STRATEGIES = ("one", "mirrored", "multi-worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 LOSSES = (
     *("softmax", "NormFace", "L2-softmax", "AM-Softmax", "ArcFace", "SphereFace-R v1", "SphereFace-R v2"),
+    *("AdaFace", "MagFace", "ElasticFace", "ElasticFace+", "CurricularFace", "MV-Softmax"),
     *("C-contrastive", "C-triplet", "NormFace + C-contrastive"),
 )
 IMAGES_PER_SHARD = 16384

@@ -7,6 +7,7 @@ import keras
 from keras_normface.distribute import _step
 from keras_normface.distribute._data import as_tensor
 from keras_normface.distribute._sampled import sampled_heads
+from keras_normface.distribute._whole_batch import share_function
 
 
 def is_distributed(model):
@@ -101,7 +102,8 @@ def make_function(model, training):
 
     strategy = model.distribute_strategy
     compute = _compiled(model, _step.gradient_function(model, training))
-    step = _step.replica_step(model, compute, training)
+    share = share_function(model, _step.state_variables(model, kernels=not training), _step.forward)
+    step = _step.replica_step(model, compute, training, _compiled(model, share))
 
     def one_batch(data):
         gradients = strategy.run(step, args=(data,))

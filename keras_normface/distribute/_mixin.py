@@ -25,6 +25,8 @@ class ReplicaXLA:
     - Unequal shares of a batch add up to the batch's loss for losses that are means over the samples, and for
       losses with the reduction `"sum"` if all losses have it. Where both kinds are mixed, the sums are right only
       if the replicas divide the batch. The reduction `"mean_with_sample_weight"` weighs shares by rows, not by weights.
+    - A head whose margin follows sums or ranks of the whole batch (`Head.needs_of_batch`) takes one more forward pass a
+      step, without a gradient. Layers that draw from `keras.random` draw the same in both.
     - Each shape of a share is compiled once a replica; a last batch of other size costs a compilation.
     - `BackupAndRestore` is refused, and so is a synchronised batch normalisation with XLA.
     - A `keras.utils.PyDataset` is read in this process: its `workers` are not started.

@@ -6,6 +6,7 @@ import keras
 
 from keras_normface._walk import all_layers
 from keras_normface.distribute._sampled import SampledKernels, excluded_variables, for_each_head, sampled_heads
+from keras_normface.distribute._whole_batch import WholeBatches, heads_in_need
 
 
 def refuse_synchronized_batch_norm(model):
@@ -40,7 +41,7 @@ def with_empty_trackers(model, mapping):
     return [(variable, tf.zeros_like(value) if id(variable) in empty else value) for variable, value in mapping]
 
 
-def loss_and_metrics(model, training, data, rows, all_rows, old, samples=None):
+def loss_and_metrics(model, training, data, rows, all_rows, old, **for_heads):
     """Compute a replica's part of the loss of the whole batch; update the metrics of the scope."""
     import tensorflow as tf
 
@@ -48,8 +49,7 @@ def loss_and_metrics(model, training, data, rows, all_rows, old, samples=None):
     rows = tf.cast(rows, "float32")
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     y_pred = forward(model, x, training)
-    options = {} if samples is None else {"samples": samples}
-    loss = tf.reduce_sum(model.compute_loss(x, y, y_pred, sample_weight, training=training, **options))
+    loss = tf.reduce_sum(model.compute_loss(x, y, y_pred, sample_weight, training=training, **for_heads))
     if not _is_summed(model.loss):
         loss = loss * tf.cast(replicas * rows / all_rows, loss.dtype)
     for tracker in _output_trackers(model):  # Keras weighs a batch of unknown size as 1, and so do we
@@ -84,16 +84,17 @@ def gradient_function(model, training):
     heads = sampled_heads(model) if training else []
     watched = [*range(trainable), *range(len(variables), len(variables) + len(heads))]
 
-    def compute(values, data, rows, all_rows, loss_scale, samples):
+    def compute(values, data, rows, all_rows, loss_scale, samples, batches):
         sources = [values[i] for i in watched]
         values, centers = values[: len(variables)], values[len(variables) :]
         mapping = with_empty_trackers(model, list(zip(variables, values, strict=True)))
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
-            samples = for_each_head(model, samples, centers) if heads else None
+            for_heads = {"samples": for_each_head(model, samples, centers)} if heads else {}
+            for_heads |= {"batches": batches} if batches else {}
             with keras.StatelessScope(mapping, collect_losses=True) as scope:
                 old = dict(_by_id(variables, values))
-                loss = loss_and_metrics(model, training, data, rows, all_rows, old, samples)
+                loss = loss_and_metrics(model, training, data, rows, all_rows, old, **for_heads)
             scaled = loss * tf.cast(loss_scale, loss.dtype)
         gradients = tape.gradient(scaled, sources) if training else []
         changed = [scope.get_current_value(variable) for variable in variables]
@@ -153,14 +154,16 @@ def build_state(model, data):
             model.optimizer.build(model.trainable_variables)
 
 
-def replica_step(model, compute, training):
+def replica_step(model, compute, training, share):
     """Make the function that `strategy.run` runs: share of a batch in, all-reduced gradients out."""
     import tensorflow as tf
 
     variables = state_variables(model, kernels=not training)
     trainable = len(model.trainable_variables) if training else 0
     sampled = SampledKernels(model) if training and sampled_heads(model) else None
-    run = _never_empty if training and synchronized_layers(model) else _unless_empty
+    never_empty = training and bool(synchronized_layers(model))
+    run = _never_empty if never_empty else _unless_empty
+    whole = WholeBatches(model, share, never_empty) if training and heads_in_need(model) else None
 
     def step(data):
         context = tf.distribute.get_replica_context()
@@ -169,7 +172,8 @@ def replica_step(model, compute, training):
         values = [tf.convert_to_tensor(variable.value) for variable in variables]
         samples, centers = sampled.draw(data) if sampled else ([], [])
         scale = model.optimizer.scale_loss(tf.ones(())) if training else tf.ones(())
-        results = run(compute, [*values, *centers], trainable, data, rows, all_rows, scale, samples)
+        batches = whole.of(values, data, rows) if whole else []
+        results = run(compute, [*values, *centers], trainable, data, rows, all_rows, scale, samples, batches)
         for index, value in results["updates"].items():
             _assign(variables[int(index)], values[int(index)], value)
         gradients = results["gradients"]

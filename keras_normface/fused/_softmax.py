@@ -75,8 +75,8 @@ class SoftmaxRule(Rule):
 
     def add(self, sums, cosines, other, known):
         """`SoftmaxSums` with one more block, (C, B)."""
-        _, rho, value, log_weights = known
-        eta = cosines if self.margin is None else self.margin.non_target(cosines, value)
+        rho, log_weights = known.per_sample, known.per_class
+        eta = self.eta(cosines, known)
         if log_weights is not None:
             other = ops.logical_and(other, log_weights[:, None] > -BIG)
         logits = ops.where(other, _with_log_weights(rho * eta, log_weights), -BIG)
@@ -92,8 +92,8 @@ class SoftmaxRule(Rule):
 
     def slopes(self, cosines, own, known, upstream):
         """(C, B) cosines → gradients by them and, class by class, by ρ, both (C, B)."""
-        _, rho, value, log_weights = known
-        eta = cosines if self.margin is None else self.margin.non_target(cosines, value)
+        rho, log_weights = known.per_sample, known.per_class
+        eta = self.eta(cosines, known)
         # The own class may lie above all others: its exponential could overflow, and it is not used.
         exponent = _with_log_weights(rho * eta, log_weights) - upstream.log_total
         share = upstream.slope * ops.exp(ops.where(own, 0.0, exponent))
@@ -101,8 +101,16 @@ class SoftmaxRule(Rule):
         if self.smoothing:
             by_cosine = by_cosine + upstream.eta_slope
         if self.margin is not None:
-            by_cosine = by_cosine * self.margin.non_target_slope(cosines, value)
+            by_cosine = by_cosine * self.margin.non_target_slope(cosines, known.value, *self.seen(known))
         return ops.where(own, upstream.target_slope, by_cosine), ops.where(own, 0.0, share * eta)
+
+    def eta(self, cosines, known):
+        """(C, B) cosines → η."""
+        return cosines if self.margin is None else self.margin.non_target(cosines, known.value, *self.seen(known))
+
+    def seen(self, known):
+        """The sample's ψ, (B,), in a list, which is empty where η does not see it."""
+        return [known.own] if self.margin.sees_own else []
 
 
 def _with_log_weights(logits, log_weights):
@@ -179,7 +187,8 @@ def fused_margin_softmax(
         ids: Valid class ids `(batch,)`, int32.
         margin: A `Margin` for which `supports` is true.
         scale: ρ, positive: a number, a scalar, or one of each sample `(batch,)`.
-        value: Replaces the margin's number: a number or a scalar tensor, not differentiated.
+        value: Replaces the margin's number: a number, a scalar tensor, or what the margin's `of_samples` gave, whose
+            gradient passes through ψ alone.
         label_smoothing: Share of the target spread evenly over all classes.
         class_log_weights: Tensor `(classes,)` or `None`: what is added to the logit of a class that is not the sample's
             own, such as −log of the probability that it was sampled. At most −1e30: the class is excluded.
@@ -213,9 +222,10 @@ def fused_margin_softmax(
             f"`label_smoothing` must be 0 beside `class_log_weights`. Received: label_smoothing={label_smoothing!r}"
         )
     number = isinstance(scale, int | float)
+    fixed_shift = number and class_log_weights is None and not margin.sees_own  # such an η may lie far above 1
     rule = SoftmaxRule(
         margin=margin if margin.changes_others else None,
-        shift=float(scale) if number and class_log_weights is None and scale < FIXED_SHIFT_BELOW else None,
+        shift=float(scale) if fixed_shift and scale < FIXED_SHIFT_BELOW else None,
         block=block,
         smoothing=bool(label_smoothing),
         sample_gradient=not number,
@@ -226,8 +236,11 @@ def fused_margin_softmax(
     embeddings, kernel = as_tensor("embeddings", embeddings, dtype), ops.cast(kernel, dtype)
     ids = ops.cast(ids, "int32")
     rho = ops.broadcast_to(ops.convert_to_tensor(scale, dtype=dtype), ops.shape(ids))
-    eta_value = ops.stop_gradient(ops.convert_to_tensor(margin.value if value is None else value, dtype=dtype))
     log_weights = None if class_log_weights is None else ops.cast(class_log_weights, dtype)
+    eta_value = None
+    if margin.changes_others:
+        fixed = margin.value if value is None else value
+        eta_value = keras.tree.map_structure(lambda p: ops.stop_gradient(ops.convert_to_tensor(p, dtype=dtype)), fixed)
     core = _core(mode, rule, ids, eta_value, log_weights)
     others, eta_sum, target, top = ops.unstack(core(sphere.normalize(embeddings), kernel, rho), 4)
     own = rho * margin.target(target, value)
@@ -244,7 +257,9 @@ def _core(mode, rule, ids, value, log_weights):
         # An eager tape would otherwise record the inside too, and differentiate a loop that XLA cannot.
         units, kernel, rho = (ops.stop_gradient(tensor) for tensor in (units, kernel, rho))
         target = target_cosines(units, kernel, ids)
-        known = Known(ids, rho, value, log_weights)
+        own = rule.margin is not None and rule.margin.sees_own
+        own = ops.stop_gradient(rule.margin.target(target, value)) if own else None
+        known = Known(ids, rho, value, log_weights, own)
         sums, kept = forward(mode, rule, units, kernel, known)
         others = _log_total(sums)
 

@@ -39,8 +39,9 @@ class Known(NamedTuple):
 
     ids: object  # own class of each sample, (B,) int32
     per_sample: object  # ρ, or the distance below which an agent pushes, (B,)
-    value: object = None  # the margin's number, a scalar
+    value: object = None  # what the margin is given: a scalar, (B,), or a tuple of them
     per_class: object = None  # log weights or class ids, (C,)
+    own: object = None  # ψ, (B,), where η is given it
 
 
 class Kept(NamedTuple):
@@ -194,7 +195,7 @@ def _part(kernel, known, number, rule):
     first = ops.minimum(number * size, classes - size)
     rows = first + ops.arange(size, dtype="int32")[:, None]
     per_class = None if known.per_class is None else ops.slice(known.per_class, (first,), (size,))
-    known = Known(known.ids, known.per_sample, known.value, per_class)
+    known = Known(known.ids, known.per_sample, known.value, per_class, known.own)
     return rows, rows >= number * size, ops.slice(kernel, (first, 0), (size, dim)), known
 
 

@@ -11,6 +11,7 @@ The names that matter:
 - `DistillationHead`: no classes; a teacher's embeddings instead.
 - `FixedCentersHead`: class centres of an older model, whose embeddings the new ones may then be compared with.
 - `class_sharding`: the classes split over devices, on JAX.
+- `WholeBatch`: what a head with such a margin is told where it sees a share of a batch.
 - `head.cost`: what a training step takes, before it starts.
 
 Read `_base.py` first (`Head`, `HeadStatistics`), then `_margin_softmax.py`, `_agents.py` and `_sampled.py`;
@@ -25,6 +26,7 @@ from keras_normface.heads._fixed import FixedCentersHead
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead, SoftmaxHead
 from keras_normface.heads._sampled import SampledMarginSoftmaxHead
 from keras_normface.heads._sharding import class_sharding
+from keras_normface.heads._whole_batch import WholeBatch
 
 __all__ = [
     "AgentContrastiveHead",
@@ -37,5 +39,6 @@ __all__ = [
     "MarginSoftmaxHead",
     "SampledMarginSoftmaxHead",
     "SoftmaxHead",
+    "WholeBatch",
     "class_sharding",
 ]

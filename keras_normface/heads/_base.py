@@ -67,6 +67,9 @@ class Head(keras.layers.Layer):
     optimizer_trains_kernel = True
     """Whether the model's optimizer trains the kernel, and not the head itself."""
 
+    needs_of_batch = frozenset()
+    """Which of `"place"`, `"sums"` and `"cosines"` of the whole batch a share of it must be told in training."""
+
     def __init__(
         self,
         units,
@@ -109,7 +112,7 @@ class Head(keras.layers.Layer):
         """Return the loss of each sample, `(batch,)`; see `statistics`."""
         return self.statistics(labels, embeddings, training=training).loss
 
-    def statistics(self, labels, embeddings, training=False, sample=None):
+    def statistics(self, labels, embeddings, training=False, sample=None, batch=None):
         """Losses and what is worth watching, from one pass over the classes.
 
         Args:
@@ -118,27 +121,36 @@ class Head(keras.layers.Layer):
             training: Whether this is a training step: a schedule then moves on.
             sample: The classes to compare with, for heads that take a sample of them; see `SampledMarginSoftmaxHead`.
                 `None` means all classes.
+            batch: A `WholeBatch`, where labels and embeddings are a share of a batch and the head has
+                `needs_of_batch`; `None` means that they are all of it.
 
         Returns:
             `HeadStatistics`.
 
         Raises:
-            ValueError: For labels that do not fit, when called eagerly, or a `sample` that this head does not take.
+            ValueError: For labels that do not fit, when called eagerly, or a `sample` or `batch` that this head does
+                not take.
         """
+        if batch is not None and not self.needs_of_batch:
+            raise ValueError(
+                f"`batch` must be None for {type(self).__name__} with this margin, which needs nothing of the whole "
+                f"batch. Received: a {type(batch).__name__}"
+            )
+        options = {} if batch is None else {"batch": batch}
         embeddings = label_checks.as_tensor("embeddings", embeddings, self.compute_dtype)
         if not self.built:
             self.build(tuple(embeddings.shape))
         ids, valid = label_checks.class_ids(labels, (embeddings.shape[0], self.units))
         if sample is None:
-            loss, correct, target = self.statistics_of_ids(ids, embeddings, training)
+            loss, correct, target = self.statistics_of_ids(ids, embeddings, training, **options)
         else:
             loss, correct, target = self.statistics_of_sample(embeddings, training, sample)
         return HeadStatistics(label_checks.nan_where_invalid(loss, valid), correct, target)
 
-    def statistics_of_ids(self, ids, embeddings, training):
-        """Return `HeadStatistics`, given valid class ids and embeddings in the head's type."""
+    def statistics_of_ids(self, ids, embeddings, training, **options):
+        """Return `HeadStatistics`, given valid class ids and embeddings in the head's type; `batch` in the options."""
         cosines = self(embeddings)
-        loss = self.loss_of_cosines(ids, cosines, embeddings, training)
+        loss = self.loss_of_cosines(ids, cosines, embeddings, training, **options)
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         correct = ops.cast(target >= ops.max(cosines, axis=-1), "float32")
         return HeadStatistics(loss, correct, target)

@@ -52,6 +52,7 @@ class DistillationHead(keras.layers.Layer):
     ['accuracy', 'loss', 'target_angle_degrees']
     """
 
+    needs_of_batch = frozenset()
     target = "teacher"
     """What of a batch's targets this head is given."""
 
@@ -86,7 +87,7 @@ class DistillationHead(keras.layers.Layer):
         """Return the loss of each sample, `(batch,)`; see `statistics`."""
         return self.statistics(teacher, embeddings, training=training).loss
 
-    def statistics(self, teacher, embeddings, training=False, sample=None):
+    def statistics(self, teacher, embeddings, training=False, sample=None, batch=None):
         """Losses and what is worth watching.
 
         Args:
@@ -94,19 +95,18 @@ class DistillationHead(keras.layers.Layer):
             embeddings: The pupil's, `(batch, own dim)`, not normalised.
             training: Not used.
             sample: Must be `None`: there are no classes to take a sample of.
+            batch: Must be `None`: relations are those of the share of the batch that is given.
 
         Returns:
             `HeadStatistics`. A sample is correct if, of all teacher's rows of the batch, its own is the nearest to it;
             the cosine is the one to that row. Both are NaN where only relations are compared across dimensions.
 
         Raises:
-            ValueError: If `teacher` is not a matrix of `dim` columns, or a sample is given.
+            ValueError: If `teacher` is not a matrix of `dim` columns, or a sample or batch is given.
         """
-        if sample is not None:
-            raise ValueError(
-                "`sample` must be None for a DistillationHead, which has no classes. "
-                f"Received: a {type(sample).__name__}"
-            )
+        for name, given in (("sample", sample), ("batch", batch)):
+            if given is not None:
+                raise ValueError(f"`{name}` must be None for a DistillationHead. Received: a {type(given).__name__}")
         embeddings = label_checks.as_tensor("embeddings", embeddings, self.compute_dtype)
         teacher = label_checks.as_tensor("teacher", teacher)
         if not self.built:

@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_normface import _validation, margins
 from keras_normface import fused as fused_terms
+from keras_normface._labels import class_ids
+from keras_normface.heads import _whole_batch as whole_batch
 from keras_normface.heads._base import Head, HeadStatistics
 from keras_normface.heads._sharding import fused_mode
 from keras_normface.layers import LearnableScale
@@ -91,25 +93,30 @@ class MarginSoftmaxHead(Head):
         self.fused, self.half_gradients = fused, bool(half_gradients)
 
     def build(self, input_shape):
-        """Create class centres, scale and the count of steps."""
+        """Create class centres, scale, the count of steps and what the margin keeps."""
         super().build(input_shape)
         if isinstance(self.scale, LearnableScale) and not self.scale.built:
             self.scale.build((None, self.units))
         if self.counts_steps:
-            self.step = self.add_weight(
-                name="step",
-                shape=(),
-                initializer="zeros",
-                dtype="float32",  # bfloat16 cannot count beyond 256
-                autocast=False,
-                trainable=False,
-                aggregation="only_first_replica",
-            )
+            self.step = self._scalar("step", 0.0, "float32")  # bfloat16 cannot count beyond 256
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        self.margin_state = {name: self._scalar(name, first, dtype) for name, first in self.margin.state.items()}
+
+    def _scalar(self, name, value, dtype):
+        options = {"autocast": False, "trainable": False, "aggregation": "only_first_replica"}
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(name=name, shape=(), initializer=initializer, dtype=dtype, **options)
 
     @property
     def counts_steps(self):
         """Whether the head counts its training steps."""
-        return self.margin_schedule is not None
+        return self.margin_schedule is not None or self.margin.draws is not None
+
+    @property
+    def needs_of_batch(self):
+        """What the margin needs of the whole batch in training; see `Head`."""
+        needs = {"place": self.margin.draws, "sums": self.margin.state, "cosines": self.margin.draws == "by rank"}
+        return frozenset(name for name, needed in needs.items() if needed)
 
     @property
     def current_margin(self):
@@ -123,13 +130,15 @@ class MarginSoftmaxHead(Head):
         """The scale s that acts: a number, or a scalar tensor if it is learnable."""
         return self.scale.value if isinstance(self.scale, LearnableScale) else self.scale
 
-    def loss_of_cosines(self, ids, cosines, embeddings, training):
+    def loss_of_cosines(self, ids, cosines, embeddings, training, batch=None):
         """Return the loss of each sample, given valid class ids."""
-        logits = margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin())
+        value = self._margin_value(ids, embeddings, self.kernel, training, batch)
+        logits = margin_cosines(cosines, ids, self.margin, value=value)
         norm, factor = self._norm_and_factor(embeddings)
         # `ops.multiply` and not `*`: scale and norm may be of another float type than the logits.
         logits = ops.multiply(factor if norm is None else ops.expand_dims(factor, -1), logits)
-        return self._whole_loss(softmax_loss(logits, ids, label_smoothing=self.label_smoothing), norm, training)
+        loss = softmax_loss(logits, ids, label_smoothing=self.label_smoothing)
+        return self._whole_loss(loss, norm, embeddings, training)
 
     def mode_for(self, batch_size, classes=None):
         """Return how a batch is computed: `False`, `"buffer"` or `"stream"`.
@@ -140,14 +149,60 @@ class MarginSoftmaxHead(Head):
         """
         return fused_mode(self, batch_size, fused_terms.supports(self.margin), classes)
 
-    def statistics_of_ids(self, ids, embeddings, training):
+    def statistics_of_ids(self, ids, embeddings, training, **options):
         """Return `HeadStatistics`, given valid class ids; fused if `fused` says so."""
         mode = self.mode_for(embeddings.shape[0])
         if not mode:
-            return super().statistics_of_ids(ids, embeddings, training)
-        return self._fused_statistics(mode, embeddings, ops.convert_to_tensor(self.kernel), ids, training)
+            return super().statistics_of_ids(ids, embeddings, training, **options)
+        kernel = ops.convert_to_tensor(self.kernel)
+        value = self._margin_value(ids, embeddings, kernel, training, **options)
+        return self._fused_statistics(mode, embeddings, kernel, ids, value, training)
 
-    def _fused_statistics(self, mode, embeddings, kernel, ids, training, class_log_weights=None):
+    def batch_share(self, labels, embeddings):
+        """What a share of a batch adds to `WholeBatch`, before `statistics` of it.
+
+        Args:
+            labels: As for `statistics`.
+            embeddings: Tensor `(batch, dim)`.
+
+        Returns:
+            `(sums, cosines)`: `(k,)`, to be added up over the shares, and `(batch,)`, to be put one behind the other;
+            each is `None` where `needs_of_batch` does not name it.
+        """
+        embeddings = ops.cast(ops.convert_to_tensor(embeddings), self.compute_dtype)
+        ids, _ = class_ids(labels, (embeddings.shape[0], self.units))
+        cosines = whole_batch.own_cosines(embeddings, self.kernel, ids)
+        sums = None
+        if "sums" in self.needs_of_batch:
+            sums = self.margin.sums(whole_batch.feature_norms(embeddings), cosines, self._state())
+        return sums, cosines if "cosines" in self.needs_of_batch else None
+
+    def _margin_value(self, ids, embeddings, kernel, training, batch=None):
+        """What ψ and η are given beside the cosines; what the margin keeps is moved before in training."""
+        number = self._scheduled_margin()
+        if not self.margin.by_sample:
+            return number
+        if not self.built:
+            self.build(tuple(embeddings.shape))
+        norm, draw, state = whole_batch.feature_norms(embeddings), None, self._state()
+        if training:
+            cosines = whole_batch.own_cosines(embeddings, kernel, ids)
+            if self.margin.draws:
+                draw = whole_batch.draws(self.margin, self.step, cosines, batch, norm.dtype)
+            if state:
+                fixed = ops.stop_gradient(norm)
+                state = self.margin.moved(
+                    state, self.margin.sums(fixed, cosines, state) if batch is None else batch.sums
+                )
+                for name, variable in self.margin_state.items():
+                    variable.assign(state[name])
+        number = self.margin.value if number is None else ops.cast(number, norm.dtype)
+        return self.margin.of_samples(number, norm, draw, state)
+
+    def _state(self):
+        return {name: ops.convert_to_tensor(variable) for name, variable in self.margin_state.items()}
+
+    def _fused_statistics(self, mode, embeddings, kernel, ids, value, training, class_log_weights=None):
         norm, factor = self._norm_and_factor(embeddings)
         terms = fused_terms.fused_margin_softmax(
             embeddings,
@@ -155,14 +210,14 @@ class MarginSoftmaxHead(Head):
             ids,
             self.margin,
             factor,
-            value=self._scheduled_margin(),
+            value=value,
             label_smoothing=self.label_smoothing,
             class_log_weights=class_log_weights,
             mode=mode,
             half_gradients=self.half_gradients,
         )
         correct = ops.cast(terms.target_cosine >= terms.top_other_cosine, "float32")
-        return HeadStatistics(self._whole_loss(terms.loss, norm, training), correct, terms.target_cosine)
+        return HeadStatistics(self._whole_loss(terms.loss, norm, embeddings, training), correct, terms.target_cosine)
 
     def _scheduled_margin(self):
         return None if self.margin_schedule is None else self.current_margin
@@ -174,11 +229,13 @@ class MarginSoftmaxHead(Head):
         norm = ops.sqrt(ops.sum(ops.square(embeddings), axis=-1) + 1e-12)
         return norm, norm
 
-    def _whole_loss(self, cross_entropy, norm, training):
-        """The loss with its weights and the soft norm; a training step moves the schedule on."""
+    def _whole_loss(self, cross_entropy, norm, embeddings, training):
+        """The loss with its weights and what norms add to it; a training step moves the schedule on."""
         loss = self.loss_weight * cross_entropy
         if self.feature_norm == "soft":
             loss = ops.add(loss, self.norm_weight * ops.abs(ops.subtract(norm, self.current_scale)))
+        if self.margin.by_sample:
+            loss = ops.add(loss, self.margin.penalty(whole_batch.feature_norms(embeddings)))
         if training and self.counts_steps:
             self.step.assign(self.step + 1.0)
         return loss

@@ -4,7 +4,6 @@ import math
 from typing import NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_normface import _validation, sphere
@@ -12,6 +11,7 @@ from keras_normface._labels import as_tensor
 from keras_normface.heads._base import HeadStatistics
 from keras_normface.heads._cost import cost_of_sample
 from keras_normface.heads._margin_softmax import MarginSoftmaxHead
+from keras_normface.heads._random import random_bits
 from keras_normface.losses import margin_cosines, softmax_loss
 
 TRAINED_ELSEWHERE = (
@@ -89,28 +89,6 @@ def _stratum_of(position, classes, strata):
     width, longer = classes // strata, classes % strata
     in_longer = longer * (width + 1)
     return ops.where(position < in_longer, position // (width + 1), longer + (position - in_longer) // width)
-
-
-def random_bits(seed, step, count):
-    """Random integers in [0, 2^31), (count,), the same for the same seed and step on every backend."""
-    # The finalizer of MurmurHash3 (A. Appleby), over seed, step and place.
-    key = _mixed(_mixed(_unsigned(seed) + _word(0x9E3779B9)) + _unsigned(step))
-    place = ops.cast(ops.arange(count, dtype="int32"), "uint32") * _word(0x9E3779B9)
-    return ops.cast(ops.right_shift(_mixed(_mixed(place) + key), _word(1)), "int32")
-
-
-def _mixed(word):
-    word = ops.bitwise_xor(word, ops.right_shift(word, _word(16))) * _word(0x85EBCA6B)
-    word = ops.bitwise_xor(word, ops.right_shift(word, _word(13))) * _word(0xC2B2AE35)
-    return ops.bitwise_xor(word, ops.right_shift(word, _word(16)))
-
-
-def _word(number):
-    return ops.convert_to_tensor(np.uint32(number))
-
-
-def _unsigned(number):
-    return ops.cast(ops.cast(number, "int32"), "uint32")
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -267,21 +245,28 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
             sample: What `sample` gave.
 
         Returns:
-            `HeadStatistics`; `correct` and `loss` are those among the sample.
+            `HeadStatistics`; `correct` and `loss` are those among the sample. A margin by the sample is that of
+            evaluation; `statistics` with `training=True` draws, and moves what the margin keeps.
         """
+        value = self._margin_value(sample.local_ids, embeddings, rows, training=False)
+        return self._sampled_statistics(embeddings, rows, sample, value)
+
+    def _sampled_statistics(self, embeddings, rows, sample, value):
         _, ids, log_weights = sample
         mode = self.mode_for(embeddings.shape[0], rows.shape[0])
         if mode:
-            return self._fused_statistics(mode, embeddings, rows, ids, False, log_weights)
+            return self._fused_statistics(mode, embeddings, rows, ids, value, False, log_weights)
         cosines = sphere.cosines(embeddings, rows)
         norm, factor = self._norm_and_factor(embeddings)
         factor = factor if norm is None else ops.expand_dims(factor, -1)
-        logits = ops.multiply(factor, margin_cosines(cosines, ids, self.margin, value=self._scheduled_margin()))
+        logits = ops.multiply(factor, margin_cosines(cosines, ids, self.margin, value=value))
         own = ops.equal(ops.arange(rows.shape[0], dtype="int32"), ops.expand_dims(ids, -1))
         loss = softmax_loss(logits + ops.cast(ops.where(own, 0.0, log_weights), logits.dtype), ids)
         target = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(ids, -1), axis=-1), axis=-1)
         top = ops.max(ops.where(log_weights > SWITCHED_OFF / 2, cosines, -2.0), axis=-1)
-        return HeadStatistics(self._whole_loss(loss, norm, False), ops.cast(target >= top, "float32"), target)
+        return HeadStatistics(
+            self._whole_loss(loss, norm, embeddings, False), ops.cast(target >= top, "float32"), target
+        )
 
     def updated_rows(self, rows, velocity_rows, gradients, rate):
         """Class centres and their velocities after a step of momentum and weight decay.
@@ -306,16 +291,17 @@ class SampledMarginSoftmaxHead(MarginSoftmaxHead):
         rate = of_optimizer if own is None else own(step) if callable(own) else own
         return self.rate_multiplier * ops.cast(rate, "float32")
 
-    def statistics_of_ids(self, ids, embeddings, training):
+    def statistics_of_ids(self, ids, embeddings, training, **options):
         """Return `HeadStatistics` among all classes; not while it trains, since that takes a sample."""
         if training:
             raise RuntimeError(TRAINED_ELSEWHERE)
-        return super().statistics_of_ids(ids, embeddings, training)
+        return super().statistics_of_ids(ids, embeddings, training, **options)
 
     def statistics_of_sample(self, embeddings, training, sample):
         """Return `HeadStatistics` among `sample`, a pair `(sample, rows)`; a training step is counted."""
         sample, rows = sample
-        statistics = self.sampled_statistics(embeddings, rows, sample)
+        value = self._margin_value(sample.local_ids, embeddings, rows, training)
+        statistics = self._sampled_statistics(embeddings, rows, sample, value)
         if training:
             self.step.assign(self.step + 1.0)
         return statistics

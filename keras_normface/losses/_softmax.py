@@ -83,7 +83,8 @@ def margin_cosines(cosines, ids, margin, *, value=None):
         cosines: Tensor `(..., num_classes)`.
         ids: Valid class ids `(...)`, int32.
         margin: A `Margin`.
-        value: Replaces the margin's number: a number or a scalar tensor.
+        value: Replaces the margin's number: a number, a scalar tensor, or what the margin's `of_samples` gave, with
+            tensors `(...)`.
 
     Returns:
         Tensor `(..., num_classes)`.
@@ -101,9 +102,17 @@ def margin_cosines(cosines, ids, margin, *, value=None):
     if isinstance(margin, NoMargin):
         return cosines
     ids = ops.expand_dims(ids, axis=-1)
+    if margin.by_sample and value is not None:
+        value = keras.tree.map_structure(_column, value)
     target = margin.target(ops.take_along_axis(cosines, ids, axis=-1), value)
     is_target = ops.equal(ops.arange(cosines.shape[-1], dtype="int32"), ops.cast(ids, "int32"))
-    return ops.where(is_target, target, margin.non_target(cosines, value))
+    seen = [ops.stop_gradient(target)] if margin.sees_own else []
+    return ops.where(is_target, target, margin.non_target(cosines, value, *seen))
+
+
+def _column(value):
+    """Tensor (...) → (..., 1); a number or a scalar stays."""
+    return ops.expand_dims(value, -1) if len(getattr(value, "shape", ())) else value
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -111,7 +120,7 @@ class MarginSoftmaxLoss(SphereLoss):
     """Cross-entropy of `scale · (ψ(θ_y) at the own class, η(θ_j) at the others)`, on cosines.
 
     Args:
-        margin: A `Margin`; `None` means `NoMargin()`.
+        margin: A `Margin`, but for those by the sample, which need a head; `None` means `NoMargin()`.
         scale: Factor s. Positive.
         label_smoothing: Share of the target spread evenly over all classes, in [0, 1).
         reduction: Any Keras reduction.
@@ -145,6 +154,11 @@ class MarginSoftmaxLoss(SphereLoss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.margin = margins.get(margin)
+        if self.margin.by_sample:
+            raise ValueError(
+                "`margin` must follow from the cosine: one that depends on the sample needs a MarginSoftmaxHead. "
+                f"Received: margin={self.margin!r}"
+            )
         self.scale = _validation.number("scale", scale, above=0)
         self.label_smoothing = _validation.number("label_smoothing", label_smoothing, at_least=0, below=1)
 

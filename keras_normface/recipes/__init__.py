@@ -12,13 +12,15 @@ The names that matter:
 - `serialized`: a head, margin, scale or schedule in the form that `Recipe.heads` holds.
 - `experiment`: decorates a recipe of your own.
 
-Read `papers.py` first: it is the table of sources; `ours.py` has experiments that no paper has. Then `_recipe.py`, and
-`_components.py` for what a recipe is built from. `_registry.py` has names, tables and files.
+Read `papers.py` first: it is the table of sources; `later_papers.py` has the margins since 2018, `ours.py` experiments
+that no paper has. Then `_recipe.py`, and `_components.py` for what a recipe is built from. `_registry.py` has names,
+tables and files.
 """
 
 from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import CERTAINTIES, Row, Source, all_names, experiment, forget, get, read, table
+from keras_normface.recipes.later_papers import AdaFaceCasia, CurricularFaceCasia, MagFaceCasia
 from keras_normface.recipes.ours import NormFaceReady
 from keras_normface.recipes.papers import (
     AMSoftmaxCasia,
@@ -41,7 +43,10 @@ __all__ = [
     "NAMES",
     "AMSoftmaxCasia",
     "AMSoftmaxNoFeatureNorm",
+    "AdaFaceCasia",
+    "CurricularFaceCasia",
     "L2Softmax",
+    "MagFaceCasia",
     "NormFaceCasia",
     "NormFaceContrastive",
     "NormFaceFinetune",

@@ -54,6 +54,7 @@ CLASSES = {
         *(heads.AgentContrastiveHead, heads.AgentTripletHead),
         *(margins.NoMargin, margins.AdditiveCosine, margins.AdditiveAngular),
         *(margins.MultiplicativeAngular, margins.CombinedMargin),
+        *(margins.AdaFace, margins.MagFace, margins.ElasticFace, margins.CurricularFace, margins.MVSoftmax),
         LearnableScale,
         *(keras.constraints.UnitNorm, keras.regularizers.L2),
         *(keras.optimizers.schedules.PiecewiseConstantDecay, keras.optimizers.schedules.PolynomialDecay),

@@ -15,6 +15,8 @@ WITH_AND_WITHOUT_XLA = {
     "last batch": {"rows": 21, "epochs": 2, **EVERYTHING},
     "joint last batch": {"model": "joint", "rate": 0.01, "rows": 13, "epochs": 2, "metrics": True, "evaluate": True},
     "embedding last batch": {"model": "embedding", "rows": 13, "epochs": 2, "evaluate": True, "predict": True},
+    "by sample": {"model": "by sample", "rows": 13, "epochs": 2, "evaluate": True},
+    "by sample, weighted": {"model": "by sample", "rows": 16, "weights": "sample"},
     "smaller than a batch": {"rows": 3, "epochs": 3},
     "empty share": {"rows": 9, "epochs": 3, "evaluate": True, "predict": True},
     "regularizer": {"rows": 13, "epochs": 3, "regularizer": "l2"},

@@ -64,6 +64,7 @@ def assert_same(ours, plain, tolerance):
     for name in plain["history"]:
         np.testing.assert_allclose(ours["history"][name], plain["history"][name], rtol=tolerance, err_msg=name)
     np.testing.assert_allclose(ours["weights"], plain["weights"], rtol=0, atol=10 * tolerance)
+    np.testing.assert_allclose(ours["kept"], plain["kept"], rtol=tolerance)
     assert ours["iterations"] == plain["iterations"]
     assert ours.get("scale") == plain.get("scale")
     for name in ("evaluate", "predict"):

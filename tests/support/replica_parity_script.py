@@ -35,6 +35,15 @@ HEADS = {
             CLASSES, knf.margins.MultiplicativeAngular(variant="v2"), feature_norm="none", margin_schedule=RAMP
         )
     ],
+    "head-by-sample": lambda: [
+        knf.MarginSoftmaxHead(CLASSES, margin, scale=8.0)
+        for margin in (
+            knf.margins.AdaFace(rate=0.3),
+            knf.margins.MagFace(norms=(0.2, 2.0), norm_weight=0.1),
+            knf.margins.ElasticFace(deviation=0.1, by_rank=True),
+            knf.margins.CurricularFace(rate=0.3),
+        )
+    ],
     "head-joint": lambda: [knf.AgentContrastiveHead(CLASSES), knf.AgentTripletHead(CLASSES)],
 }
 

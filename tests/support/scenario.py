@@ -81,7 +81,9 @@ def train(options, strategy):
 
     with strategy.scope() if options["inside"] else contextlib.nullcontext():
         history = fit(options, model, after)
+        others = model.non_trainable_variables
         result = {
+            "kept": [float(v.numpy()) for v in others if len(v.shape) == 0],
             "means": means,
             "history": history.history,
             "weights": [number for v in model.trainable_variables for number in some_numbers(v.numpy())],

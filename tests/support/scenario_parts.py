@@ -49,6 +49,8 @@ def make_model(options):
     if kind == "distilled":
         pair = [heads.MarginSoftmaxHead(CLASSES, fused=False), heads.DistillationHead(relation_weight=0.0)]
         return nf.EmbeddingModel(keras.Model(inputs, features), pair), None, None
+    if kind == "by sample":
+        return nf.EmbeddingModel(keras.Model(inputs, features), heads_by_sample(options)), None, None
     if kind == "embedding":
         return make_embedding_model(keras.Model(inputs, features), options), None, None
     if kind == "joint":
@@ -74,6 +76,21 @@ def make_embedding_model(backbone, options):
         fused=False if options["plain"] else options["fused"],
     )
     return nf.EmbeddingModel(backbone, [soft, heads.AgentContrastiveHead(CLASSES)], head_weights=[1.0, 0.01])
+
+
+def heads_by_sample(options):
+    """Heads that need places, sums and cosines of the whole batch."""
+    options = {"scale": 8.0, "fused": False if options["plain"] else options["fused"]}
+    return [
+        heads.MarginSoftmaxHead(CLASSES, margin, **options)
+        for margin in (
+            margins.AdaFace(rate=0.3),
+            margins.MagFace(norms=(0.2, 2.0), norm_weight=0.1),
+            margins.MVSoftmax(margins.ElasticFace(deviation=0.1)),
+            margins.CurricularFace(rate=0.3),
+            margins.ElasticFace(deviation=0.1, by_rank=True, seed=1),
+        )
+    ]
 
 
 def make_optimizer(name, rate):

@@ -1,90 +1,11 @@
-"""Angular margins: ψ for the target class and η for the others, as functions of the cosine.
-
-SphereFace-R's frame (arXiv 2109.05565): `L = −log e^{ρψ(θ_y)} / (e^{ρψ(θ_y)} + Σ_{j≠y} e^{ρη(θ_j)})`. Each margin is
-one row of its table. Angles are in radians.
-"""
+"""The margins whose number is the same for all samples: the rows of SphereFace-R's table."""
 
 import math
 
 import keras
 from keras import ops
 
-CLIP = 1e-6
-"""How far from ±1 cosines are kept where the derivative of the angle is taken: it is infinite at the ends."""
-
-
-class Margin:
-    """Base of the margins: two functions of the cosine, and how they are differentiated.
-
-    Args:
-        value: The margin as a number. A head with a schedule gives another one at each step.
-        gradient: `"exact"`: the derivative of ψ and η, with cosines clipped to ±(1 − 1e-6). `"detached"`
-            (characteristic gradient detachment): `cos + stop_gradient(g − cos)`, the value with the margin and
-            the gradient without, so no angle is ever differentiated.
-
-    Raises:
-        ValueError: If `gradient` is another one.
-    """
-
-    changes_others = False
-    """Whether η differs from the cosine."""
-
-    def __init__(self, value, gradient):
-        if gradient not in ("exact", "detached"):
-            raise ValueError(f'`gradient` must be "exact" or "detached". Received: gradient={gradient!r}')
-        self.value = float(value)
-        self.gradient = gradient
-
-    def target(self, cosine, value=None):
-        """ψ, the target's side, of cosines of any shape; `value` replaces the margin (a number or a scalar)."""
-        return self._differentiated(self._psi, cosine, value)
-
-    def non_target(self, cosine, value=None):
-        """η, the others' side, of cosines of any shape; `value` replaces the margin (a number or a scalar)."""
-        if not self.changes_others:
-            return cosine
-        return self._differentiated(self._eta, cosine, value)
-
-    def non_target_slope(self, cosine, value=None):
-        """Derivative of `non_target` by the cosine, which the fused head needs: 1 if η is the cosine or detached.
-
-        A subclass with an η of its own and an exact gradient overrides this.
-        """
-        if self.changes_others and self.gradient == "exact":
-            raise NotImplementedError(f"{type(self).__name__} must implement `non_target_slope`.")
-        return ops.ones_like(cosine)
-
-    def _psi(self, cosine, value):
-        return cosine
-
-    def _eta(self, cosine, value):
-        return cosine
-
-    def _differentiated(self, function, cosine, value):
-        cosine = ops.convert_to_tensor(cosine)
-        cosine = ops.cast(cosine, keras.backend.result_type(cosine.dtype, "float32"))
-        value = self._number(value, cosine)
-        if self.gradient == "exact":
-            return function(cosine, value)
-        plain = ops.stop_gradient(cosine)
-        return cosine + (ops.stop_gradient(function(ops.clip(plain, -1.0, 1.0), value)) - plain)
-
-    def _number(self, value, like):
-        """The margin or what replaces it, as a scalar of the type of `like`: schedules give float32."""
-        return ops.convert_to_tensor(self.value if value is None else value, dtype=like.dtype)
-
-    def _angle(self, cosine):
-        reach = 1.0 - CLIP if self.gradient == "exact" else 1.0
-        return ops.arccos(ops.clip(cosine, -reach, reach))
-
-    def get_config(self):
-        """Return the arguments of the constructor."""
-        return {"gradient": self.gradient}
-
-    @classmethod
-    def from_config(cls, config):
-        """Make the margin that `get_config` described."""
-        return cls(**config)
+from keras_normface.margins._base import CLIP, Margin, in_range
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
@@ -132,7 +53,7 @@ class AdditiveCosine(Margin):
     """
 
     def __init__(self, margin=0.35, *, only_above_margin=False):
-        super().__init__(_in_range("margin", margin, 0.0, 2.0), "exact")
+        super().__init__(in_range("margin", margin, 0.0, 2.0), "exact")
         self.only_above_margin = bool(only_above_margin)
 
     def _psi(self, cosine, value):
@@ -170,7 +91,7 @@ class AdditiveAngular(Margin):
         if tail not in ("clamp", "linear"):
             raise ValueError(f'`tail` must be "clamp" or "linear". Received: tail={tail!r}')
         most = math.pi if tail == "clamp" else math.pi / 2
-        super().__init__(_in_range("margin", margin, 0.0, most), gradient)
+        super().__init__(in_range("margin", margin, 0.0, most), gradient)
         self.tail = tail
 
     def _psi(self, cosine, value):
@@ -210,7 +131,7 @@ class MultiplicativeAngular(Margin):
     def __init__(self, margin=1.5, *, variant="v1", gradient="detached"):
         if variant not in ("v0", "v1", "v2"):
             raise ValueError(f'`variant` must be "v0", "v1" or "v2". Received: variant={variant!r}')
-        super().__init__(_in_range("margin", margin, 1.0, math.inf), gradient)
+        super().__init__(in_range("margin", margin, 1.0, math.inf), gradient)
         self.variant = variant
 
     @property
@@ -232,7 +153,7 @@ class MultiplicativeAngular(Margin):
     def _eta(self, cosine, value):
         return ops.cos(self._angle(cosine) / value)
 
-    def non_target_slope(self, cosine, value=None):
+    def non_target_slope(self, cosine, value=None, own=None):
         """dη/dcos: in v2 `sin(θ/m) / (m·sinθ)`, 0 where the exact gradient is clipped; else 1."""
         if not self.changes_others or self.gradient == "detached":
             return super().non_target_slope(cosine, value)
@@ -267,9 +188,9 @@ class CombinedMargin(Margin):
     """
 
     def __init__(self, *, m1=1.0, m2=0.0, m3=0.0, gradient="detached"):
-        self.m1 = _in_range("m1", m1, 1.0, math.inf)
-        self.m2 = _in_range("m2", m2, 0.0, math.pi)
-        super().__init__(_in_range("m3", m3, 0.0, 2.0), gradient)
+        self.m1 = in_range("m1", m1, 1.0, math.inf)
+        self.m2 = in_range("m2", m2, 0.0, math.pi)
+        super().__init__(in_range("m3", m3, 0.0, 2.0), gradient)
 
     def _psi(self, cosine, value):
         return ops.cos(ops.minimum(self.m1 * self._angle(cosine) + self.m2, math.pi)) - value
@@ -301,9 +222,3 @@ def get(margin):
     if not isinstance(margin, Margin):
         raise ValueError(f"`margin` must be a Margin, such as AdditiveCosine(0.35). Received: margin={margin!r}")
     return margin
-
-
-def _in_range(argument, number, least, most):
-    if not least <= number <= most or math.isinf(number):
-        raise ValueError(f"`{argument}` must be in [{least:g}, {most:g}]. Received: {argument}={number!r}")
-    return float(number)
