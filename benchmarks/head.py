@@ -48,6 +48,9 @@ MARGINS = {
     "ElasticFace+": ("ElasticFace", {"by_rank": True}),
     "CurricularFace": ("CurricularFace", {}),
     "MV-Softmax": ("MVSoftmax", {}),
+    "inter-class filter": ("InterClassFilter", {}),
+    "t-vMF": ("TVMF", {}),
+    "Circle": ("Circle", {}),
 }
 HEADS = {
     "margin-softmax": {},

@@ -20,7 +20,7 @@ STRATEGIES = ("one", "mirrored", "multi-worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 LOSSES = (
     *("softmax", "NormFace", "L2-softmax", "AM-Softmax", "ArcFace", "SphereFace-R v1", "SphereFace-R v2"),
-    *("AdaFace", "MagFace", "ElasticFace", "ElasticFace+", "CurricularFace", "MV-Softmax"),
+    *("AdaFace", "MagFace", "ElasticFace", "ElasticFace+", "CurricularFace", "MV-Softmax", "t-vMF", "Circle"),
     *("C-contrastive", "C-triplet", "NormFace + C-contrastive"),
 )
 IMAGES_PER_SHARD = 16384

@@ -41,6 +41,8 @@ HEADS = {
     "ElasticFace+": [_margin(margins.ElasticFace, by_rank=True)],
     "CurricularFace": [_margin(margins.CurricularFace)],
     "MV-Softmax": [_margin(margins.MVSoftmax)],
+    "t-vMF": [_margin(margins.TVMF)],
+    "Circle": [_margin(margins.Circle, scale=256.0)],
     "C-contrastive": [_CONTRASTIVE],
     "C-triplet": [serialized(heads.AgentTripletHead, positive_pull=True)],
     "NormFace + C-contrastive": [_SCALED, _CONTRASTIVE],

@@ -140,7 +140,8 @@ def supports(margin):
     """
     own_slope = type(margin).non_target_slope is not Margin.non_target_slope
     known = not margin.changes_others or margin.gradient == "detached" or own_slope
-    return known and has_compiler()
+    wrapped = getattr(margin, "margin", None)
+    return known and has_compiler() and (wrapped is None or supports(wrapped))
 
 
 def choose_mode(batch, classes):

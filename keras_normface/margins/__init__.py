@@ -9,9 +9,10 @@ The names that matter:
 - `AdaFace`, `MagFace`, `ElasticFace`: by the sample's norm or by a draw; they need a head, such as
   `MarginSoftmaxHead`.
 - `CurricularFace`, `MVSoftmax`: classes above the sample's own ψ count for more; the former needs a head.
+- `InterClassFilter` around any margin, `TVMF`, `Circle`: other η, of cosines alone.
 - `Margin`: the base, for margins of your own.
 
-Read `_base.py` first, then `_fixed.py`, `_by_sample.py` and `_own.py`.
+Read `_base.py` first, then `_fixed.py`, `_by_sample.py`, `_own.py` and `_others.py`.
 """
 
 from keras_normface.margins._base import CLIP, Margin
@@ -24,16 +25,20 @@ from keras_normface.margins._fixed import (
     NoMargin,
     get,
 )
+from keras_normface.margins._others import TVMF, Circle, InterClassFilter
 from keras_normface.margins._own import CurricularFace, MVSoftmax
 
 __all__ = [
     "CLIP",
+    "TVMF",
     "AdaFace",
     "AdditiveAngular",
     "AdditiveCosine",
+    "Circle",
     "CombinedMargin",
     "CurricularFace",
     "ElasticFace",
+    "InterClassFilter",
     "MVSoftmax",
     "MagFace",
     "Margin",

@@ -222,3 +222,38 @@ def get(margin):
     if not isinstance(margin, Margin):
         raise ValueError(f"`margin` must be a Margin, such as AdditiveCosine(0.35). Received: margin={margin!r}")
     return margin
+
+
+class Wrapped(Margin):
+    """A margin around another one, whose ψ and state it has."""
+
+    def __init__(self, margin):
+        self.margin = get(margin)
+        super().__init__(self.margin.value, self.margin.gradient)
+        for name in ("by_sample", "draws", "state"):
+            setattr(self, name, getattr(self.margin, name))
+        self.seed = getattr(self.margin, "seed", None)
+
+    def target(self, cosine, value=None):
+        """ψ of the margin."""
+        return self.margin.target(cosine, value)
+
+    def of_samples(self, number, norm, draw, state):
+        """What the margin makes of the samples."""
+        return self.margin.of_samples(number, norm, draw, state)
+
+    def sums(self, norm, cosine, state):
+        """The margin's sums."""
+        return self.margin.sums(norm, cosine, state)
+
+    def moved(self, state, sums):
+        """The margin's state."""
+        return self.margin.moved(state, sums)
+
+    def penalty(self, norm):
+        """The margin's addend."""
+        return self.margin.penalty(norm)
+
+    def get_config(self):
+        """Return the arguments of the constructor."""
+        return {"margin": keras.saving.serialize_keras_object(self.margin)}

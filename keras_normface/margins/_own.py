@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_normface import _validation
 from keras_normface.margins._base import Margin, in_range, pair
-from keras_normface.margins._fixed import AdditiveCosine, get
+from keras_normface.margins._fixed import AdditiveCosine, Wrapped
 
 
 class _HardClasses(Margin):
@@ -96,7 +96,7 @@ class CurricularFace(_HardClasses):
 
 
 @keras.saving.register_keras_serializable(package="keras_normface")
-class MVSoftmax(_HardClasses):
+class MVSoftmax(Wrapped, _HardClasses):
     """Another margin's ψ, and η = t·cos + t − 1 at hard classes, those with cos > ψ: MV-Softmax.
 
     η has its exact derivative, t, at hard classes; ψ that of the margin.
@@ -122,34 +122,10 @@ class MVSoftmax(_HardClasses):
     """
 
     def __init__(self, margin=None, *, hardness=1.12):
-        self.margin = AdditiveCosine() if margin is None else get(margin)
+        super().__init__(AdditiveCosine() if margin is None else margin)
         if self.margin.changes_others:
             raise ValueError(f"`margin` must leave the other classes as they are. Received: margin={self.margin!r}")
         self.hardness = _validation.number("hardness", hardness, at_least=1)
-        super().__init__(self.margin.value, self.margin.gradient)
-        for name in ("by_sample", "draws", "state"):
-            setattr(self, name, getattr(self.margin, name))
-        self.seed = getattr(self.margin, "seed", None)
-
-    def target(self, cosine, value=None):
-        """ψ of the margin."""
-        return self.margin.target(cosine, value)
-
-    def of_samples(self, number, norm, draw, state):
-        """What the margin makes of the samples."""
-        return self.margin.of_samples(number, norm, draw, state)
-
-    def sums(self, norm, cosine, state):
-        """The margin's sums."""
-        return self.margin.sums(norm, cosine, state)
-
-    def moved(self, state, sums):
-        """The margin's state."""
-        return self.margin.moved(state, sums)
-
-    def penalty(self, norm):
-        """The margin's addend."""
-        return self.margin.penalty(norm)
 
     def _hard(self, cosine, value):
         return self.hardness * cosine + (self.hardness - 1.0)
@@ -159,4 +135,4 @@ class MVSoftmax(_HardClasses):
 
     def get_config(self):
         """Return the arguments of the constructor."""
-        return {"margin": keras.saving.serialize_keras_object(self.margin), "hardness": self.hardness}
+        return {**super().get_config(), "hardness": self.hardness}

@@ -55,6 +55,7 @@ CLASSES = {
         *(margins.NoMargin, margins.AdditiveCosine, margins.AdditiveAngular),
         *(margins.MultiplicativeAngular, margins.CombinedMargin),
         *(margins.AdaFace, margins.MagFace, margins.ElasticFace, margins.CurricularFace, margins.MVSoftmax),
+        *(margins.InterClassFilter, margins.TVMF, margins.Circle),
         LearnableScale,
         *(keras.constraints.UnitNorm, keras.regularizers.L2),
         *(keras.optimizers.schedules.PiecewiseConstantDecay, keras.optimizers.schedules.PolynomialDecay),

@@ -319,7 +319,7 @@ def test_all_losses_are_compared(tmp_path):
     names = re.findall(r"^\| (.+?) \| \d\.\d+ \| \d\.\d+ \|$", written, re.MULTILINE)
     assert names == [
         *("softmax", "NormFace", "L2-softmax", "AM-Softmax", "ArcFace", "SphereFace-R v1", "SphereFace-R v2"),
-        *("AdaFace", "MagFace", "ElasticFace", "ElasticFace+", "CurricularFace", "MV-Softmax"),
+        *("AdaFace", "MagFace", "ElasticFace", "ElasticFace+", "CurricularFace", "MV-Softmax", "t-vMF", "Circle"),
         *("C-contrastive", "C-triplet", "NormFace + C-contrastive"),
     ]
     assert "do not rank" in written

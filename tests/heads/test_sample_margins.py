@@ -8,11 +8,14 @@ from keras import ops
 from keras_normface import EmbeddingModel, MarginSoftmaxHead, SampledMarginSoftmaxHead
 from keras_normface.heads import WholeBatch
 from keras_normface.margins import (
+    TVMF,
     AdaFace,
     AdditiveAngular,
     AdditiveCosine,
+    Circle,
     CurricularFace,
     ElasticFace,
+    InterClassFilter,
     MagFace,
     MVSoftmax,
     NoMargin,
@@ -93,6 +96,32 @@ def mv_softmax(margin, x, cosines, training):
     }
 
 
+def filtered(margin, x, cosines, training):
+    return {
+        "psi": lambda i, theta, row: np.cos(min(np.pi, theta + margin.value)),
+        "eta": lambda i, cosine, own, there: 0.0 if there > margin.threshold else cosine,
+    }
+
+
+def t_vmf(margin, x, cosines, training):
+    similarity = lambda cosine: (1 + cosine) / (1 + margin.value * (1 - cosine)) - 1  # noqa: E731
+    return {
+        "psi": lambda i, theta, row: similarity(np.cos(theta)),
+        "eta": lambda i, cosine, own, there: similarity(cosine),
+        "at": None,
+    }
+
+
+def circle(margin, x, cosines, training):
+    m = margin.value
+    return {
+        "psi": lambda i, theta, row: max(0.0, 1 + m - cosines[i]) * (np.cos(theta) - 1 + m),
+        "eta": lambda i, cosine, own, there: max(0.0, there + m) * (cosine - m),
+        "around": (x, data()[1]),
+        "at": None,
+    }
+
+
 CASES = {
     "adaface": (lambda **kw: AdaFace(0.4, rate=0.3, **kw), adaface),
     "magface": (lambda **kw: MagFace(0.7, least_margin=0.2, norms=BOUNDS, norm_weight=1.5, **kw), magface),
@@ -101,6 +130,9 @@ CASES = {
     "elastic by rank": (lambda **kw: ElasticFace(deviation=0.1, by_rank=True, **kw), elastic),
     "curricular": (lambda **kw: CurricularFace(0.6, rate=0.3, **kw), curricular),
     "mv": (lambda **kw: MVSoftmax(AdditiveAngular(0.3, **kw), hardness=1.3), mv_softmax),
+    "filtered": (lambda **kw: InterClassFilter(AdditiveAngular(0.3, **kw), threshold=0.2), filtered),
+    "t-vMF": (lambda **kw: TVMF(3.0), t_vmf),
+    "circle": (lambda **kw: Circle(0.3), circle),
     "elastic cosine": (lambda **kw: ElasticFace(deviation=0.1, variant="cosine", **kw), elastic),
 }
 
@@ -165,6 +197,8 @@ LIMITS = {
     "MV-Softmax, t = 1": (MVSoftmax(AdditiveCosine(0.35), hardness=1.0), AdditiveCosine(0.35)),
     "MV-Softmax, t = 1, on angles": (MVSoftmax(AdditiveAngular(0.5), hardness=1.0), AdditiveAngular(0.5)),
     "MV-Softmax around AdaFace, t = 1": (MVSoftmax(AdaFace(rate=0.3), hardness=1.0), AdaFace(rate=0.3)),
+    "InterClassFilter, τ = 1": (InterClassFilter(AdditiveCosine(0.35), threshold=1.0), AdditiveCosine(0.35)),
+    "t-vMF, κ = 0": (TVMF(0.0), NoMargin()),
     "ElasticFace, no deviation": (ElasticFace(0.5, 0.0), AdditiveAngular(0.5)),
     "ElasticFace by rank, no deviation": (ElasticFace(0.5, 0.0, by_rank=True), AdditiveAngular(0.5)),
     "ElasticFace on cosines, no deviation": (ElasticFace(0.35, 0.0, variant="cosine"), AdditiveCosine(0.35)),
@@ -172,8 +206,14 @@ LIMITS = {
 
 
 @pytest.mark.skipif(not EXACT, reason="JAX computes in float32 here")
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        pytest.param(name, form, marks=() if (i + j) % 2 == 0 else pytest.mark.slow)
+        for i, name in enumerate(LIMITS)
+        for j, form in enumerate(FORMS)
+    ],
+)
 def test_limits_are_the_older_margins(name, form):
     x, agents = data(1)
     found = []
@@ -324,7 +364,10 @@ USUAL = {
 }
 
 
-@pytest.mark.parametrize("name", USUAL)
+SOME = [pytest.param(name, marks=() if name in ("adaface", "curricular") else pytest.mark.slow) for name in USUAL]
+
+
+@pytest.mark.parametrize("name", SOME)
 def test_generic(name, tmp_path):
     check_layer(USUAL[name], (4,), tmp_path)
 
@@ -335,7 +378,7 @@ def blobs(classes=5, each=13, dim=6):
     return x.astype("float32")[:64], np.repeat(np.arange(classes), each)[:64]
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", SOME)
 def test_a_separable_problem_is_learnt_and_what_is_kept_is_saved(name, tmp_path):
     x, y = blobs()
     keras.utils.set_random_seed(0)

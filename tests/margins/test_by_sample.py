@@ -11,11 +11,14 @@ from keras import ops
 
 from keras_normface.losses import AMSoftmaxLoss, MarginSoftmaxLoss
 from keras_normface.margins import (
+    TVMF,
     AdaFace,
     AdditiveAngular,
     AdditiveCosine,
+    Circle,
     CurricularFace,
     ElasticFace,
+    InterClassFilter,
     MagFace,
     Margin,
     MultiplicativeAngular,
@@ -35,7 +38,7 @@ def never_rises(margin, value):
     return psi
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(m=st.floats(0.0, 1.0), z=st.floats(-1.0, 1.0))
 def test_adaface_never_rises_with_the_angle(m, z):
     psi = never_rises(AdaFace(), (m, z))
@@ -43,7 +46,7 @@ def test_adaface_never_rises_with_the_angle(m, z):
     np.testing.assert_allclose(psi, expected, atol=2e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(low=ANGLES, high=ANGLES, norm=st.floats(0.0, 1000.0))
 def test_magface_never_rises_with_the_angle_or_the_norm(low, high, norm):
     low, high = sorted((low, high))
@@ -54,14 +57,14 @@ def test_magface_never_rises_with_the_angle_or_the_norm(low, high, norm):
     np.testing.assert_allclose(psi, [truth.magface(t, norm, low, high) for t in GRID], atol=2e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(e=st.floats(-0.5, 4.0), variant=st.sampled_from(["angular", "cosine"]))
 def test_elasticface_never_rises_with_the_angle(e, variant):
     psi = never_rises(ElasticFace(variant=variant), e)
     np.testing.assert_allclose(psi, [truth.elastic(t, e, variant) for t in GRID], atol=2e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(m=ANGLES, t=st.floats(-1.0, 1.0), cosine=st.floats(-1.0, 1.0))
 def test_curricularface_never_rises_with_the_angle_and_changes_hard_classes_alone(m, t, cosine):
     never_rises(CurricularFace(), (m, t))
@@ -75,7 +78,7 @@ def test_curricularface_never_rises_with_the_angle_and_changes_hard_classes_alon
     np.testing.assert_array_equal(to_numpy(margin.non_target_slope(cosines)), 1.0)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(m=ANGLES, t=st.floats(1.0, 3.0), own=st.floats(-1.0, 1.0))
 def test_mv_softmax_never_rises_with_the_angle_and_its_hard_classes_lie_higher(m, t, own):
     margin = MVSoftmax(AdditiveAngular(m), hardness=t)
@@ -88,13 +91,32 @@ def test_mv_softmax_never_rises_with_the_angle_and_its_hard_classes_lie_higher(m
     assert (np.diff(to_numpy(eta)) <= 2e-6).all()
 
 
+@settings(deadline=None, max_examples=15)
+@given(kappa=st.floats(0.0, 100.0), m=st.floats(0.0, 1.0), tau=st.floats(0.0, 1.0))
+def test_margins_on_cosines_never_rise_with_the_angle(kappa, m, tau):
+    psi = never_rises(TVMF(kappa), None)
+    assert psi[0] == pytest.approx(1.0, abs=1e-5)
+    assert psi[-1] == pytest.approx(-1.0, abs=1e-5)
+    never_rises(Circle(m), None)
+    cosines = ops.cast(np.cos(GRID), "float32")
+    assert (to_numpy(Circle(m).non_target_slope(cosines)) >= 0).all()  # its value, cos² − m², falls below 0
+    margin = InterClassFilter(MultiplicativeAngular(1.5, variant="v2", gradient="exact"), threshold=tau)
+    never_rises(margin, None)
+    near = to_numpy(cosines) > np.float32(tau)
+    for ours, whole in (
+        (margin.non_target(cosines), margin.margin.non_target(cosines)),
+        (margin.non_target_slope(cosines), margin.margin.non_target_slope(cosines)),
+    ):
+        np.testing.assert_array_equal(to_numpy(ours), np.where(near, 0.0, to_numpy(whole)))
+
+
 def test_mv_softmax_is_a_loss_too():
     loss = MarginSoftmaxLoss(MVSoftmax(AdditiveCosine(0.25), hardness=1.5), scale=2.0)
     value = float(to_numpy(loss(np.array([0]), np.array([[0.5, 0.5, 0.125]], "float32"))))
     assert value == pytest.approx(math.log(1 + math.exp(2 * (1.25 - 0.25)) + math.exp(2 * (0.125 - 0.25))), rel=1e-6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(
     norms=st.lists(st.floats(0.01, 90.0), min_size=2, max_size=9),
     cut=st.integers(0, 9),
@@ -158,6 +180,9 @@ def test_what_passes_a_gradient_to_the_norm():
         CurricularFace(0.3, rate=0.5, gradient="exact"),
         MVSoftmax(ElasticFace(0.3, seed=2), hardness=1.5),
         MVSoftmax(),
+        InterClassFilter(CurricularFace(0.3), threshold=0.5),
+        TVMF(4.0),
+        Circle(0.3),
     ],
 )
 def test_round_trip(margin):
@@ -192,6 +217,9 @@ def test_defaults_are_the_papers():
         (lambda: MVSoftmax(MultiplicativeAngular(variant="v2")), "`margin` must leave the other classes"),
         (lambda: MVSoftmax(CurricularFace()), "`margin` must leave the other classes"),
         (lambda: MVSoftmax(hardness=0.9), "`hardness`"),
+        (lambda: InterClassFilter(threshold=1.5), "`threshold`"),
+        (lambda: TVMF(-1.0), "`concentration`"),
+        (lambda: Circle(1.5), "`margin`"),
         (lambda: MarginSoftmaxLoss(CurricularFace()), "`margin` must follow from the cosine"),
         (lambda: MarginSoftmaxLoss(AdaFace()), "`margin` must follow from the cosine.*MarginSoftmaxHead"),
     ],

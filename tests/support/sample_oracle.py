@@ -40,16 +40,18 @@ def moving(values, mean, deviation, rate):
     return rate * batch_mean + (1 - rate) * mean, rate * batch_deviation + (1 - rate) * deviation
 
 
-def losses(x, kernel, ids, scale, psi, *, eta=None, at=None, addend=None):
+def losses(x, kernel, ids, scale, psi, *, eta=None, at=None, addend=None, around=None):
     """Loss of each sample.
 
     `psi(i, theta, row)` is the own class's side of sample i, `eta(i, cosine, own)` the others', `addend(row)` what the
-    norm adds. `at` are embeddings and kernel at which a detached angle stays: `cos + (ψ(θ there) − cos there)`.
+    norm adds; `there` is the cosine at `around`, where weights without a gradient are taken. `at` are embeddings and
+    kernel at which a detached angle stays: `cos + (ψ(θ there) − cos there)`.
     """
     cosines, logits = cosine_matrix(x, kernel), []
-    there = cosines if at is None else cosine_matrix(*at)
+    around = around if at is None else at
+    there = cosines if around is None else cosine_matrix(*around)
     for i, label in enumerate(ids):
-        fixed = min(1.0, max(-1.0, there[i, label]))
+        fixed = min(1.0, max(-1.0, (cosines if at is None else there)[i, label]))
         own = psi(i, np.arccos(fixed), x[i])
         seen = own if at is None else psi(i, np.arccos(fixed), at[0][i])
         row = [c if eta is None else eta(i, c, seen, d) for c, d in zip(cosines[i], there[i], strict=True)]
