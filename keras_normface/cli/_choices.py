@@ -10,7 +10,7 @@ NO_FACE = ("skip", "center")
 FLIPS = ("none", "sum", "concatenate", "maximum")
 RECIPES = (
     *("adaface_casia", "am_softmax_casia", "am_softmax_no_feature_norm", "curricularface_casia", "l2_softmax"),
-    "magface_casia",
+    *("magface_casia", "mobilefacenet_distilled"),
     *("normface_casia", "normface_contrastive", "normface_finetune", "normface_finetune_lightcnn", "normface_joint"),
     *("normface_ready", "normface_triplet"),
     *("sphereface_r_v1", "sphereface_r_v1_hfn", "sphereface_r_v1_nfn", "sphereface_r_v1_sfn"),

@@ -83,20 +83,29 @@ def training_data(recipe, request):
     center_crop = request.center_crop
     if center_crop is None:
         center_crop = (reader.template, recipe.preprocessing.template, recipe.preprocessing.size) == EXACT_CUT
+    resize = not center_crop and _same_shape(reader, recipe.preprocessing)
     try:
-        data = recipe.data(reader, request.seed, center_crop=center_crop)
+        data = recipe.data(reader, request.seed, center_crop=center_crop, resize=resize)
     except ValueError as error:
         raise ValueError(f"--data {request.data}: {error}. {WAYS_OUT}") from error
     try:
         size = tuple(decode_image(reader.sample(0)[0]).shape[:2])
     except tf.errors.InvalidArgumentError as error:
         raise ValueError(f"--data {request.data}: the first image cannot be decoded: {error.message}") from error
-    if size != recipe.preprocessing.size and not center_crop:
+    if size != recipe.preprocessing.size and not center_crop and not resize:
         raise ValueError(
             f"--data {request.data}: the images are {size[0]}x{size[1]}, the recipe's "
             f"{'x'.join(map(str, recipe.preprocessing.size))} (height x width). {WAYS_OUT}"
         )
     return data
+
+
+def _same_shape(reader, preprocessing):
+    """Whether faces are aligned by the recipe's template, in another size of the same ratio: these are resized."""
+    if reader.image_size is None or reader.template is None or reader.template != preprocessing.template:
+        return False
+    (height, width), (wanted_height, wanted_width) = reader.image_size, preprocessing.size
+    return (height, width) != preprocessing.size and height * wanted_width == width * wanted_height
 
 
 def split_data(recipe, request, excluded=()):

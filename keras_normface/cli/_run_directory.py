@@ -90,6 +90,8 @@ def card_of(recipe, run):
     finetuned = "weights" in run
     command = f"keras-normface {'finetune' if finetuned else 'train'} --recipe {recipe.name}"
     data = f"{run['images']:,} images of {run['identities']:,} identities"
+    data += f", and their embeddings by {run['teacher']}" if "teacher" in run else ""
+    command += f" --teacher {run['teacher'].partition(' ')[0]}" if "teacher" in run else ""
     figures = [
         {
             "name": f"accuracy{', before fine-tuning' if name.endswith(BEFORE) else ''}",

@@ -12,7 +12,7 @@ import numpy as np
 from keras_normface import recipes
 from keras_normface._io import atomic_write
 from keras_normface.backbones import pretrained
-from keras_normface.cli import _experiment, _held_out, _run_directory
+from keras_normface.cli import _experiment, _held_out, _run_directory, _teacher
 from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import progress_bar, say
 from keras_normface.cli._prepare_run import PHOTO_EXTENSIONS, align_images, open_source
@@ -100,12 +100,16 @@ def _run(recipe, request, strategy, begun_with=None, load=None):
             f"--held-out keeps the weights of one step, and {recipe.name} averages those of {recipe.snapshots}: give "
             "--set snapshots=0, or --recipe normface_ready"
         )
+    teacher = _teacher.checked_teacher(recipe, request)
     data, unseen = _experiment.split_data(recipe, request, recipe.excluded_identities)
     evaluations = _experiment.pair_evaluations(recipe, request)
     others = {} if load is None else {"weights": begun_with}
     others |= {"held_out": request.held_out} if request.held_out else {}
+    others |= _teacher.facts(teacher, request)
     run = _run_directory.facts(recipe, data, request, **others)
     _run_directory.check_is_this_experiment(recipe, run, request.out)
+    if teacher is not None:
+        data = _teacher.with_teacher(recipe, data, teacher, request)
     keras.utils.set_random_seed(request.seed)
     with strategy.scope():
         model = recipe.build_compiled(data.reader.num_identities, _experiment.jit_compile(request))
@@ -183,7 +187,12 @@ def _is_new(out):
 def _fit_heads(model, recipe, data, request):
     """The steps before all others, in which the network stays as it is."""
     images = recipe.data(
-        data.reader, request.seed, augmentation=None, drop_remainder=False, center_crop=data.center_crop
+        data.reader,
+        request.seed,
+        augmentation=None,
+        drop_remainder=False,
+        center_crop=data.center_crop,
+        resize=data.resize,
     )
     with model.distribute_strategy.scope():
         optimizer = recipe.replace(learning_rate=recipe.frozen_learning_rate, milestones=()).optimizer()
@@ -220,7 +229,7 @@ def export(model, recipe, data, run, request, threshold=None):
     options = {"flip": "sum", "preprocessing": recipe.preprocessing, "card": card, "overwrite": True}
     exported = export_embedding_model(single, directory, **options)
     few = min(8, recipe.batch_size)
-    options = {"scale": False, "augmentation": None, "center_crop": data.center_crop}
+    options = {"scale": False, "augmentation": None, "center_crop": data.center_crop, "resize": data.resize}
     images = next(iter(recipe.replace(batch_size=few).data(data.reader, request.seed, **options)(0, 0)))[0].numpy()
     files = [request.out / "check_images.npy", request.out / "check_embeddings.npy"]
     for path, array in zip(files, (images, exported.predict(images, verbose=0)), strict=True):

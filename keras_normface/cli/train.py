@@ -66,6 +66,8 @@ class TrainingRequest:
     held_out: int | None = None
     losses: tuple[str, ...] = ()
     seeds: int = 1
+    teacher: str | None = None
+    center_teacher: bool = True
 
 
 ListRecipes = Annotated[bool, typer.Option("--list", help="Print the names of all recipes, and end.")]
@@ -110,6 +112,20 @@ Computation = Annotated[Precision, typer.Option(help="Precision of the computati
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order and augmentation.")]
 SaveEvery = Annotated[int, typer.Option(min=1, metavar="STEPS", help="Steps between checkpoints.")]
 TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write OUT/logs for `tensorboard --logdir OUT/logs`.")]
+Teacher = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="dlib, or the directory of an exported model, whose embeddings the network learns.",
+    ),
+]
+CenterTeacher = Annotated[
+    bool,
+    typer.Option(
+        "--center-teacher/--no-center-teacher",
+        help="Take the mean from the teacher's embeddings first, or not: then the network's may be compared with them.",
+    ),
+]
 Out = Annotated[Path, typer.Option(file_okay=False, help="Directory of the run; the same command resumes from it.")]
 
 
@@ -128,6 +144,8 @@ def train(
     exclude_lfw_overlap: ExcludeOverlap = None,
     center_crop: CenterCrop = None,
     pairs: Pairs = (),
+    teacher: Teacher = None,
+    center_teacher: CenterTeacher = True,
     strategy: Devices = Strategy.one,
     virtual_devices: VirtualDevices = 1,
     precision: Computation = Precision.float32,
@@ -147,6 +165,7 @@ def train(
     keras-normface train --recipe am_softmax_casia --describe
     keras-normface train --recipe am_softmax_casia --data shards/ --pairs lfw.bin --out runs/am
     keras-normface train --recipe am_softmax_casia --data faces_webface_112x112 --center-crop
+    keras-normface train --recipe mobilefacenet_distilled --teacher dlib --data faces/ --out runs/small
     """  # noqa: D301
     _perform("_train_run", "train", locals())
 

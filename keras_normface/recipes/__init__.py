@@ -21,7 +21,7 @@ from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import CERTAINTIES, Row, Source, all_names, experiment, forget, get, read, table
 from keras_normface.recipes.later_papers import AdaFaceCasia, CurricularFaceCasia, MagFaceCasia
-from keras_normface.recipes.ours import NormFaceReady
+from keras_normface.recipes.ours import MobileFaceNetDistilled, NormFaceReady
 from keras_normface.recipes.papers import (
     AMSoftmaxCasia,
     AMSoftmaxNoFeatureNorm,
@@ -47,6 +47,7 @@ __all__ = [
     "CurricularFaceCasia",
     "L2Softmax",
     "MagFaceCasia",
+    "MobileFaceNetDistilled",
     "NormFaceCasia",
     "NormFaceContrastive",
     "NormFaceFinetune",

@@ -52,6 +52,7 @@ CLASSES = {
     for cls in (
         *(heads.MarginSoftmaxHead, heads.SoftmaxHead, heads.SampledMarginSoftmaxHead),
         *(heads.AgentContrastiveHead, heads.AgentTripletHead),
+        *(heads.DistillationHead, heads.FixedCentersHead),
         *(margins.NoMargin, margins.AdditiveCosine, margins.AdditiveAngular),
         *(margins.MultiplicativeAngular, margins.CombinedMargin),
         *(margins.AdaFace, margins.MagFace, margins.ElasticFace, margins.CurricularFace, margins.MVSoftmax),
@@ -62,7 +63,13 @@ CLASSES = {
     )
 }
 KINDS = (
-    *(heads.Head, margins.Margin, LearnableScale, keras.optimizers.schedules.LearningRateSchedule),
+    *(
+        heads.Head,
+        heads.DistillationHead,
+        margins.Margin,
+        LearnableScale,
+        keras.optimizers.schedules.LearningRateSchedule,
+    ),
     *(keras.constraints.Constraint, keras.initializers.Initializer, keras.regularizers.Regularizer),
 )
 HEAD_NAMES = {
@@ -71,6 +78,8 @@ HEAD_NAMES = {
     heads.SoftmaxHead: "softmax",
     heads.AgentContrastiveHead: "contrastive",
     heads.AgentTripletHead: "triplet",
+    heads.DistillationHead: "distillation",
+    heads.FixedCentersHead: "fixed",
 }
 
 
@@ -135,13 +144,14 @@ def head_layers(serialised, num_classes):
     for number, value in enumerate(serialised):
         field = f"heads.{number}"
         cls, config = _parts(field, value)
-        if not issubclass(cls, heads.Head) or "units" in config:
+        if not issubclass(cls, heads.Head | heads.DistillationHead) or "units" in config:
             raise ValueError(f"`{field}` must be a head without `units`. Received: {field}={str(value)[:200]}")
         arguments = {name: _made(f"{field}.config.{name}", item) for name, item in config.items()}
         name = arguments.get("name") or HEAD_NAMES.get(cls) or cls.__name__.lower()
         arguments["name"] = f"{name}{names.count(name) or ''}"
         names.append(name)
-        layers.append(_instance(field, cls, {**arguments, "units": num_classes}))
+        arguments |= {"units": num_classes} if issubclass(cls, heads.Head) else {}
+        layers.append(_instance(field, cls, arguments))
         if getattr(layers[-1], "margin_schedule", None) is not None and "margin" in config:
             _check_schedule(field, layers[-1])
     return layers

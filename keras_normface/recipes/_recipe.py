@@ -38,10 +38,10 @@ class Recipe:
         preprocessing: A `Preprocessing`, or its dictionary; its size is the input of the network.
         augmentation: An `Augmentation`, its dictionary, or `None`.
         heads: Heads as Keras serialises them, `{"class_name": "MarginSoftmaxHead", "config": {"scale": 30.0}}`, without
-            `units`, which `build` fills in; `serialized` makes such a dictionary. Margins, `LearnableScale`, schedules
-            and constraints in a config have that form too. Classes are those of this package and a few of Keras, or a
-            head, margin, schedule, constraint, initializer or regularizer that the program registered with Keras, by
-            its registered name ("package>Name"). Nothing is imported by its name.
+            `units`, which `build` fills in where a head has classes; `serialized` makes such a dictionary. Margins,
+            `LearnableScale`, schedules and constraints in a config have that form too. Classes are those of this
+            package and a few of Keras, or a head, margin, schedule, constraint, initializer or regularizer that the
+            program registered with Keras, by its registered name ("package>Name"). Nothing is imported by its name.
         head_weights: Weight of each head's loss; `None` means 1 each.
         batch_size: Images in a step, of all replicas together.
         steps: Steps in all.

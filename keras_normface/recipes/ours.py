@@ -1,9 +1,11 @@
-"""Experiments that no paper has: what to begin with when a trained network is to know people of your own."""
+"""Experiments that no paper has: a trained network for people of your own, and a small one that learns from it."""
 
+from keras_normface.heads import DistillationHead
 from keras_normface.preprocessing import Preprocessing
+from keras_normface.recipes._components import serialized
 from keras_normface.recipes._recipe import Recipe
 from keras_normface.recipes._registry import Source, experiment
-from keras_normface.recipes.papers import NORMALISED_SOFTMAX, SOFTMAX_FILE
+from keras_normface.recipes.papers import BIASES, NORMALISED_SOFTMAX, SOFTMAX_FILE
 
 FEW = "chosen on people of ORL who are held out of its training people: {}"
 # That of the ready network, whose weights this recipe begins with.
@@ -61,4 +63,54 @@ class NormFaceReady(Recipe):
         "frozen_learning_rate": Source("the rate of the recipes from scratch", "ours"),
         "evaluation_steps": Source("six looks", "ours"),
         "patience": Source("nearly all of them", "ours"),
+    }
+
+
+AS_CASIA = Source("as the recipes on CASIA-WebFace from scratch", "ours")
+
+
+@experiment("mobilefacenet_distilled")
+class MobileFaceNetDistilled(Recipe):
+    """A network of a million parameters that learns another model's embeddings, beside the normalised softmax.
+
+    `train --teacher` gives the other model; its embeddings are made once. Faces are aligned as the ready network takes
+    them, and resized. With another teacher, set its template and dimension.
+
+    Source: MobileFaceNets (arXiv 1804.07573) for the network, NormFace (arXiv 1704.06369) for the softmax; the rest is
+    ours.
+    """
+
+    name: str = "mobilefacenet_distilled"
+    backbone: str = "MobileFaceNet"
+    embedding_dim: int = 128
+    preprocessing: Preprocessing = Preprocessing((112, 112), template="dlib_150x150")
+    heads: tuple = (NORMALISED_SOFTMAX, serialized(DistillationHead, cosine_weight=1.0, relation_weight=2.0))
+    head_weights: tuple = (0.1, 1.0)
+    milestones: tuple = (16000, 24000, 28000)
+    multipliers: tuple = (BIASES,)
+
+    sources = {  # noqa: RUF012
+        "backbone": Source("MobileFaceNets, table 1", "paper"),
+        "embedding_dim": Source("that of the ready network and of MobileFaceNets", "ours"),
+        "dropout": Source("MobileFaceNets has none", "not re-read"),
+        "preprocessing": Source("(pixel − 127.5) / 128, as MobileFaceNets", "not re-read"),
+        "preprocessing.size": Source("MobileFaceNets, table 1", "paper"),
+        "preprocessing.template": Source("that of the ready network", "ours"),
+        "augmentation": Source("mirror: a teacher's embedding is that of image and mirror image together", "ours"),
+        "heads": Source(f"{SOFTMAX_FILE}: start and floor of the scale", "authors' code"),
+        "heads.0.config.feature_norm": Source("NormFace, §3", "paper"),
+        "heads.1": Source("the cosine to the teacher, and the cosines within the batch", "ours"),
+        "head_weights": Source("the softmax's loss is about ten times the teacher's", "ours"),
+        "batch_size": AS_CASIA,
+        "steps": AS_CASIA,
+        "learning_rate": AS_CASIA,
+        "milestones": AS_CASIA,
+        "learning_rate_factor": AS_CASIA,
+        "momentum": AS_CASIA,
+        "weight_decay": AS_CASIA,
+        "multipliers": Source("biases at twice the rate, not decayed, as Caffe's networks", "ours"),
+        "snapshots": Source("none", "ours"),
+        "snapshot_share": Source("without snapshots it does nothing", "ours"),
+        "excluded_identities": Source("none", "ours"),
+        "initial_weights_needed": Source("from scratch", "ours"),
     }

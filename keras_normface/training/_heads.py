@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface.data import ArrayBatches
+from keras_normface.heads import FixedCentersHead, Head
 from keras_normface.models import EmbeddingModel
 from keras_normface.training._resume import fit_resumable
 
@@ -88,8 +89,8 @@ def fit_heads(
         optimizer: A Keras optimizer of its own, for these steps alone, made in the scope of the model's strategy.
         steps: How many; 0 for none.
         batch_size: Embeddings in a step; at most twice the number of images.
-        initial_centers: "class_means": every head's class centres begin at the mean embedding of each class.
-            "random": they begin where they are.
+        initial_centers: "class_means": every head's class centres begin at the mean embedding of each class, but
+            for a `FixedCentersHead`, whose are another model's. "random": they begin where they are.
         seed: Of the order.
         progress: `None`, or a function that is called with the number of batches embedded and that of all.
 
@@ -121,7 +122,8 @@ def fit_heads(
     embeddings, labels = _embedded(model.backbone, data, progress)
     if initial_centers == "class_means":
         for head in model.heads:
-            head.kernel.assign(class_means(embeddings, labels, head.units))
+            if isinstance(head, Head) and not isinstance(head, FixedCentersHead):
+                head.kernel.assign(class_means(embeddings, labels, head.units))
     if not steps:
         return _no_epoch()
     with model.distribute_strategy.scope():

@@ -34,6 +34,7 @@ NUMBERS = {
     "adaface_casia": (0.1, (16000, 24000, 28000), 256, 30000),
     "magface_casia": (0.1, (16000, 24000, 28000), 256, 30000),
     "curricularface_casia": (0.1, (16000, 24000, 28000), 256, 30000),
+    "mobilefacenet_distilled": (0.1, (16000, 24000, 28000), 256, 30000),
     "sphereface_r_v1": (0.1, (40000, 60000), 512, 70000),
     "sphereface_r_v2": (0.1, (40000, 60000), 512, 70000),
 }
@@ -51,7 +52,7 @@ def test_the_numbers(name):
     assert (recipe.learning_rate, recipe.milestones, recipe.batch_size, recipe.steps) == expected
     assert (recipe.momentum, recipe.weight_decay, recipe.learning_rate_factor) == (0.9, 5e-4, 0.1)
     assert recipe.initial_weights_needed == bool(re.search("finetune|contrastive|triplet|joint|ready", name))
-    on_casia = not re.search("sphereface|ready", name)
+    on_casia = not re.search("sphereface|ready|distilled", name)
     assert recipe.excluded_identities == (tuple(sorted(CASIA_LFW_OVERLAP)) if on_casia else ())
     assert (recipe.initial_centers, recipe.frozen_steps) == (("class_means", 200) if "ready" in name else ("random", 0))
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -133,7 +134,7 @@ def test_exactly_the_variables_that_should_are_decayed(name):
         assert spared == [path for path in paths if path.endswith("/bias") or name in path]
     else:
         assert spared == [path for path in paths if path.endswith("/bias")]
-        assert any("scale" in path for path in paths) == name.startswith("normface")
+        assert any("scale" in path for path in paths) == name.startswith(("normface", "mobilefacenet"))
 
 
 def test_biases_learn_twice_as_fast_in_caffes_recipes():

@@ -30,9 +30,12 @@ def tiny_network(input_shape, embedding_dim, dropout, depth, name=None):
 
 
 def images(recipe, count=BATCH * STEPS, seed=0):
-    """Preprocessed noise and labels."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=(count, *recipe.preprocessing.output_shape)).astype("float32"), np.arange(count) % CLASSES
+    """Preprocessed noise and labels, with a teacher's rows for a recipe that needs them."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % CLASSES
+    x = rng.normal(size=(count, *recipe.preprocessing.output_shape)).astype("float32")
+    if not any(head["class_name"] == "DistillationHead" for head in recipe.heads):
+        return x, labels
+    return x, {"labels": labels, "teacher": rng.normal(size=(count, recipe.embedding_dim)).astype("float32")}
 
 
 def trained(recipe, **options):
@@ -41,4 +44,5 @@ def trained(recipe, **options):
     model = recipe.build_compiled(CLASSES, **{"run_eagerly": True, "jit_compile": False, **options})
     x, y = images(recipe)
     steps = [slice(step * BATCH, (step + 1) * BATCH) for step in range(STEPS)]
-    return model, [float(model.train_on_batch(x[step], y[step])[0]) for step in steps]
+    rows = [keras.tree.map_structure(lambda part, step=step: part[step], y) for step in steps]
+    return model, [float(model.train_on_batch(x[step], row)[0]) for step, row in zip(steps, rows, strict=True)]

@@ -1,0 +1,73 @@
+"""What training takes from another model: its embeddings of the training images, made once and kept in OUT/teacher."""
+
+import os
+
+from keras_normface.cli._choices import READY_NETWORKS
+from keras_normface.cli._console import progress_bar, say
+from keras_normface.cli._verify_run import open_embedder
+from keras_normface.training import reader_embeddings
+
+CACHE = "teacher"
+
+
+def opened(model, option, **options):
+    """Name of a ready network or directory of an exported model → its `Embedder` of aligned faces."""
+    if model not in READY_NETWORKS and not os.path.isdir(model):
+        names = " or ".join(READY_NETWORKS)
+        raise ValueError(f"{option} must be {names}, or the directory of an exported model. Received: {model}")
+    return open_embedder(model, aligned=True, resize=False, **options)
+
+
+def distillation_heads(recipe):
+    """The configs of a recipe's heads that a teacher's embeddings are for."""
+    return [head["config"] for head in recipe.heads if head["class_name"] == "DistillationHead"]
+
+
+def checked_teacher(recipe, request):
+    """The `Embedder` of --teacher, or `None`; a recipe that needs one, or has no use for it, is refused."""
+    heads = distillation_heads(recipe)
+    if request.teacher is None:
+        if heads:
+            raise ValueError(
+                f"{recipe.name} distils another model: give --teacher dlib, or the directory of an exported one"
+            )
+        return None
+    if not heads:
+        raise ValueError(
+            "--teacher needs a recipe with a DistillationHead, such as mobilefacenet_distilled. "
+            f"Received: {recipe.name}"
+        )
+    embedder = opened(request.teacher, "--teacher", center_crop=bool(request.center_crop))
+    wanted = {head.get("dim") or recipe.embedding_dim for head in heads}
+    if embedder.dimension is not None and wanted != {embedder.dimension}:
+        raise ValueError(
+            f"--teacher {request.teacher} makes {embedder.dimension} numbers of a face, {recipe.name} "
+            f"{recipe.embedding_dim}: give --set embedding_dim={embedder.dimension}, or "
+            f"--set heads.N.config.dim={embedder.dimension} for a learned map from the pupil's to the teacher's"
+        )
+    return embedder
+
+
+def embeddings_of(embedder, reader, request, option, center=False):
+    """(images, dim) float32 rows of another model for the images of a reader, from OUT/teacher where they are."""
+    try:
+        with progress_bar(f"images embedded by {os.path.basename(os.path.normpath(embedder.name))}") as progress:
+            return reader_embeddings(embedder, reader, cache=request.out / CACHE, center=center, progress=progress)
+    except ValueError as error:
+        raise ValueError(f"{option} {embedder.name}: {error}") from error
+
+
+def with_teacher(recipe, data, embedder, request):
+    """Training data → the same, with the teacher's embeddings beside the labels."""
+    rows = embeddings_of(embedder, data.reader, request, "--teacher", center=request.center_teacher)
+    say(f"{len(rows):,} images embedded by the teacher, {rows.shape[1]} numbers each")
+    options = {"center_crop": data.center_crop, "resize": data.resize, "teacher": rows}
+    return recipe.data(data.reader, request.seed, **options)
+
+
+def facts(teacher, request):
+    """What run.json records of a teacher."""
+    if teacher is None:
+        return {}
+    name = os.path.basename(os.path.normpath(teacher.name))
+    return {"teacher": f"{name} {teacher.fingerprint}{', centred' if request.center_teacher else ''}"}
