@@ -20,6 +20,7 @@ load_tensorflow()  # first, so that its notices about GPUs stay off the screen
 
 import keras
 import numpy as np
+import orl_distill
 import orl_finetune
 import orl_photos
 import tensorflow as tf
@@ -59,6 +60,7 @@ PEOPLE, IMAGES_EACH, FOLDS = orl_photos.PEOPLE, orl_photos.IMAGES_EACH, 4
 HEIGHT, WIDTH = 56, 46
 FAR = 0.01
 READY, TUNED = "dlib's network, ready", "the same, fine-tuned with NormFace"
+DISTILLED = "MobileFaceNet, distilled from it"
 FINETUNING_STEPS = 40
 BASELINES = ("raw pixels", "Fisherfaces")
 METHODS = ("NormFace", "softmax", "C-contrastive", "C-triplet", "NormFace + C-contrastive")
@@ -228,6 +230,17 @@ def tuned_results(faces, people, args, progress):
     return scores
 
 
+def distilled_results(embedder, faces, people, args, progress):
+    """Pair scores of every fold's unseen people, of a small network that learned the ready one's embeddings."""
+    rows, scores = orl_distill.teacher_rows(embedder, faces), []
+    pupil = orl_distill.Pupil(steps=args.steps, seed=args.seed)
+    for fold, unseen in enumerate(unseen_people(people, args.folds), 1):
+        bar = ProgressBar(progress, f"{DISTILLED}, fold {fold} of {args.folds}", args.steps)
+        embed = pupil.fit(faces[~unseen], orl_distill.centred(rows[~unseen]), [bar])
+        scores.append(pair_scores(embed(faces[unseen]), people[unseen]))
+    return scores
+
+
 def unseen_people(people, folds):
     """(400,) bool for each fold: who is not trained on."""
     return [people // (PEOPLE // FOLDS) == fold for fold in range(folds)]
@@ -308,6 +321,7 @@ def main():
             faces = orl_finetune.aligned_faces(progress=lambda done: progress.update(task, completed=done))
             scores[READY], closed[READY] = ready_results(ready, faces, people, args.folds)
             scores[TUNED] = tuned_results(faces, people, args, progress)
+            scores[DISTILLED] = distilled_results(ready, faces, people, args, progress)
     write_pictures(scores, views, args.out)
     export_and_check(model, images, args.out)
     console.print(summary(scores, closed))

@@ -92,6 +92,7 @@ def card_of(recipe, run):
     data = f"{run['images']:,} images of {run['identities']:,} identities"
     data += f", and their embeddings by {run['teacher']}" if "teacher" in run else ""
     command += f" --teacher {run['teacher'].partition(' ')[0]}" if "teacher" in run else ""
+    older = run.get("compatible_with")
     figures = [
         {
             "name": f"accuracy{', before fine-tuning' if name.endswith(BEFORE) else ''}",
@@ -107,4 +108,5 @@ def card_of(recipe, run):
         "source": command,
         "training_data": f"{data}, after those of the weights that fine-tuning began with" if finetuned else data,
         "figures": figures,
+        "compatible_with": [] if older is None else [older],
     }

@@ -1,13 +1,19 @@
-"""What training takes from another model: its embeddings of the training images, made once and kept in OUT/teacher."""
+"""What training takes from another model: its embeddings of the training images, made once and kept in OUT/teacher.
+
+A teacher's go beside the labels; an older model's become class centres that stay, so that both can be compared.
+"""
 
 import os
 
 from keras_normface.cli._choices import READY_NETWORKS
 from keras_normface.cli._console import progress_bar, say
 from keras_normface.cli._verify_run import open_embedder
-from keras_normface.training import reader_embeddings
+from keras_normface.heads import FixedCentersHead
+from keras_normface.layers import LearnableScale
+from keras_normface.recipes import serialized
+from keras_normface.training import class_means, reader_embeddings
 
-CACHE = "teacher"
+CACHE, OLDER = "teacher", "FixedCentersHead"
 
 
 def opened(model, option, **options):
@@ -65,9 +71,39 @@ def with_teacher(recipe, data, embedder, request):
     return recipe.data(data.reader, request.seed, **options)
 
 
-def facts(teacher, request):
-    """What run.json records of a teacher."""
-    if teacher is None:
-        return {}
-    name = os.path.basename(os.path.normpath(teacher.name))
-    return {"teacher": f"{name} {teacher.fingerprint}{', centred' if request.center_teacher else ''}"}
+def checked_older(recipe, request):
+    """The recipe with a head for the class centres of --compatible-with, and that model's `Embedder`, or `None`."""
+    if request.compatible_with is None:
+        return recipe, None
+    embedder = opened(request.compatible_with, "--compatible-with", center_crop=bool(request.center_crop))
+    if embedder.dimension not in (None, recipe.embedding_dim):
+        raise ValueError(
+            f"--compatible-with {request.compatible_with} makes {embedder.dimension} numbers of a face, {recipe.name} "
+            f"{recipe.embedding_dim}: only embeddings of one dimension can be compared; give --set "
+            f"embedding_dim={embedder.dimension}"
+        )
+    if any(head["class_name"] == OLDER for head in recipe.heads):
+        return recipe, embedder
+    scale = serialized(LearnableScale, initial_value=10.0, minimum=0.01)
+    heads = [*recipe.heads, serialized(FixedCentersHead, scale=scale)]
+    weights = [*(recipe.head_weights or [1.0] * len(recipe.heads)), 1.0]
+    return recipe.replace(heads=heads, head_weights=weights), embedder
+
+
+def set_older_centers(model, data, embedder, request):
+    """Give the head of the older model's class centres the means of its embeddings."""
+    rows = embeddings_of(embedder, data.reader, request, "--compatible-with")
+    (head,) = (head for head in model.heads if isinstance(head, FixedCentersHead))
+    head.set_centers(class_means(rows, data.reader.labels, head.units))
+    say(f"Class centres of {embedder.name} from {len(rows):,} images: they stay as they are")
+
+
+def facts(teacher, older, request):
+    """What run.json records of a teacher and of an older model."""
+    found = {}
+    if teacher is not None:
+        name = os.path.basename(os.path.normpath(teacher.name))
+        found["teacher"] = f"{name} {teacher.fingerprint}{', centred' if request.center_teacher else ''}"
+    if older is not None:
+        found["compatible_with"] = older.fingerprint
+    return found

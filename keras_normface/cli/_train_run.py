@@ -101,11 +101,12 @@ def _run(recipe, request, strategy, begun_with=None, load=None):
             "--set snapshots=0, or --recipe normface_ready"
         )
     teacher = _teacher.checked_teacher(recipe, request)
+    recipe, older = _teacher.checked_older(recipe, request)
     data, unseen = _experiment.split_data(recipe, request, recipe.excluded_identities)
     evaluations = _experiment.pair_evaluations(recipe, request)
     others = {} if load is None else {"weights": begun_with}
     others |= {"held_out": request.held_out} if request.held_out else {}
-    others |= _teacher.facts(teacher, request)
+    others |= _teacher.facts(teacher, older, request)
     run = _run_directory.facts(recipe, data, request, **others)
     _run_directory.check_is_this_experiment(recipe, run, request.out)
     if teacher is not None:
@@ -115,6 +116,8 @@ def _run(recipe, request, strategy, begun_with=None, load=None):
         model = recipe.build_compiled(data.reader.num_identities, _experiment.jit_compile(request))
         if load is not None:
             load(model.backbone)
+        if older is not None:
+            _teacher.set_older_centers(model, data, older, request)
     _run_directory.record(recipe, run, strategy, request.out)
     _experiment.say_plan(recipe, data, model, request)
     before = {} if load is None else {pairs.name: pairs.evaluate(model) for pairs in evaluations}

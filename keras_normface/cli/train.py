@@ -68,6 +68,7 @@ class TrainingRequest:
     seeds: int = 1
     teacher: str | None = None
     center_teacher: bool = True
+    compatible_with: str | None = None
 
 
 ListRecipes = Annotated[bool, typer.Option("--list", help="Print the names of all recipes, and end.")]
@@ -119,6 +120,13 @@ Teacher = Annotated[
         help="dlib, or the directory of an exported model, whose embeddings the network learns.",
     ),
 ]
+CompatibleWith = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="dlib, or the directory of an older exported model, with whose embeddings these shall be compared.",
+    ),
+]
 CenterTeacher = Annotated[
     bool,
     typer.Option(
@@ -144,6 +152,7 @@ def train(
     exclude_lfw_overlap: ExcludeOverlap = None,
     center_crop: CenterCrop = None,
     pairs: Pairs = (),
+    compatible_with: CompatibleWith = None,
     teacher: Teacher = None,
     center_teacher: CenterTeacher = True,
     strategy: Devices = Strategy.one,
@@ -217,6 +226,7 @@ def finetune(
     exclude_lfw_overlap: ExcludeOverlap = None,
     center_crop: CenterCrop = None,
     pairs: Pairs = (),
+    compatible_with: CompatibleWith = None,
     strategy: Devices = Strategy.one,
     virtual_devices: VirtualDevices = 1,
     precision: Computation = Precision.float32,

@@ -10,7 +10,7 @@ from keras_normface._io import printable
 from keras_normface.gallery._enrol import checked_images, checked_text, enrol_part, entries_of, parts, unit_where
 from keras_normface.gallery._export import export
 from keras_normface.gallery._results import Candidate, Enrolment, Identification
-from keras_normface.gallery._storage import copy_storage, open_storage
+from keras_normface.gallery._storage import copy_storage, open_storage, stored_fingerprint
 from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
 
 LARGEST_SIZE = 10**12
@@ -26,6 +26,8 @@ class Gallery:
             `"postgresql://user@host/database"`, of a server with pgvector, which then holds the same and searches it.
             The gallery is in the schema `keras_normface`, or that of `?schema=`. It needs the extra `postgres`.
         embedder: An `inference.Embedder`, which turns images into embeddings. `None`: embeddings are given as numbers.
+            One whose card says that it is compatible with the older model of this gallery searches it, and enrols
+            nobody; `identify` then needs a threshold, since neither model's own holds between the two.
         fingerprint: Instead of an embedder: a text that names the model that makes the embeddings. Embeddings of
             different models must not be compared, so a gallery takes those of one only.
 
@@ -61,7 +63,16 @@ class Gallery:
         self.embedder = embedder
         expected = fingerprint if embedder is None else embedder.fingerprint
         model = fingerprint if embedder is None else printable(embedder.name)
-        self._database = open_storage(path, expected, model)
+        # Of an older model, with whose embeddings the embedder's may be compared: it is searched, and not added to.
+        self._is_older = False
+        try:
+            self._database = open_storage(path, expected, model)
+        except ValueError:
+            older = getattr(embedder, "compatible_with", ())
+            stored = stored_fingerprint(path) if older else None
+            if stored not in older:
+                raise
+            self._database, self._is_older = open_storage(path, stored, model), True
         self.path = self._database.path
 
     def close(self):
@@ -142,6 +153,11 @@ class Gallery:
             OSError: See `enrol`.
         """
         self._check_embedder()
+        if self._is_older:
+            raise ValueError(
+                "`embedder` must be the model of this gallery to enrol images: that of a newer one, which may be "
+                "compared with it, only searches"
+            )
         if not isinstance(subjects, Mapping) or not subjects:
             raise ValueError(
                 f"`subjects` must be a dictionary from names to images. {_validation.received('subjects', subjects)}"
@@ -388,7 +404,7 @@ class Gallery:
 
     def _threshold(self, given):
         if given is None:
-            stored = getattr(self.embedder, "threshold", None)
+            stored = None if self._is_older else getattr(self.embedder, "threshold", None)
             if stored is None:
                 raise ValueError(
                     "`threshold` must be given where no model with a calibrated threshold is: a cosine, or what "

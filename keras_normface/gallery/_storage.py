@@ -22,6 +22,15 @@ def open_storage(path, fingerprint, model):
     return storage
 
 
+def stored_fingerprint(path):
+    """The fingerprint of the model whose embeddings are at `path`, or `None` where there is no gallery."""
+    try:
+        with contextlib.closing(open_storage(path, None, None)) as storage:
+            return storage.head()[0]
+    except FileNotFoundError:
+        return None
+
+
 def is_url(path):
     """Whether a path is the URL of a server."""
     return isinstance(path, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None

@@ -10,7 +10,7 @@ by which an interrupted run resumes), and `save_embeddings` with its counterpart
 the `ModelCard` of an exported model, `write_card` replaces it: say with a threshold of `calibrate_threshold`.
 
 Order to read: `_export` (what is cut out of the trained model), `_card` (what is recorded of it), `_embedder` (photos,
-decoding, batches, the model's fingerprint) over `_runtimes` (what computes), `_store` (files of embeddings, and the
+decoding, batches) with `_fingerprint` over `_runtimes` (what computes), `_store` (files of embeddings, and the
 cache). Importing this imports neither Keras nor TensorFlow: what needs them is imported when it is first used.
 """
 
@@ -18,7 +18,8 @@ import importlib
 
 from keras_normface._threshold import CalibratedThreshold
 from keras_normface.inference._card import CardFigure, ModelCard, read_card, write_card
-from keras_normface.inference._embedder import Embedder, model_fingerprint
+from keras_normface.inference._embedder import Embedder
+from keras_normface.inference._fingerprint import model_fingerprint
 from keras_normface.inference._store import (
     check_none_missing,
     embed_blocks,

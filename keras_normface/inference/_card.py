@@ -68,6 +68,7 @@ class ModelCard:
         source: Where the weights come from, or `None`.
         training_data: What they were trained on, or `None`.
         figures: Sequence of `CardFigure`, or of dictionaries with their arguments.
+        compatible_with: Sequence of fingerprints of older models, with whose embeddings its own may be compared.
 
     `dataclasses.replace(card, threshold=...)` gives a card with other fields.
 
@@ -94,6 +95,7 @@ class ModelCard:
     source: str | None = None
     training_data: str | None = None
     figures: tuple[CardFigure, ...] = ()
+    compatible_with: tuple[str, ...] = ()
 
     def __post_init__(self):
         _validation.choice("format", self.format, tuple(FORMATS))
@@ -112,6 +114,7 @@ class ModelCard:
         self._set("input_shape", _checked_shape(self.input_shape))
         self._set("versions", _checked_versions(self.versions))
         self._set("figures", _checked_figures(self.figures))
+        self._set("compatible_with", _validation.strings("compatible_with", self.compatible_with))
         if self.preprocessing is not None and self.input_shape != (*self.preprocessing.size, 3):
             raise ValueError(
                 f"`input_shape` must be that of the preprocessing, {(*self.preprocessing.size, 3)}. "
@@ -132,6 +135,7 @@ class ModelCard:
         for name in ("preprocessing", "threshold"):
             fields[name] = None if fields[name] is None else fields[name].to_dict()
         fields["input_shape"] = list(self.input_shape)
+        fields["compatible_with"] = list(self.compatible_with)
         fields["figures"] = [dataclasses.asdict(figure) for figure in self.figures]
         return fields
 
@@ -149,6 +153,7 @@ class ModelCard:
             ValueError: If a key is missing or not known, or a value does not fit; the field is named.
         """
         known = [field.name for field in dataclasses.fields(cls)]
+        fields = {"compatible_with": [], **fields} if isinstance(fields, dict) else fields  # older cards are without
         if not isinstance(fields, dict) or set(fields) != set(known):
             differing = sorted(set(fields) ^ set(known)) if isinstance(fields, dict) else type(fields).__name__
             raise ValueError(f"`fields` must have the keys of a card, {', '.join(known)}. Received: {differing}")
@@ -283,6 +288,8 @@ def _rows(card):
         ("recipe", "none" if card.recipe is None else str(card.recipe.get("recipe", "see model.json"))),
         ("versions", ", ".join(f"{name} {version}" for name, version in card.versions.items()) or "not stated"),
     ]
+    if card.compatible_with:
+        rows.append(("compatible with", ", ".join(card.compatible_with)))
     for figure in card.figures:
         command = "" if figure.command is None else f"; {figure.command}"
         rows.append((figure.name, f"{figure.value:.6g} on {figure.data}{command}"))

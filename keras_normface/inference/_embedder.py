@@ -3,81 +3,20 @@
 import collections
 import contextlib
 import functools
-import hashlib
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_normface import _validation
 from keras_normface._image_headers import check_pixels
-from keras_normface._io import json_text, read_whole, regular_file, threads
+from keras_normface._io import read_whole, threads
 from keras_normface.data import center_crop, decode_image, resize_image
-from keras_normface.inference._card import CARD_FILES, FORMATS, read_card
+from keras_normface.inference._card import read_card
+from keras_normface.inference._fingerprint import SHOWN_DIGITS, model_fingerprint, network_fingerprint
 from keras_normface.inference._pillow import cropped_face, decoded_face, resized_face
 from keras_normface.inference._runtimes import keras_runtime, open_runtime
 from keras_normface.prepare import FaceAligner
-
-SHOWN_DIGITS = 16
-_BLOCK_BYTES = 1 << 20
-# Beside the file of the format: the directories of a SavedModel.
-_DIRECTORIES = ("variables", "assets")
-
-
-def model_fingerprint(path):
-    """Return the SHA-256 of an exported model: of all that decides what it computes.
-
-    That is the names and bytes of the files with its graph and weights, and the preprocessing and the flip of its card.
-    A threshold that is stored with the model later leaves the fingerprint as it is.
-
-    Args:
-        path: Directory of the exported model.
-
-    Returns:
-        64 hexadecimal digits. The first 16 are shown to people.
-
-    Raises:
-        FileNotFoundError: If there is no exported model in `path`.
-        ValueError: If its card is corrupt.
-        OSError: If a file cannot be read.
-
-    Example:
-    >>> import keras, tempfile
-    >>> from keras_normface.inference import export_embedding_model
-    >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     _ = export_embedding_model(backbone, directory + "/model")
-    ...     len(model_fingerprint(directory + "/model"))
-    64
-    """
-    path, card = Path(path), read_card(path)
-    preprocessing = None if card.preprocessing is None else card.preprocessing.to_dict()
-    whole = hashlib.sha256(json_text({"flip": card.flip, "preprocessing": preprocessing}).encode())
-    for name in sorted(_files(path, card.format)):
-        whole.update(f"{len(name)}:{name}:{_digest(path / name)}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
-
-
-def _files(path, format):
-    """The files that decide what a model computes: of a SavedModel those that TensorFlow reads, otherwise all."""
-    if format == "saved_model":
-        yield FORMATS[format]
-    for part in _DIRECTORIES if format == "saved_model" else (".",):
-        for directory, _, names in os.walk(path / part):
-            for name in names:
-                found = (Path(directory) / name).relative_to(path).as_posix()
-                if found not in CARD_FILES:
-                    yield found
-
-
-def _digest(path):
-    digest = hashlib.sha256()
-    with regular_file(path) as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
 
 BATCHES_AT_ONCE, IMAGES_AT_ONCE = 2, 16
 PHOTOS_AT_ONCE = 16  # three times as many may be in memory, each of up to Pillow's limit
@@ -110,6 +49,7 @@ class Embedder:
         dimension: Of an embedding; `None` if the model does not say.
         licence: Of the weights, a text, or `None` if the model does not say.
         source: Where the weights come from, a text, or `None`.
+        compatible_with: Fingerprints of older models, with whose embeddings its own may be compared, a tuple.
         fingerprint: See `model_fingerprint`; for a network, that of its name, preprocessing and weights.
         embedded: How many images it has embedded so far, mirror images included.
 
@@ -157,7 +97,7 @@ class Embedder:
         found = describe(model)
         self.name, self.preprocessing, self.flip = found.name, found.preprocessing, found.flip
         self.threshold, self.licence, self.source = found.threshold, found.licence, found.source
-        self._by_tensorflow = found.by_tensorflow
+        self.compatible_with, self._by_tensorflow = found.compatible_with, found.by_tensorflow
         self._aligner = self._template_aligner(detect) if faces == "photo" else None
         self.fingerprint, runtime = found.opened()
         self._call, self.dimension = runtime
@@ -357,6 +297,7 @@ class _Description(NamedTuple):
     threshold: object
     licence: str | None
     source: str | None
+    compatible_with: tuple[str, ...]
     by_tensorflow: bool  # whether it computes the model
     opened: object
 
@@ -377,6 +318,7 @@ def _exported(path):
         card.threshold,
         card.licence,
         card.source,
+        card.compatible_with,
         card.format == "saved_model",
         lambda: _opened(path, card),
     )
@@ -401,20 +343,11 @@ def _pretrained(model):
         from keras_normface.inference._export import embedding_model
 
         whole = embedding_model(model.network, preprocessing=model.preprocessing)
-        return _network_fingerprint(model), keras_runtime(whole)
+        return network_fingerprint(model), keras_runtime(whole)
 
     return _Description(
-        model.name, model.preprocessing, "none", model.threshold, model.licence, model.source, True, opened
+        model.name, model.preprocessing, "none", model.threshold, model.licence, model.source, (), True, opened
     )
-
-
-def _network_fingerprint(model):
-    """SHA-256 of a `PretrainedNetwork`: name, preprocessing, weights; its layers' names change from run to run."""
-    whole = hashlib.sha256(json_text({"name": model.name, **model.preprocessing.to_dict()}).encode())
-    for weight in model.network.get_weights():
-        whole.update(f"{weight.shape} {weight.dtype}".encode())
-        whole.update(np.ascontiguousarray(weight).tobytes())
-    return whole.hexdigest()
 
 
 def _ahead(pool, tasks, count):

@@ -27,7 +27,7 @@ from keras_normface.version import __version__
 LEAST_COSINE = 1 - 1e-6
 RANDOM_IMAGES, BATCH = 16, 32
 _WRITERS = {"onnx": (write_onnx, onnx_versions), "litert": (write_litert, litert_versions)}
-GIVEN = ("licence", "source", "training_data", "recipe", "threshold", "figures")
+GIVEN = ("licence", "source", "training_data", "recipe", "threshold", "figures", "compatible_with")
 
 
 def embedding_model(model, *, layer=None, flip="none", preprocessing=None):

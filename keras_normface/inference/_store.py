@@ -10,7 +10,8 @@ import numpy as np
 
 from keras_normface._arrays import DAMAGE, read_npz
 from keras_normface._io import UNFINISHED_SECONDS, atomic_write, read_whole, remove_unfinished
-from keras_normface.inference._embedder import SHOWN_DIGITS, Embedder
+from keras_normface.inference._embedder import Embedder
+from keras_normface.inference._fingerprint import SHOWN_DIGITS
 
 _MOST_LISTED = 5
 

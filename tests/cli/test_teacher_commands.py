@@ -8,6 +8,7 @@ import pytest
 
 from keras_normface import _alignment, recipes
 from keras_normface.data import IdentityFolder
+from keras_normface.gallery import Gallery
 from keras_normface.inference import Embedder, export_embedding_model, read_card
 from keras_normface.preprocessing import Preprocessing
 from keras_normface.training import reader_embeddings
@@ -65,6 +66,35 @@ def test_what_does_not_belong_together_is_one_line(teacher, data, tmp_path):
     assert "needs a recipe with a DistillationHead" in refused("train", *options, "--teacher", teacher)
     assert "makes 8 numbers of a face" in refused("train", *RECIPE, *options, "--teacher", teacher)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_older_model_of_another_dimension_or_template_is_one_line(teacher, data, tmp_path):
+    options = ["--data", data, "--out", tmp_path / "out", "--compatible-with", teacher]
+    assert "only embeddings of one dimension can be compared; give --set embedding_dim=8" in refused("train", *options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_newer_model_searches_the_gallery_of_the_older(teacher, data, tmp_path):
+    out = tmp_path / "out"
+    options = ["--recipe", "normface_casia", "--compatible-with", teacher, "--data", data, "--out", out]
+    small = [*SMALL, "preprocessing.size=[30,30]", 'preprocessing.template="dlib_150x150"', "milestones=[]"]
+    shown = run("train", *options, "--batch-size", "6", "--steps", "4", small=small)
+    assert "Class centres of" in shown
+    older, newer = (
+        Embedder(str(teacher), detect=ready.found_at),
+        Embedder(str(out / "embedding"), detect=ready.found_at),
+    )
+    assert newer.compatible_with == (older.fingerprint,)
+    photos = sorted(ready.write_album(tmp_path / "photos", 2, 1).rglob("*.png"))
+    with Gallery(tmp_path / "people.gallery", older) as gallery:
+        gallery.enrol("one", photos[0])
+    with Gallery(tmp_path / "people.gallery", newer) as gallery:
+        assert gallery.identify(photos[0], threshold=-1).candidates[0].name == "one"
+    recipe = recipes.Recipe.load(out)
+    assert [head["class_name"] for head in recipe.heads] == ["MarginSoftmaxHead", "FixedCentersHead"]
+    again = run("train", *options, "--batch-size", "6", "--steps", "4", small=small)
+    assert "SavedModel, loaded and compared" in again
 
 
 @pytest.mark.slow

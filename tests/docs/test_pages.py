@@ -19,6 +19,11 @@ def check_methods(namespace, directory, shown):
     assert set(namespace["history"]) == {"loss", "accuracy", "target_angle_degrees"}
 
 
+def check_distillation(namespace, directory, shown):
+    assert len(namespace["history"]["loss"]) == 2
+    assert np.isfinite(namespace["history"]["loss"]).all()
+
+
 def check_data(namespace, directory, shown):
     assert namespace["images"].shape == (16, 112, 92, 3)
     assert len(namespace["prepared"]) == len(namespace["faces"]) == 40
@@ -67,6 +72,7 @@ PAGES = {
     "docs/methods.md": ({}, check_methods),
     "docs/data.md": ({"photos": (5, 8), "lfw": (1, 2)}, check_data),
     "docs/backbones.md": ({}, check_backbones),
+    "docs/distillation.md": ({}, check_distillation),
     "docs/recipes.md": ({"photos": (3, 4)}, check_recipes),
     "docs/verify.md": ({"photos": (1, 2)}, check_verify),
     "docs/gallery.md": ({"photos": (3, 3)}, check_gallery),

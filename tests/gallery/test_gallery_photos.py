@@ -1,5 +1,6 @@
 """A gallery over an `Embedder`: photos in, names out."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -118,6 +119,30 @@ def test_what_is_refused(tmp_path, network, photos):
         with pytest.raises(ValueError, match=r"text.jpg cannot be decoded"):
             gallery.enrol("Ada", [photos[0], tmp_path / "text.jpg"])
         assert gallery.subjects() == []
+
+
+def test_a_compatible_model_searches_an_older_gallery_and_adds_nothing(tmp_path, network, photos):
+    with gallery_of(tmp_path, network) as gallery:
+        gallery.enrol("Ada", photos[0])
+        older = gallery.fingerprint
+    changed = dataclasses.replace(network, network=ready.network(ready.TEMPLATE.size, seed=1))
+    newer = Embedder(changed, detect=ready.found_at)
+    newer.compatible_with = ("another", older)
+    with Gallery(tmp_path / "people.gallery", newer) as gallery:
+        assert gallery.fingerprint == older
+        found = gallery.identify(photos[0], threshold=-1.0)
+        assert found.candidates[0].name == "Ada"
+        with pytest.raises(ValueError, match="`threshold` must be given"):
+            gallery.identify(photos[0])
+        with pytest.raises(ValueError, match="`embedder` must be the model of this gallery"):
+            gallery.enrol("Bob", photos[1])
+    newer.compatible_with = ("another",)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        Gallery(tmp_path / "people.gallery", newer)
+    newer.compatible_with = (older,)
+    with Gallery(tmp_path / "new.gallery", newer) as gallery:  # one of its own, where there is none
+        assert gallery.enrol("Bob", photos[1]).new == 1
+        assert gallery.fingerprint == newer.fingerprint
 
 
 def test_another_model_is_refused(tmp_path, network, photos):
