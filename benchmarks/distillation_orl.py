@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_normface import LearnableScale, MarginSoftmaxHead
 from keras_normface.backbones import pretrained
 from keras_normface.heads import DistillationHead
 from keras_normface.inference import Embedder
@@ -27,18 +26,13 @@ import orl_photos
 FOLDS, TRAINED = 4, 30
 
 
-def softmax():
-    """NormFace's head."""
-    return MarginSoftmaxHead(TRAINED, scale=LearnableScale(10.0))
-
-
 # Heads and their weights; then whether the teacher's rows are centred.
 ROWS = {
-    "NormFace alone": (lambda: [softmax()], [1.0], False),
+    "NormFace alone": (lambda: orl_distill.heads(TRAINED)[:1], [1.0], False),
     "teacher, cosine": (lambda: [DistillationHead(relation_weight=0.0)], [1.0], False),
     "teacher, centred, cosine": (lambda: [DistillationHead(relation_weight=0.0)], [1.0], True),
-    "teacher, centred, cosine and relations": (lambda: [DistillationHead()], [1.0], True),
-    "NormFace and the same": (lambda: [softmax(), DistillationHead()], [0.1, 1.0], True),
+    "teacher, centred, cosine and relations": (lambda: orl_distill.heads(TRAINED)[1:], [1.0], True),
+    "the same and NormFace": (lambda: orl_distill.heads(TRAINED), orl_distill.HEAD_WEIGHTS, True),
 }
 
 

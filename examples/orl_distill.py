@@ -6,12 +6,20 @@ import orl_photos
 import tensorflow as tf
 from PIL import Image
 
-from keras_normface import EmbeddingModel, Preprocessing, embedding_model
+from keras_normface import EmbeddingModel, LearnableScale, MarginSoftmaxHead, Preprocessing, embedding_model
 from keras_normface.backbones import MobileFaceNet
 from keras_normface.heads import DistillationHead
 
 SIDE, STEPS, BATCH_SIZE, RATE = 48, 100, 32, 3e-3
 PIXELS = Preprocessing((SIDE, SIDE), template="dlib_150x150")
+
+
+def heads(num_people):
+    """Those of the recipe `mobilefacenet_distilled`: NormFace's softmax, and the teacher."""
+    return [MarginSoftmaxHead(num_people, scale=LearnableScale(10.0)), DistillationHead(relation_weight=2.0)]
+
+
+HEAD_WEIGHTS = [0.1, 1.0]
 
 
 def resized(faces):
@@ -36,11 +44,11 @@ def centred(rows):
 class Pupil:
     """A small network that is trained anew on each set of faces; it is compiled once."""
 
-    def __init__(self, heads=None, head_weights=None, *, steps=STEPS, seed=0):
+    def __init__(self, heads, head_weights=None, *, steps=STEPS, seed=0):
         keras.utils.set_random_seed(seed)
         self.steps, self.seed = steps, seed
         backbone = MobileFaceNet((SIDE, SIDE, 3), embedding_dim=128)
-        self.model = EmbeddingModel(backbone, heads or DistillationHead(), head_weights=head_weights)
+        self.model = EmbeddingModel(backbone, heads, head_weights=head_weights)
         warmup = max(steps // 10, 1)
         rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=RATE, warmup_steps=warmup)
         self.model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), jit_compile=False)

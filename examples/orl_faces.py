@@ -92,7 +92,7 @@ def training_data(images, ids, batch_size, seed):
             keras.layers.RandomTranslation(0.08, 0.08, fill_mode="nearest", seed=seed + 3),
         ]
     )
-    data = tf.data.Dataset.from_tensor_slices((images, ids)).shuffle(len(ids), seed=seed).repeat()
+    data = tf.data.Dataset.from_tensor_slices((images, ids)).shuffle(len(images), seed=seed).repeat()
     data = data.batch(batch_size, drop_remainder=True)
     return data.map(lambda x, y: (augment(x, training=True), y)).prefetch(2)
 
@@ -233,10 +233,13 @@ def tuned_results(faces, people, args, progress):
 def distilled_results(embedder, faces, people, args, progress):
     """Pair scores of every fold's unseen people, of a small network that learned the ready one's embeddings."""
     rows, scores = orl_distill.teacher_rows(embedder, faces), []
-    pupil = orl_distill.Pupil(steps=args.steps, seed=args.seed)
+    heads = orl_distill.heads(PEOPLE - PEOPLE // FOLDS)
+    pupil = orl_distill.Pupil(heads, orl_distill.HEAD_WEIGHTS, steps=args.steps, seed=args.seed)
     for fold, unseen in enumerate(unseen_people(people, args.folds), 1):
         bar = ProgressBar(progress, f"{DISTILLED}, fold {fold} of {args.folds}", args.steps)
-        embed = pupil.fit(faces[~unseen], orl_distill.centred(rows[~unseen]), [bar])
+        ids = np.unique(people[~unseen], return_inverse=True)[1]
+        targets = {"labels": ids, "teacher": orl_distill.centred(rows[~unseen])}
+        embed = pupil.fit(faces[~unseen], targets, [bar])
         scores.append(pair_scores(embed(faces[unseen]), people[unseen]))
     return scores
 

@@ -46,8 +46,8 @@ def reader_embeddings(embedder, reader, *, cache=None, center=False, progress=No
     ...         return [tf.io.encode_png(np.full((6, 5, 3), 90 * i + 9, "uint8")).numpy() for i in indices]
     >>> net = keras.Sequential([keras.Input((6, 5, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
     >>> with tempfile.TemporaryDirectory() as directory:
-    ...     _ = export_embedding_model(net, directory, preprocessing=Preprocessing(size=(6, 5)))
-    ...     reader_embeddings(Embedder(directory, faces="aligned"), Two()).shape
+    ...     _ = export_embedding_model(net, directory + "/model", preprocessing=Preprocessing(size=(6, 5)))
+    ...     reader_embeddings(Embedder(directory + "/model", faces="aligned"), Two()).shape
     (2, 4)
     """
     if embedder.faces != "aligned":
