@@ -1,8 +1,9 @@
 """New probes against an old gallery, on people of ORL whom neither model has seen.
 
-In each of four folds the old model is trained on fifteen people, the new ones on thirty, all by NormFace: one alone, one
-with the old model's class centres as a second head, one that is also pulled to the old model's embedding of each image.
-Of the ten other people, five images each are the gallery and five the probes. Takes four minutes on two quiet cores.
+In each of four folds the old model is trained on fifteen people, the new ones on thirty, all by NormFace: one alone,
+one with the old model's class centres as a second head, one that is also pulled to the old model's embedding of each
+image. Of the ten other people, five images each are the gallery and five the probes. Takes four minutes on two quiet
+cores.
 
 Example:
     python benchmarks/backward_compatible.py --folds 2
