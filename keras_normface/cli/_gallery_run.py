@@ -34,13 +34,13 @@ def subjects_of(sources, name, aligned):
 
 
 @contextlib.contextmanager
-def opened(path, model, *, new, skip_no_face, aligned, **options):
+def opened(path, model, *, new, skip_no_face, aligned, index="auto", **options):
     """A gallery with the `Embedder` of a model, made only if it may be `new`."""
     if not new:
         with stored(path):
             pass
     no_face = "nan" if skip_no_face and not aligned else "error"
-    with Gallery(path, open_embedder(model, aligned=aligned, no_face=no_face, **options)) as gallery:
+    with Gallery(path, open_embedder(model, aligned=aligned, no_face=no_face, **options), index=index) as gallery:
         yield gallery
 
 
@@ -66,6 +66,12 @@ def why_not_overwritten(path):
     if "://" in path:
         return "The server keeps what was deleted in its files until it is vacuumed and overwritten, and in its backups"
     return "Another process uses the gallery, or the disk is full: it is overwritten at the next change"
+
+
+def index_of(path, progress):
+    """The `IndexStatus` of a gallery whose index is built."""
+    with Gallery(path) as gallery:
+        return gallery.build_index(progress=progress)
 
 
 def list_without_face(done):
@@ -156,7 +162,9 @@ def as_json(gallery, answers, limit):
         if hasattr(threshold, key):
             worth[key] = getattr(threshold, key)
     photos = [{"image": name, **_answer(found)} for name, found in answers]
-    head = {"gallery": gallery.path, "fingerprint": gallery.fingerprint, "subjects": len(gallery)}
+    status = gallery.index_status()
+    search = {"exact": not status.in_use, "recall": status.recall if status.in_use else 1.0}  # a server's: not known
+    head = {"gallery": gallery.path, "fingerprint": gallery.fingerprint, "subjects": len(gallery), "search": search}
     return json_text({**head, "threshold": worth, "photos": photos}).rstrip("\n")
 
 

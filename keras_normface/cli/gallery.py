@@ -107,6 +107,7 @@ def identify(
         bool, typer.Option("--every-face", help="All faces of a photo, from left to right, not the large one only.")
     ] = False,
     candidates: Annotated[int, typer.Option(min=1, help="How many candidates --json lists at most.")] = 5,
+    exact: Annotated[bool, typer.Option("--exact", help="Never search by an approximate index.")] = False,
     aligned: Aligned = False,
     resize: Resize = False,
     center_crop: CenterCrop = False,
@@ -133,7 +134,8 @@ def identify(
         images, others = run.images_of(sources, aligned)
         if others:
             say(f"Not taken: {others:,} files of other kinds", err=True)
-        with run.opened(gallery, model, new=False, skip_no_face=True, **options) as people:
+        index = None if exact else "auto"
+        with run.opened(gallery, model, new=False, skip_no_face=True, index=index, **options) as people:
             limit = run.limit_of(people, threshold, fpir, method.value)
             with progress_bar("images") as progress:
                 answers = run.identified(people, images, limit, every_face, candidates, progress)
@@ -224,7 +226,12 @@ def copy(
 
 
 @manage.command()
-def check(gallery: Existing):
+def check(
+    gallery: Existing,
+    index: Annotated[
+        bool, typer.Option("--index", help="Also build the approximate index, and say how much it finds.")
+    ] = False,
+):
     """Look through the whole gallery for damage; exit code 1 if there is any.
 
     Example: keras-normface gallery check people.gallery
@@ -234,4 +241,8 @@ def check(gallery: Existing):
         for fault in faults:
             say(fault)
         say(f"{count} people, {len(faults):,} faults")
+        if index and not faults:
+            with progress_bar("subjects") as progress:
+                status = loaded("_gallery_run", tensorflow=False).index_of(gallery, progress)
+            say(status)
     raise typer.Exit(FOUND_FAULTS if faults else 0)

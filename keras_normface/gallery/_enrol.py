@@ -105,3 +105,8 @@ def checked_text(argument, text, least=0):
             f"`{argument}` must be {kind}, in valid Unicode without NUL. {_validation.received(argument, text)}"
         )
     return text
+
+
+def alone(probe):
+    """One image → a list of it; one embedding (dim,) → (1, dim)."""
+    return [probe] if isinstance(probe, (bytes, str, os.PathLike)) else np.asarray(probe)[None]

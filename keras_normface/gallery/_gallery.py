@@ -7,10 +7,10 @@ import numpy as np
 
 from keras_normface import _validation
 from keras_normface._io import printable
-from keras_normface.gallery._enrol import checked_images, checked_text, enrol_part, entries_of, parts, unit_where
+from keras_normface.gallery._enrol import alone, checked_images, checked_text, enrol_part, entries_of, parts, unit_where
 from keras_normface.gallery._export import export
 from keras_normface.gallery._results import Candidate, Enrolment, Identification
-from keras_normface.gallery._storage import copy_storage, open_storage, stored_fingerprint
+from keras_normface.gallery._storage import copy_storage, open_for_model
 from keras_normface.gallery._thresholds import METHODS, MOST_PROBES, threshold_at_fpir
 
 LARGEST_SIZE = 10**12
@@ -30,6 +30,8 @@ class Gallery:
             nobody; `identify` then needs a threshold, since neither model's own holds between the two.
         fingerprint: Instead of an embedder: a text that names the model that makes the embeddings. Embeddings of
             different models must not be compared, so a gallery takes those of one only.
+        index: "auto": from 100 000 subjects on, if the extra `index` is installed, searches go by an approximate index,
+            which is built in memory meanwhile, see `build_index`; a server uses its own. `None`: they are exact.
 
     Attributes:
         path: The absolute path of the file, or the URL without its password.
@@ -53,7 +55,7 @@ class Gallery:
     unknown (best: Bob, cosine 0.0995 below 0.5000)
     """
 
-    def __init__(self, path, embedder=None, *, fingerprint=None):
+    def __init__(self, path, embedder=None, *, fingerprint=None, index="auto"):
         if embedder is not None and fingerprint is not None:
             raise ValueError("`fingerprint` must be None where there is an `embedder`. Received: both")
         if fingerprint is not None:
@@ -63,16 +65,8 @@ class Gallery:
         self.embedder = embedder
         expected = fingerprint if embedder is None else embedder.fingerprint
         model = fingerprint if embedder is None else printable(embedder.name)
-        # Of an older model, with whose embeddings the embedder's may be compared: it is searched, and not added to.
-        self._is_older = False
-        try:
-            self._database = open_storage(path, expected, model)
-        except ValueError:
-            older = getattr(embedder, "compatible_with", ())
-            stored = stored_fingerprint(path) if older else None
-            if stored not in older:
-                raise
-            self._database, self._is_older = open_storage(path, stored, model), True
+        older = getattr(embedder, "compatible_with", ())
+        self._database, self._is_older = open_for_model(path, expected, model, older, index)
         self.path = self._database.path
 
     def close(self):
@@ -212,7 +206,7 @@ class Gallery:
                 [-1, 1]; or the embedding is not one of `dim` finite numbers, not all zero.
             OSError: If a file cannot be read.
         """
-        (found,) = self.identify_many(_alone(probe), threshold=threshold, count=count)
+        (found,) = self.identify_many(alone(probe), threshold=threshold, count=count)
         if found is None:
             raise ValueError("`probe` holds no face that is found")
         return found
@@ -261,7 +255,7 @@ class Gallery:
             OSError: See `identify`.
         """
         self._number("name", name)
-        threshold, rows = self._threshold(threshold), self._rows(_alone(probe))
+        threshold, rows = self._threshold(threshold), self._rows(alone(probe))
         if np.isnan(rows).all():
             raise ValueError("`probe` holds no face that is found")
         (unit,) = unit_where(rows, np.array([True]))
@@ -298,6 +292,38 @@ class Gallery:
         size = None if size is None else _validation.integer("size", size, 1, LARGEST_SIZE)
         with self._database.comparing(MOST_PROBES) as compared:
             return threshold_at_fpir(*compared, fpir, method, size)
+
+    def build_index(self, *, progress=None):
+        """Build the index in memory now, and measure it, however many subjects there are.
+
+        Without this call, a gallery with `index="auto"` and enough subjects builds it bit by bit: each exact search is
+        followed by as much time of building. Each process builds its own.
+
+        What the index proposes is scored exactly, and who was added or changed since is searched exactly beside it:
+        scores are right and nobody who was removed is found, but a candidate may be missed. How many are found is
+        measured, at rising widths of the search; if none finds enough, searches stay exact. It is built anew when a
+        sixteenth of it has changed.
+
+        Args:
+            progress: `None`, or a function that is called with the number of subjects done and that of all.
+
+        Returns:
+            The `IndexStatus` afterwards.
+
+        Raises:
+            ImportError: If the extra `index` is not installed.
+            ValueError: If a server searches, or the file is corrupt.
+            OSError: If it cannot be read.
+        """
+        return self._database.build_index(progress)
+
+    def index_status(self):
+        """Say whether searches go by an index now, and what that is worth.
+
+        Returns:
+            An `IndexStatus`.
+        """
+        return self._database.index_status()
 
     def remove(self, names):
         """Delete subjects with all their embeddings, and overwrite what is deleted in the file, which is written anew.
@@ -421,8 +447,3 @@ class Gallery:
                 f"`{argument}` must be a subject of {printable(self.path)}. {_validation.received(argument, name)}"
             )
         return number
-
-
-def _alone(probe):
-    """One image → a list of it; one embedding (dim,) → (1, dim)."""
-    return [probe] if isinstance(probe, (bytes, str, os.PathLike)) else np.asarray(probe)[None]

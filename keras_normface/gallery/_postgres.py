@@ -15,12 +15,15 @@ from pgvector import Vector
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from keras_normface._io import printable
+from keras_normface.gallery._index import TARGET_RECALL
 from keras_normface.gallery._records import SHOWN_LETTERS, faults_of, matrix, pooled
+from keras_normface.gallery._results import IndexStatus
 from keras_normface.gallery._search import ROUNDING, evenly_spread, scores_of
 from keras_normface.gallery._server import Server, Vectors
 
 SUBJECTS_AT_ONCE = 4096
 MORE = 8  # templates that are fetched beyond those that are asked for
+NO_INDEX = "its server has no index"
 LARGEST_DIMENSION = 16_000
 LARGEST_IN_A_PAGE = 2_000
 SUBJECT = operator.itemgetter(0)
@@ -29,8 +32,9 @@ SUBJECT = operator.itemgetter(0)
 class PostgresStorage(Server):
     """A gallery in a schema of a PostgreSQL database, which the server searches."""
 
-    def __init__(self, url, fingerprint, model):
+    def __init__(self, url, fingerprint, model, index):
         super().__init__(url, fingerprint, model)
+        self._may_use_index = index is not None
         own = self._template.c
         distance = own.vector.op("<#>", return_type=sa.Float)(sa.bindparam("probe", type_=Vectors))
         unindexed = distance + sa.literal_column("0")  # no index is for sums
@@ -212,7 +216,7 @@ class PostgresStorage(Server):
     def _nearest(self, probe, count):
         """(dim,) → list of (name, score). Each probe is a query of its own: the server's processes share it."""
         # An index that is approximate may give fewer than are wanted, which are then looked for without it.
-        rows = self._fetched(self._by_index, probe, limit=count + MORE)
+        rows = self._fetched(self._by_index, probe, limit=count + MORE) if self._may_use_index else []
         if len(rows) < count + MORE:
             rows = self._fetched(self._exactly, probe, limit=count + MORE)
         scores = scores_of(self._matrix([row[2] for row in rows], len(probe)), probe)
@@ -243,6 +247,23 @@ class PostgresStorage(Server):
                 raise self.corrupt("a subject has no template")
             (score,) = scores_of(self._matrix(vectors, len(probe)), probe)
         return float(score)
+
+    def build_index(self, progress):
+        """An error: the server's index is made in the server."""
+        raise ValueError(f"{printable(self.path)} is searched by its server, in which an index can be made, not here")
+
+    def index_status(self):
+        """`IndexStatus` of the server's own index, whose recall nobody has measured."""
+        query = sa.text(
+            "SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam "
+            "WHERE indrelid = to_regclass(:table) AND indisvalid AND amname != 'btree'"
+        )
+        with self.reading() as connection:
+            table = connection.dialect.identifier_preparer.format_table(self._template)
+            made = connection.execute(query, {"table": table}).scalar()
+            why = "" if made and self._may_use_index else "the server's index is not wanted" if made else NO_INDEX
+            subjects = self.count()
+        return IndexStatus(subjects, 0 if why else subjects, None, TARGET_RECALL, 0, None, 0.0, why, not why)
 
     @contextlib.contextmanager
     def comparing(self, most):

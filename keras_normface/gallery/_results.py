@@ -1,4 +1,4 @@
-"""What a gallery answers: candidates, and what became of images that were to be enrolled."""
+"""What a gallery answers: candidates, what became of images that were to be enrolled, and how it is searched."""
 
 import dataclasses
 
@@ -73,3 +73,49 @@ class Enrolment:
     def __str__(self):
         counts = (("enrolled", self.new), ("known before", self.known), ("without a face", len(self.without_face)))
         return ", ".join(f"{count:,} {what}" for what, count in counts if count or what == "enrolled")
+
+
+@dataclasses.dataclass(frozen=True)
+class IndexStatus:
+    """Whether a gallery is searched by an index, and what that is worth.
+
+    Attributes:
+        num_subjects: How many subjects the gallery has.
+        num_indexed: Of how many the index has a template; the others are searched exactly beside it.
+        recall: Measured when the index was built: which share of the five nearest other subjects of `num_probes` of
+            the gallery's own templates a search by the index finds. `None` before that.
+        target_recall: The least recall of an index that is used.
+        num_probes: How many templates were searched for.
+        width: How many templates the index looks at on its way to a probe; `None` if it is not used.
+        seconds: How long building and measuring took so far.
+        reason: Why the search is exact; an empty text if the index is used.
+        in_use: Whether searches go by the index.
+
+    Example:
+    >>> print(IndexStatus(100_000, 100_000, 0.9945, 0.99, 256, 256, 31.4, "", True))
+    index of 100,000 of 100,000 subjects; recall 99.45 % of the five nearest others of 256 of them; built in 31.4 s
+    >>> print(IndexStatus(90, 0, None, 0.99, 0, None, 0.0, "it is small", False))
+    exact search among 90 subjects: it is small
+    """
+
+    num_subjects: int
+    num_indexed: int
+    recall: float | None
+    target_recall: float
+    num_probes: int
+    width: int | None
+    seconds: float
+    reason: str
+    in_use: bool
+
+    def __str__(self):
+        found = "not measured"
+        if self.recall is not None:
+            found = f"{100 * self.recall:.2f} % of the five nearest others of {self.num_probes:,} of them"
+        if self.in_use:
+            return (
+                f"index of {self.num_indexed:,} of {self.num_subjects:,} subjects; recall {found}; "
+                f"built in {self.seconds:.1f} s"
+            )
+        found = "" if self.recall is None else f", {found}, {100 * self.target_recall:g} % are wanted"
+        return f"exact search among {self.num_subjects:,} subjects: {self.reason}{found}"

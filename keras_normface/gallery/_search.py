@@ -10,30 +10,32 @@ ROUNDING = np.float32(2e-5)
 
 
 class Templates:
-    """`numbers` (N,) int64 of the subjects, rising, and their `vectors` (N, dim) float32, as of `changes`."""
+    """`numbers` (N,) of the subjects, rising, their `vectors` (N, dim), and the `versions` (N,) of these, a counter."""
 
     def __init__(self, database):
-        self._database, self._changes = database, -1
+        self._database, self.changes = database, -1
         self.numbers, self.vectors = np.empty(0, "int64"), np.empty((0, 0), "float32")
+        self.versions = np.empty(0, "int64")
 
     def refresh(self):
         """Read what has changed since; to be called within a transaction, of which they are valid."""
         _, _, dimension, changes = self._database.head()
-        if changes == self._changes:
+        if changes == self.changes:
             return
-        numbers, parts = self._database.numbers(), list(self._database.changed_templates(max(self._changes, 0)))
+        numbers, parts = self._database.numbers(), list(self._database.changed_templates(max(self.changes, 0)))
         kept = np.isin(self.numbers, numbers)
-        parts.insert(0, (self.numbers[kept], self.vectors[kept]))
+        parts = [(self.numbers[kept], self.vectors[kept], self.versions[kept]), *((*part, changes) for part in parts)]
         vectors, known = np.empty((len(numbers), dimension or 0), "float32"), np.zeros(len(numbers), bool)
-        for those, rows in parts if len(numbers) else ():
+        versions = np.empty(len(numbers), "int64")
+        for those, rows, version in parts if len(numbers) else ():
             places = np.minimum(np.searchsorted(numbers, those), len(numbers) - 1)
             if not np.array_equal(numbers[places], those):
                 raise self._database.corrupt("its tables and indexes differ")
             if len(those):
-                vectors[places], known[places] = rows, True
+                vectors[places], versions[places], known[places] = rows, version, True
         if not known.all():
             raise self._database.corrupt("its tables and indexes differ")
-        self.numbers, self.vectors, self._changes = numbers, vectors, changes
+        self.numbers, self.vectors, self.versions, self.changes = numbers, vectors, versions, changes
 
     def of(self, number):
         """Number of a subject → (1, dim) its template."""

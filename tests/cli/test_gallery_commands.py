@@ -177,6 +177,23 @@ def test_copy(gallery, tmp_path):
     assert "`path` must be that of a gallery with nobody in it" in refused("gallery", "copy", gallery, to)
 
 
+def test_an_index_is_built_and_shown(gallery, photos):
+    first, second = good("gallery", "check", gallery, "--index").splitlines()
+    assert first == "2 people, 0 faults"
+    assert second.startswith("index of 2 of 2 subjects; recall 100.00 % of the five nearest others of 2 of them; built")
+    for options in ((), ("--exact",)):
+        answer = json.loads(good("identify", gallery, photos[3], "--json", *options))
+        assert answer["search"] == {"exact": True, "recall": 1.0}
+
+
+@pytest.mark.parametrize(("options", "exact"), [((), False), (("--exact",), True)])
+def test_a_large_gallery_is_searched_by_its_index(gallery, photos, monkeypatch, options, exact):
+    monkeypatch.setattr("keras_normface.gallery._index.LEAST_SUBJECTS", 2)
+    answer = json.loads(good("identify", gallery, photos[3], "--json", *options))
+    assert answer["search"] == {"exact": exact, "recall": 1.0}
+    assert answer["photos"][0]["faces"][0]["name"] == "Bob"
+
+
 def test_damage_is_exit_code_1(gallery):
     with Gallery(gallery) as opened:
         opened._database._connection.execute("DELETE FROM template WHERE subject = 1")

@@ -176,13 +176,25 @@ class TestIndex:
             found, exact = (gallery.identify_many(probes, threshold=0, count=3) for gallery in (indexed, both[1]))
             recall = np.mean([a.candidates[0] == b.candidates[0] for a, b in zip(found, exact, strict=True)])
             assert recall > 0.9
+            status = indexed.index_status()
+            assert (status.in_use, status.recall, status.num_indexed) == (True, None, 800)
+            with pytest.raises(ValueError, match="searched by its server"):
+                indexed.build_index()
             assert [len(one.candidates) for one in found] == [3] * 60
             # More than hnsw.ef_search, 40, which is all that the index gives.
             many = [gallery.identify(probes[0], threshold=0, count=100) for gallery in (indexed, both[1])]
             assert many[0] == many[1]
             assert len(many[0].candidates) == 100
         time.sleep(0.1)
-        assert max(server.execute(read))[0] > 50
+        scans = max(server.execute(read))[0]
+        assert scans > 50
+        with Gallery(f"{url}&options=-cenable_seqscan%3Doff", index=None) as exactly:
+            assert exactly.identify_many(probes, threshold=0, count=3) == exact
+            assert "is not wanted" in exactly.index_status().reason
+        time.sleep(0.1)
+        assert max(server.execute(read))[0] == scans
+        server.execute(f'DROP INDEX "{schema}".template_vector_idx')
+        assert "no index" in both[0].index_status().reason
 
 
 class TestNames:
