@@ -19,7 +19,7 @@ LOWEST_WORDS := trains_on or end_of_the_epoch or run_eagerly or saved or load
 .PHONY: help demo test test-slow test-long test-torch test-jax test-fuzz test-no-tensorflow test-lowest test-lowest-short parity lint clean
 
 help:
-	@echo 'make demo         train, verify and export a model of real faces (about 6 minutes); WEIGHTS=no leaves out'
+	@echo 'make demo         train, verify and export a model of real faces (about 10 minutes); WEIGHTS=no leaves out'
 	@echo '                  the ready network, whose package is 100 MB'
 	@echo 'make test         the tests'
 	@echo 'make test-slow    the tests that take minutes'

@@ -54,22 +54,22 @@ def both(url, tmp_path):
         yield server, file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestIdentify(in_files.TestIdentify):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestThreshold(in_files.TestThreshold):
     test_strangers_are_accepted_at_the_wanted_rate = None  # 8 000 searches
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestCopy(in_files.TestCopy):
     test_what_is_refused = None
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestChanges:
     """Those of a file's that are not about the file."""
 
@@ -88,7 +88,7 @@ class TestSameAsInAFile:
     def test_answers_are_equal(self, both, dim, subjects):
         self.check(both, dim, subjects, 10)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     @pytest.mark.parametrize(("dim", "subjects"), [(16, 2000), (128, 800), (600, 400), (2100, 100)])
     def test_answers_of_larger_ones_are_equal(self, both, dim, subjects):
         self.check(both, dim, subjects, 30)
@@ -441,7 +441,7 @@ class TestSecrets:
 
 
 class TestProcesses:
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_two_writers_and_a_reader(self, url):
         Gallery(url, fingerprint="toy").close()
         writers = [processes.start(processes.ADDS, url, first) for first in (0, 1000)]
@@ -510,7 +510,7 @@ class TestProcesses:
     def test_a_killed_writer_leaves_nothing_half_there(self, url):
         processes.killed_at_random_moments(url, kills=2, seconds=0.6)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_twenty_killed_writers(self, url):
         processes.killed_at_random_moments(url, processes.KILLS, seconds=0.4)
 
