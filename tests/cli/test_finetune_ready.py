@@ -103,7 +103,7 @@ def test_from_photos_to_a_gallery_and_the_same_command_again(tmp_path):
     assert found.candidates[0].name == "two"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_head_a_threshold_and_two_devices(tmp_path):
     data = ready.write_aligned(tmp_path / "aligned", 15, 6)
     options = ["--from", "dlib", "--data", data, "--held-out", "4", "--head", "am_softmax_casia", *QUICK]

@@ -40,8 +40,8 @@ def sampled(units, margin, **options):
     ("name", "head", "jit_compile"),
     [
         ("adaface", MarginSoftmaxHead, False),
-        *(pytest.param(name, MarginSoftmaxHead, True, marks=pytest.mark.slow) for name in MARGINS),
-        *(pytest.param(name, sampled, False, marks=pytest.mark.slow) for name in MARGINS),
+        *(pytest.param(name, MarginSoftmaxHead, True, marks=pytest.mark.long) for name in MARGINS),
+        *(pytest.param(name, sampled, False, marks=pytest.mark.long) for name in MARGINS),
     ],
 )
 def test_a_cut_training_ends_bit_for_bit_like_a_whole_one(tmp_path, name, head, jit_compile):
